@@ -137,21 +137,8 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
     def drawn(self, dataset_idx: int, turns: Ints, epoch: int) -> Ints:
         """Return the indices of the samples that are drawn from a dataset in an epoch for the fraction of its weight.
 
-        They are a run of a permutation of the samples. The runs of consecutive epochs cover the permutation; then another one begins.
-
-        Parameters
-        ----------
-        dataset_idx
-            Index of the dataset.
-        turns
-            Places in the run, 1-D.
-        epoch
-            The epoch.
-
-        Returns
-        -------
-        int64 array
-            Indices of the samples, of the shape of `turns`.
+        They are a run of a permutation of the samples, of which `turns` are places. The runs of consecutive epochs cover the permutation;
+        then another one begins.
         """
         size = len(self.datasets[dataset_idx])
         part = self.counts[dataset_idx] % size
@@ -340,12 +327,10 @@ class WeightedConcatIterableDataset(SharedStream):
     def _read(self, positions: Ints, epoch: int) -> Iterator[dict[str, Any]]:
         chosen, turns = Interleaved(self._whole.counts).locate(positions)
         indices = np.empty(len(positions), dtype=np.int64)
-        for dataset_idx in np.unique(chosen).tolist():
-            size = len(self._whole.datasets[dataset_idx])
-            passes = turns // size
-            for number in np.unique(passes[chosen == dataset_idx]).tolist():
-                of_pass = (chosen == dataset_idx) & (passes == number)
-                indices[of_pass] = self._samples_of_pass(dataset_idx, number, turns[of_pass] % size, epoch)
+        passes, turns = np.divmod(turns, np.array([len(dataset) for dataset in self._whole.datasets])[chosen])
+        for dataset_idx, number in set(zip(chosen.tolist(), passes.tolist(), strict=True)):
+            of_pass = (chosen == dataset_idx) & (passes == number)
+            indices[of_pass] = self._samples_of_pass(dataset_idx, number, turns[of_pass], epoch)
         return map(self._whole.sample, chosen.tolist(), indices.tolist())
 
     def _samples_of_pass(self, dataset_idx: int, number: int, turns: Ints, epoch: int) -> Ints:

@@ -7,12 +7,7 @@ from phyagi_assets.formatting import counted
 
 
 class ForeignStream:
-    """The samples of a stream in its own order: each read takes the next one, whatever the index.
-
-    Parameters
-    ----------
-    stream
-        An iterable dataset with a length.
+    """The samples of an iterable dataset in its own order: each read takes the next one, whatever the index.
 
     Raises
     ------

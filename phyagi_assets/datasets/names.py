@@ -7,16 +7,7 @@ Value = TypeVar("Value")
 
 
 def named(argument: str, known: Mapping[str, Value], name: str) -> Value:
-    """Return the value of a name.
-
-    Parameters
-    ----------
-    argument
-        The argument that gives the name, for the error.
-    known
-        Values by name.
-    name
-        The name.
+    """Return the value of a name, given also the argument that it is from, for the error.
 
     Raises
     ------

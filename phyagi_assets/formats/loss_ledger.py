@@ -8,7 +8,7 @@ on are replaced: they stay in their files, and `read_ledger` leaves them out.
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,7 @@ def last_header(folder: Path) -> LedgerHeader | None:
         The part is damaged, or is not part of a ledger.
     """
     parts = _parts(folder)
-    return _header(_metadata(parts[max(parts)], pq.read_metadata)[1]) if parts else None
+    return _part(parts[max(parts)], []).header if parts else None
 
 
 def read_ledger(folder: str | Path) -> Ledger:
@@ -186,7 +186,10 @@ def read_ledger(folder: str | Path) -> Ledger:
             "its first flush()"
         )
     read = [_part(path) for _, path in sorted(parts.items())]
-    seq_len = _one_length(folder, read)
+    seq_lens = {part.header.seq_len: part.path for part in read}
+    if len(seq_lens) > 1:
+        different = ", ".join(f"{length:,} in {path.name}" for length, path in seq_lens.items())
+        raise StoreError(f"{folder}: its samples have different lengths: {different}; keep one ledger per length")
     begins: dict[int, int] = {}
     for part in read:
         begins[part.header.run] = min(begins.get(part.header.run, part.first_step), part.first_step)
@@ -206,7 +209,7 @@ def read_ledger(folder: str | Path) -> Ledger:
     return Ledger(
         folder=folder,
         rows=together[np.lexsort((together.document, together.position, together.step))],
-        seq_len=seq_len,
+        seq_len=read[0].header.seq_len,
         runs=len(begins),
         ranks=max(part.header.world_size for part in read),
         replaced=replaced,
@@ -224,43 +227,25 @@ class _Part:
     table: pa.Table
 
 
-def _part(path: Path) -> _Part:
-    table, described = _metadata(path, pq.read_table)
-    return _Part(path=path, header=_header(described), first_step=described["first"], table=table)
-
-
-def _one_length(folder: Path, parts: Sequence[_Part]) -> int:
-    """Return the number of tokens per sample, which must be the same in all parts."""
-    seq_lens = {part.header.seq_len: part.path for part in parts}
-    if len(seq_lens) > 1:
-        different = ", ".join(f"{length:,} in {path.name}" for length, path in seq_lens.items())
-        raise StoreError(f"{folder}: its samples have different lengths: {different}; keep one ledger per length")
-    return next(iter(seq_lens))
-
-
 def _parts(folder: Path) -> dict[tuple[int, int, int], Path]:
     """Return the files of a ledger, by numbers of run, rank and part."""
     found = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
     return {(int(match[1]), int(match[2]), int(match[3])): path for match, path in found if match}
 
 
-def _metadata(path: Path, read: Any) -> tuple[Any, dict[str, Any]]:
-    """Read a file with a function of pyarrow; return the result and the metadata of the ledger."""
+def _part(path: Path, columns: Sequence[str] | None = None) -> _Part:
+    """Read a file, or some of its columns."""
     try:
-        found = read(path)
-        metadata = found.schema.metadata if isinstance(found, pa.Table) else found.metadata
-        if _KEY not in (metadata or {}):
+        table = pq.read_table(path, columns=columns)
+        if _KEY not in (table.schema.metadata or {}):
             raise StoreError(f"{path}: is a Parquet file, but not part of a ledger of losses; move it elsewhere")
-        described = json.loads(metadata[_KEY])
+        described = json.loads(table.schema.metadata[_KEY])
     except (pa.ArrowException, OSError, ValueError) as problem:
         raise StoreError(f"{path}: is damaged ({one_line(problem)}); {_REMEDY}") from None
     if described.get("format") != FORMAT:
         raise StoreError(f"{path}: has format {described.get('format')}, and this release reads {FORMAT}; upgrade phyagi-assets")
-    return found, described
-
-
-def _header(described: Mapping[str, Any]) -> LedgerHeader:
-    return LedgerHeader(**{name: described[name] for name in LedgerHeader.__slots__})
+    header = LedgerHeader(**{name: described[name] for name in LedgerHeader.__slots__})
+    return _Part(path=path, header=header, first_step=described["first"], table=table)
 
 
 def _rows(part: _Part, names: dict[str, int]) -> LossRows:

@@ -5,7 +5,6 @@ was later moved to another disk and replaced by a link, these paths do not exist
 relative to the root of the store through which the plan was opened.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from phyagi_assets.formats.plan import Plan
@@ -28,7 +27,7 @@ class PlanPaths:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._home = real_path(folder)
         self._root = real_path(root) if (root := root_around(folder)) else None
-        self.is_moved = self._root is not None and not (self._home / next(_recorded(plan))).exists()
+        self.is_moved = self._root is not None and not (self._home / next(plan.paths())).exists()
         """Whether recorded paths are resolved from the root of the store, because they do not exist relative to the folder of the plan."""
 
     def resolve(self, recorded: str) -> Path:
@@ -52,10 +51,3 @@ def _followed(path: Path) -> Path:
             break
         path = path.parent / path.readlink()
     return path
-
-
-def _recorded(plan: Plan) -> Iterator[str]:
-    for corpus in plan.corpora:
-        for partition in corpus.partitions:
-            yield from (path for shard in partition.shards.values() for path, _ in shard.files[:1])
-    yield plan.tokenizer

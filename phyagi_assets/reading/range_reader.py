@@ -63,14 +63,6 @@ class RangeReader:
 
     Parameters
     ----------
-    arrays
-        The arrays.
-    fetching
-        The process that fetches.
-    cache
-        The cache.
-    uses
-        The use of blocks.
     kept
         Digests of all arrays of the plan that stay in the cache, to which those of this reader are added.
     """
@@ -156,8 +148,6 @@ class RangeReader:
 
         Parameters
         ----------
-        ranges
-            The ranges.
         position
             First position in the order of training for which they are read.
 

@@ -163,14 +163,10 @@ class TokenShards:
     def document_starts(self, runs: Runs, *, width: int, only_packed: bool = False) -> Ints:
         """Return the first tokens of documents in samples. A sample that begins within a document counts as one that begins with it.
 
-        A document begins at the start of each partition and of padding.
+        A document begins at the start of each partition and of padding. The samples are given as in `samples`.
 
         Parameters
         ----------
-        runs
-            Locations of the tokens, as in `samples`.
-        width
-            Tokens per sample.
         only_packed
             Whether a sample that is not packed counts as one document.
 
@@ -201,14 +197,7 @@ class TokenShards:
         return np.sort(np.concatenate(found))
 
     def trained(self, runs: Runs, samples: int, *, width: int) -> npt.NDArray[np.bool_]:
-        """Return which tokens of samples are trained on.
-
-        Parameters
-        ----------
-        runs
-            Locations of the tokens, as in `samples`.
-        width
-            Tokens per sample.
+        """Return which tokens of samples are trained on, given the samples as in `samples`.
 
         Returns
         -------

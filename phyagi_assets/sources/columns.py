@@ -67,11 +67,6 @@ class TextColumn:
 def find_columns(source: Readable, schema: pa.Schema, names: Sequence[str], *, nested: bool = True) -> list[TextColumn]:
     """Find the declared columns in a table: ``meta.text`` is the column of that name, else the field ``text`` of the column ``meta``.
 
-    Parameters
-    ----------
-    source
-        The file, for messages.
-
     Raises
     ------
     SourceError

@@ -34,6 +34,11 @@ def plain_name(name: str) -> str:
     return next((name[: -len(suffix)] for suffix in COMPRESSIONS if name.lower().endswith(suffix)), name)
 
 
+def plain_suffix(name: str) -> str:
+    """Return the suffix of a file, in lower case, before that of its compression."""
+    return _suffix(plain_name(name))
+
+
 def is_compressed(name: str) -> bool:
     """Return whether the name of a file has the suffix of a compression."""
     return _suffix(name) in COMPRESSIONS

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from phyagi_assets.sources.columns import TextColumn, find_columns
-from phyagi_assets.sources.compression import Opened, UnreadableContentError, contents, plain_name
+from phyagi_assets.sources.compression import Opened, UnreadableContentError, contents, plain_suffix
 from phyagi_assets.sources.csv_quotes import QuotesChecked
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.readable import Readable
@@ -180,7 +180,7 @@ def _as_written(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _delimiter_of(name: str) -> str:
-    return "\t" if plain_name(name).lower().endswith(".tsv") else ","
+    return "\t" if plain_suffix(name) == ".tsv" else ","
 
 
 def _around(missing: npt.NDArray[np.int64], first: int, count: int) -> npt.NDArray[np.int64]:

@@ -46,12 +46,7 @@ class DigestCache:
         return stamp != file.stamp or digest != content
 
     def read(self, file: SourceFile, path: Path) -> str:
-        """Return the XXH3-128 of a local file's content, which is read unless its digest is cached.
-
-        Parameters
-        ----------
-        path
-            Path of its content.
+        """Return the XXH3-128 of a local file's content, which is read from a path unless its digest is cached.
 
         Raises
         ------

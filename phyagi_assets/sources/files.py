@@ -5,12 +5,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import get_args
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import FORMAT_OF_SUFFIX, Format, HeldOut
-from phyagi_assets.sources.compression import plain_name
+from phyagi_assets.sources.compression import plain_suffix
 from phyagi_assets.sources.local_file import LocalFile
 from phyagi_assets.sources.readable import Readable, Stamp
 
@@ -147,4 +147,4 @@ def known_format(corpus: Corpus, name: str) -> Format | None:
     name
         Name of the file; the suffix of a compression is ignored.
     """
-    return corpus.config.source.format or FORMAT_OF_SUFFIX.get(PurePosixPath(plain_name(name)).suffix.lower())
+    return corpus.config.source.format or FORMAT_OF_SUFFIX.get(plain_suffix(name))

@@ -4,14 +4,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import FORMAT_OF_SUFFIX, SourceConfig
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.objects.retries import RetryPolicy, TransientError, within
-from phyagi_assets.sources.compression import plain_name
+from phyagi_assets.sources.compression import plain_suffix
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out, warn_of_split
 from phyagi_assets.sources.globs import Glob, is_glob
 from phyagi_assets.sources.transfer import Checksum, Fetched, OnBytes, append_chunks
@@ -174,15 +174,11 @@ def _of_configurations(corpus: Corpus, repository: str, commit: str, files: dict
 
 def _of_other_formats(files: Mapping[str, SourceFile], chosen: Mapping[str, SourceFile]) -> tuple[LeftOut, ...]:
     """Find the files that look like documents but that ``load_dataset`` skips because it reads files of only one format."""
-    read = {_suffix(path) for path in chosen}
+    read = {plain_suffix(path) for path in chosen}
     formats = FORMAT_OF_SUFFIX.keys() - read - {".txt"}  # .txt is usually a licence
-    others = [file for path, file in files.items() if _suffix(path) in formats and path not in chosen and path != "dataset_infos.json"]
+    others = [file for path, file in files.items() if plain_suffix(path) in formats and path not in chosen and path != "dataset_infos.json"]
     reason = f"not {' or '.join(sorted(read))}: a dataset is read in one format; name the others in source.path"
     return tuple(LeftOut(origin=file.origin, reason=reason) for file in others)
-
-
-def _suffix(path: str) -> str:
-    return PurePosixPath(plain_name(path)).suffix.lower()
 
 
 @contextmanager

@@ -27,8 +27,6 @@ def parse_lines(path: str, block: bytes, names: tuple[str, ...], first: int) -> 
     ----------
     path
         The file, for messages.
-    block
-        Whole lines.
     names
         The keys that hold text. ``meta.text`` is the key of that name, else the key ``text`` of the object under ``meta``.
     first

@@ -91,13 +91,7 @@ def conformance(prepared: PreparedTokenizer, engine: Callable[[Path], Engine], e
 
 
 def examine(backend: Path, make_engine: Callable[[Path], Engine], engine_name: str) -> Conformance:
-    """Do a conformance run, which takes about 5 seconds on two cores.
-
-    Parameters
-    ----------
-    make_engine
-        Creates the engine from the file.
-    """
+    """Do a conformance run, which takes about 5 seconds on two cores."""
     try:
         unsafe = _unsafe_points(backend, make_engine)
     except _NotUsable as reason:

@@ -34,13 +34,7 @@ def reports_folder() -> Path | None:
 
 
 def known_report(fingerprint: str) -> Mapping[str, Any] | None:
-    """Return a report that comes with the package or that an earlier run of this user has kept.
-
-    Parameters
-    ----------
-    fingerprint
-        Fingerprint of the conformance run.
-    """
+    """Return the report of a conformance run that comes with the package or that an earlier run of this user has kept."""
     folder = reports_folder()
     for place in (folder, SHIPPED) if folder else ():
         with suppress(KeyError, TypeError):  # there is none, or it is damaged
@@ -51,15 +45,7 @@ def known_report(fingerprint: str) -> Mapping[str, Any] | None:
 
 
 def keep_report(fingerprint: str, report: Mapping[str, Any]) -> None:
-    """Keep a report for the other stores of this user; a folder that cannot be written to is left alone.
-
-    Parameters
-    ----------
-    fingerprint
-        Fingerprint of the conformance run.
-    report
-        The report, with what it is about.
-    """
+    """Keep the report of a conformance run for the other stores of this user; a folder that cannot be written to is left alone."""
     if folder := reports_folder():
         _state(folder, fingerprint).remember(dict(report))
 

@@ -255,15 +255,7 @@ class ExactTokenizer:
         return encoded
 
     def _verify_batch(self, texts: pa.Array, encoded: Encoded, from_fast: npt.NDArray[np.int64], batch: int) -> None:
-        """Compare documents that the fast engine encoded with the reference engine: a sample, or all of them.
-
-        Parameters
-        ----------
-        from_fast
-            Indices of the documents that the fast engine encoded, 1-D.
-        batch
-            Number of the batch.
-        """
+        """Compare documents that the fast engine encoded, given their indices, with the reference engine: a sample, or all of them."""
         if self._fast is None:
             return
         draw = np.random.default_rng((*self._seed, batch))

@@ -107,7 +107,11 @@ class ChatDataset(Dataset[dict[str, Any]]):
         index = checked_index(idx, len(self), "prompt")
         row = self._rows[index]
         messages = self._messages(row[self._messages_column], index)
-        text, ids = self._prompt(messages) if self._prompts is None else self._prompts[index].values()
+        if self._prompts is None:
+            text = self._text(messages)
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        else:
+            text, ids = self._prompts[index].values()
         if self.max_length is not None and len(ids) > self.max_length:
             raise ValueError(f"prompt {index} has {counted(len(ids), 'token')}, and max_length is {self.max_length}; {_REMEDY}")
         truth = row[self._ground_truth_column] if self._ground_truth_column else row.get("ground_truth")
@@ -137,10 +141,6 @@ class ChatDataset(Dataset[dict[str, Any]]):
                 f"{self._messages_column}: row {index} holds {type(given).__name__}, not a list of messages with role and content"
             )
         return list(messages)
-
-    def _prompt(self, messages: list[Any]) -> tuple[str, list[int]]:
-        text = self._text(messages)
-        return text, self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _text(self, messages: list[Any]) -> str:
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
