@@ -23,6 +23,7 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -132,23 +133,7 @@ def write_config(cache: Path, settings: Mapping[str, Any]) -> None:
     (cache / _CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Documents:
-    """The documents of a split, as arrays mapped into memory."""
-
-    ids: JoinedArray
-    """Token ids, one document after the other, 1-D."""
-    ends: npt.NDArray[np.int64]
-    """End of each document in `ids`, 1-D."""
-    origins: npt.NDArray[np.int64]
-    """Source file and row of each document, shape ``(documents, 2)``."""
-    hashes: npt.NDArray[np.uint64]
-    """Text hash of each document, 1-D."""
-    mask: SplitMask | None
-    """Mask of the tokens that are trained on; None if all are."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SplitArrays:
     """The arrays of a split of a cache with a manifest, each in one file or in pieces. They are mapped into memory when they are read.
 
@@ -176,14 +161,14 @@ class SplitArrays:
         """Return an array, given the count that is its length."""
         return JoinedArray(self.paths(ending), [of[count] for of in self._counts.values()], np.dtype(dtype), row)
 
-    @property
+    @cached_property
     def ids(self) -> JoinedArray:
         """The token array."""
         return self._joined(IDS, self.manifest.details["dtype"], count="tokens")
 
-    @property
+    @cached_property
     def ends(self) -> npt.NDArray[np.int64]:
-        """End of each document in the token array."""
+        """End of each document in the token array, 1-D."""
         tokens = [of["tokens"] for of in self._counts.values()]
         ends = self._joined(DOCUMENTS, np.int64)
         for number, of in enumerate(tokens):
@@ -195,7 +180,17 @@ class SplitArrays:
         before = np.cumsum(tokens, dtype=np.int64) - tokens
         return ends[:] + np.repeat(before, [of["documents"] for of in self._counts.values()])
 
-    @property
+    @cached_property
+    def origins(self) -> npt.NDArray[np.int64]:
+        """Source file and row of each document, shape ``(documents, 2)``."""
+        return self._joined(ORIGINS, np.int64, (2,))[:]
+
+    @cached_property
+    def hashes(self) -> npt.NDArray[np.uint64]:
+        """Text hash of each document, 1-D."""
+        return self._joined(HASHES, np.uint64)[:]
+
+    @cached_property
     def mask(self) -> SplitMask | None:
         """The mask; None if everything is trained on."""
         counts = list(self._counts.values())
@@ -203,12 +198,6 @@ class SplitArrays:
             return None
         octets = [open_array(path, mapped=True) for path in self.paths(MASK)]
         return SplitMask(octets, [of["tokens"] for of in counts])
-
-    @property
-    def documents(self) -> Documents:
-        """The documents, with all arrays that describe them."""
-        origins, hashes = self._joined(ORIGINS, np.int64, (2,))[:], self._joined(HASHES, np.uint64)[:]
-        return Documents(ids=self.ids, ends=self.ends, origins=origins, hashes=hashes, mask=self.mask)
 
 
 def pieces_of(cache: Path, split: str) -> SplitArrays | None:

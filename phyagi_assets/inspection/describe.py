@@ -240,7 +240,7 @@ def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
         return []
     split = max(splits, key=lambda split: artifact.manifest.counts[split]["tokens"])
     folder = artifact.folder()
-    found, files = SplitArrays(folder, artifact.manifest, split).documents, artifact.manifest.details["files"]
+    found, files = SplitArrays(folder, artifact.manifest, split), artifact.manifest.details["files"]
     ends, sources = found.ends, found.origins[:, 0]
     if not len(ends) or (np.diff(ends, prepend=0) <= 0).any() or sources.min() < 0 or sources.max() >= len(files):
         raise StoreError(f"{artifact.place}: the documents of {split} do not fit its tokens; {REMEDY}")

@@ -216,7 +216,7 @@ def _documents(caches: Mapping[str, Artifact], count: int) -> Iterator[SampleDoc
 
 def _document(artifact: Artifact, key: str, split: str, index: int) -> SampleDocument:
     folder = artifact.folder()
-    found, files = SplitArrays(folder, artifact.manifest, split).documents, artifact.manifest.details["files"]
+    found, files = SplitArrays(folder, artifact.manifest, split), artifact.manifest.details["files"]
     span = Span.of(found, index)
     stop = min(span.end, span.start + _TOKENS)
     return SampleDocument(

@@ -8,7 +8,7 @@ import numpy as np
 
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.cache_folder import HASHES, Documents, SplitArrays, array_path
+from phyagi_assets.formats.cache_folder import HASHES, SplitArrays, array_path
 from phyagi_assets.formats.cache_tokenizer import decode_for_display
 from phyagi_assets.formats.trained_bits import mark_trained
 from phyagi_assets.steps.exclusions import hashes_of
@@ -29,14 +29,14 @@ class Span:
     """Index after its last token."""
 
     @classmethod
-    def of(cls, documents: Documents, index: int) -> "Span":
+    def of(cls, documents: SplitArrays, index: int) -> "Span":
         """Return the range of a document, given its index in the token array."""
         start = int(documents.ends[index - 1]) if index else 0
         file, row = documents.origins[index].tolist()
         return cls(id=document_id(int(documents.hashes[index])), file=file, row=row, start=start, end=int(documents.ends[index]))
 
 
-def shown_text(cache: Path, documents: Documents, start: int, stop: int) -> str:
+def shown_text(cache: Path, documents: SplitArrays, start: int, stop: int) -> str:
     """Return the text of a range of tokens of a cache, with ⟦ and ⟧ around what is trained on if there is a mask."""
     trained = None if documents.mask is None else documents.mask.between(start, stop)
     return mark_trained(documents.ids[start:stop], trained, lambda piece: decode_for_display(cache, piece))
@@ -58,6 +58,6 @@ def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:
     path = array_path(folder, split, HASHES)
     if array_path(folder, split).is_file() and not path.is_file():
         raise StoreError(f"{path}: is missing; materialize again, and clean --old-plans what was built before")
-    documents = SplitArrays.of(folder, split).documents
+    documents = SplitArrays.of(folder, split)
     for document in np.flatnonzero(np.isin(documents.hashes, hashes_of(ids))).tolist():
         yield Span.of(documents, document)

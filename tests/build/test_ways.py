@@ -94,7 +94,7 @@ def arrays(store: Store) -> dict[str, Any]:
                 "content": manifest.details["content"],
             }
             for split in manifest.counts:
-                tokens, documents = open_tokens(folder / f"{split}.npy"), SplitArrays.of(folder, split).documents
+                tokens, documents = open_tokens(folder / f"{split}.npy"), SplitArrays.of(folder, split)
                 labels = None if tokens.labels is None else tokens.labels[:].tobytes()
                 seen[split] = [tokens.ids[:].tobytes(), labels, documents.origins.tobytes()]
             found[address.name] = seen

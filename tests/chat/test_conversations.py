@@ -324,7 +324,7 @@ def test_large_partition_of_conversations_is_encoded_in_chunks_to_the_same_rows(
     (wanted, found), caches = [open_tokens(of[2].artifact.path / "train.npy") for of in (whole, again)], (whole[2], again[2])
     assert np.array_equal(found.ids, wanted.ids)
     assert np.array_equal(found.labels, wanted.labels)
-    origins = [SplitArrays.of(of.artifact.path, "train").documents.origins for of in caches]
+    origins = [SplitArrays.of(of.artifact.path, "train").origins for of in caches]
     assert np.array_equal(*origins)
     assert caches[0].artifact.manifest.counts == caches[1].artifact.manifest.counts
     previews = [CACHE.facts(of)["first tokens"] for of in caches]

@@ -35,7 +35,7 @@ def test_pieces_hold_the_documents_of_the_array_and_are_listed(stores: dict[str,
     for split in one.manifest.counts:
         whole = np.load(one.path / f"{split}.npy")
         assert np.array_equal(np.concatenate([np.load(pieces.path / name) for name in array_files(pieces.manifest, split)]), whole)
-        wanted, found = SplitArrays.of(one.path, split).documents, SplitArrays.of(pieces.path, split).documents
+        wanted, found = SplitArrays.of(one.path, split), SplitArrays.of(pieces.path, split)
         assert np.array_equal(found.ids, wanted.ids)
         for name in ("ends", "origins", "hashes"):
             assert np.array_equal(getattr(found, name), getattr(wanted, name))
@@ -82,7 +82,7 @@ def test_provider_reads_a_cache_in_pieces(stores: dict[str, Artifact]) -> None:
 
 
 def test_documents_are_found_in_pieces(stores: dict[str, Artifact]) -> None:
-    documents = SplitArrays.of(stores["one"].path, "train").documents
+    documents = SplitArrays.of(stores["one"].path, "train")
     ids = [f"{int(value):016x}" for value in documents.hashes[[3, 100, 200]]]
     found, wanted = (list(spans_of(stores[kind].path, "train", ids)) for kind in ("pieces", "one"))
     assert found == wanted
