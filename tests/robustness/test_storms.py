@@ -68,8 +68,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_build_during_a_storm_has_the_bytes_of_a_quiet_disk(
     quiet: Workspace, prepared_store: Path, s3: S3Server, tmp_path: Path, seed: int
 ) -> None:
-    there = in_bucket(quiet, tmp_path / "scratch", read_timeout=1.0)
-    storm = s3.faults.storm = Storm(seed, share=0.25, stall=2.0)
+    there = in_bucket(quiet, tmp_path / "scratch", read_timeout=2.0)
+    storm = s3.faults.storm = Storm(seed, share=0.25, stall=3.0)
     put_tokenizer(prepared_store, there.store)
     build_all(there)
     assert published(there.store) == published(quiet.store)
