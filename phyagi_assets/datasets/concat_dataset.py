@@ -310,7 +310,8 @@ class WeightedConcatIterableDataset(SharedStream):
             The state cannot be read, or belongs to another stream.
         """
         states = Path(load_dir).expanduser() / _STATES_FOLDER
-        saved = sorted((path.name for path in states.glob("*") if path.is_dir()), key=_step_order)
+        names = (path.name for path in states.glob("*") if path.is_dir())
+        saved = sorted(names, key=lambda name: (int(name) if name.isdecimal() else -1, name))  # names, then numbers by value
         chosen = str(step) if step is not None else (saved[-1] if saved else "")
         file = states / chosen / f"rank-{self._reader().rank}.json"
         if chosen not in saved or not file.is_file():
@@ -360,11 +361,6 @@ def _by_index(dataset: Any) -> Any:
 
 def _is_stream(dataset: Any) -> bool:
     return isinstance(dataset, IterableDataset) or not hasattr(type(dataset), "__getitem__")
-
-
-def _step_order(step: str) -> tuple[bool, int, str]:
-    """Return the sort key of a step: names first, then numbers by value."""
-    return (step.isdecimal(), int(step) if step.isdecimal() else 0, step)
 
 
 def _checked_weights(datasets: Sequence[Any], weights: Iterable[Weight] | None) -> list[Fraction]:

@@ -104,7 +104,8 @@ def _copy(array: Array, start: Ints, length: Ints, target: Array, place: Ints) -
         windows = np.maximum((length + (entries - 1)) // entries, 1)
         late = np.flatnonzero(start + windows * entries > len(array))  # their last windows would end beyond the array
         windows[late] = 0
-        begin, to = _window_places(start, place, windows, entries)
+        within = concatenated_ranges(0, windows) * entries
+        begin, to = np.repeat(start, windows) + within, np.repeat(place, windows) + within
     source, into = _windows(array, entries), _windows(target, entries)
     for first in range(0, len(begin), _AT_ONCE):
         some = slice(first, first + _AT_ONCE)
@@ -113,12 +114,6 @@ def _copy(array: Array, start: Ints, length: Ints, target: Array, place: Ints) -
         if begins + many > len(array):
             raise IndexError(f"a run ends at {begins + many}, beyond the {len(array)} entries of its array")
         target[at : at + many] = array[begins : begins + many]
-
-
-def _window_places(start: Ints, place: Ints, windows: Ints, entries: int) -> tuple[Ints, Ints]:
-    """Return the first entry of each window of runs in the array, and in the target, given the number of windows of each run."""
-    within = concatenated_ranges(0, windows) * entries
-    return np.repeat(start, windows) + within, np.repeat(place, windows) + within
 
 
 def _windows(array: Array, entries: int) -> Array:

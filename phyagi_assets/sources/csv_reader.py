@@ -56,7 +56,8 @@ def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_
         schema = _csv_schema(source, header, options, block)
         columns = find_columns(source, schema, options.columns, nested=False)
         table = QuotesChecked(file.content, delimiter, partial(_opened, source, number))
-        file.content = cast(BinaryIO, _Ended(cast(BinaryIO, table), _end_of(schema, delimiter)))
+        end = delimiter.encode().join([_END] * len(schema))
+        file.content = cast(BinaryIO, _Ended(cast(BinaryIO, table), b"\n" + end + b"\n"))
         broken: dict[int, RowProblem] = {}
         told: set[int] = set()
 
@@ -88,10 +89,6 @@ def _opened(source: Readable, number: int) -> Iterator[Opened]:
 
 _END = b"\x03 end of the table \x03"
 """Value in all columns of a row that is added to each table. A quoted value without its closing quote contains this row."""
-
-
-def _end_of(schema: pa.Schema, delimiter: str) -> bytes:
-    return b"\n" + delimiter.encode().join([_END] * len(schema)) + b"\n"
 
 
 class _Ended(io.RawIOBase):

@@ -65,8 +65,9 @@ def _parsed(block: bytes, names: tuple[str, ...]) -> list[pa.Array] | None:
     lines, schema = _objects(block), _schema(names)
     if not lines or schema is None:
         return None
+    text = pa.LargeStringArray.from_buffers(1, pa.py_buffer(np.array([0, len(block)], np.int64)), pa.py_buffer(block))
     try:
-        _as_text(block).validate(full=True)  # the parser does not check UTF-8
+        text.validate(full=True)  # the parser does not check UTF-8
         table = pa.json.read_json(
             pa.BufferReader(block),
             read_options=pa.json.ReadOptions(block_size=len(block) + 1, use_threads=False),
@@ -122,10 +123,6 @@ def _column(table: pa.Table, name: str) -> pa.Array:
         return column
     top, *path = name.split(".")
     return pc.coalesce(column, pc.struct_field(table.column(top).combine_chunks(), path))
-
-
-def _as_text(block: bytes) -> pa.Array:
-    return pa.LargeStringArray.from_buffers(1, pa.py_buffer(np.array([0, len(block)], np.int64)), pa.py_buffer(block))
 
 
 def _line_by_line(path: str, lines: Mapping[int, bytes], names: tuple[str, ...], *, is_start: bool) -> Rows:

@@ -16,8 +16,11 @@ from phyagi_assets.sources.signatures import described
 
 def read_parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
     """Stream the rows of some row groups of a Parquet file."""
-    source = span.file
-    _require_start(source, b"PAR1", "a Parquet file")
+    source, head = span.file, span.file.head()
+    if head and not head.startswith(b"PAR1"):
+        raise UnreadableContentError(
+            f"is not a Parquet file: it {described(head)}; name its format in source.format, or give it its own suffix"
+        )
     with source.open_native() as content, pa.parquet.ParquetFile(content, buffer_size=BLOCK, page_checksum_verification=True) as file:
         columns = _found(source, file.schema_arrow, options)
         metadata = file.metadata
@@ -95,9 +98,3 @@ def _require_end(file: pa.NativeFile) -> None:
     file.seek(max(0, end - 8))
     if not file.read(8).endswith(bytes(4)):
         raise UnreadableContentError("is an Arrow stream without its end marker: it was not written whole; write it again")
-
-
-def _require_start(source: Readable, start: bytes, kind: str) -> None:
-    head = source.head()
-    if head and not head.startswith(start):
-        raise UnreadableContentError(f"is not {kind}: it {described(head)}; name its format in source.format, or give it its own suffix")

@@ -49,7 +49,7 @@ class TokenPlaces:
         EngineMismatch
             The reference tokenizer gives other ids.
         """
-        text_ends = _text_ends(texts)
+        text_ends = np.frombuffer(texts.buffers()[1] or b"", np.int32)[1 : len(texts) + 1].astype(np.int64)
         token_ends, places_known = self._token_ends(rendered, texts, encoded, text_ends)
         mask = _mask(rendered, encoded, text_ends, token_ends, places_known)
         unknown = np.flatnonzero(~places_known).tolist()
@@ -90,11 +90,6 @@ class TokenPlaces:
         unknown = ~known[document]
         ends[unknown] = text_ends[document[unknown]]
         return ends, known
-
-
-def _text_ends(texts: pa.Array) -> Ints:
-    offsets = texts.buffers()[1]
-    return np.frombuffer(offsets, np.int32)[1 : len(texts) + 1].astype(np.int64) if len(texts) else np.zeros(0, np.int64)
 
 
 def _mask(rendered: Sequence[Rendered], encoded: Encoded, text_ends: Ints, token_ends: Ints, known: Mask) -> Mask:

@@ -169,10 +169,12 @@ def save_config(config: "Mapping[str, Any] | DictConfig", output_path: str | Pat
     path, content = Path(output_path).expanduser(), _native(config)
     if not isinstance(content, Mapping):
         raise ValueError(f"config: a {type(content).__name__} is not a mapping, such as {{'seq_len': 512}}")
-    content = _without_paths(content)
+    content = _changed(content, lambda leaf: str(leaf) if isinstance(leaf, Path) else leaf)
+    omegaconf = _omegaconf()
     try:
-        text = json.dumps(content, indent=2) + "\n" if path.suffix == ".json" else _yaml(content)
-    except (TypeError, ValueError, yaml.YAMLError, _omegaconf().errors.OmegaConfBaseException) as problem:
+        is_json = path.suffix == ".json"
+        text = json.dumps(content, indent=2) + "\n" if is_json else omegaconf.OmegaConf.to_yaml(omegaconf.OmegaConf.create(content))
+    except (TypeError, ValueError, yaml.YAMLError, omegaconf.errors.OmegaConfBaseException) as problem:
         raise ValueError(f"config: cannot be saved as {path.suffix or 'YAML'}: {' '.join(str(problem).split())}") from None
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
@@ -188,11 +190,6 @@ def _omegaconf() -> Any:
     if not omegaconf.OmegaConf.has_resolver("for"):
         omegaconf.OmegaConf.register_resolver("for", for_resolver)
     return omegaconf
-
-
-def _yaml(content: Mapping[str, Any]) -> str:
-    text: str = _omegaconf().OmegaConf.to_yaml(_omegaconf().OmegaConf.create(content))
-    return text
 
 
 def _native(config: Any) -> Any:
@@ -217,10 +214,6 @@ def _changed(config: Any, change: Callable[[Any], Any]) -> Any:
 
 def _replaced(config: Any, old: str, new: str) -> Any:
     return _changed(config, lambda leaf: leaf.replace(old, new) if isinstance(leaf, str) else copy.deepcopy(leaf))
-
-
-def _without_paths(config: Any) -> Any:
-    return _changed(config, lambda leaf: str(leaf) if isinstance(leaf, Path) else leaf)
 
 
 def _with_overrides(config: Mapping[str, Any], overrides: Sequence[Override]) -> dict[str, Any]:
