@@ -39,7 +39,7 @@ def store_events(storage: SqliteEventLogStorage, events: Sequence[dg.EventLogEnt
         rows = [storage.prepare_insert_event(event) for event in planned]
         with storage.index_transaction() as connection:  # first, because it may fail, and Dagster then stores all events one by one
             for row, event in zip(rows, planned, strict=True):
-                number = connection.execute(row).inserted_primary_key[0]  # type: ignore[index]
+                number = connection.execute(row).inserted_primary_key[0]
                 storage._store_asset_event_tags(connection, [event], [number])  # as Dagster stores a single one
                 storage._store_asset_event(connection, event, number)
         with storage.run_connection(planned[0].run_id) as connection:

@@ -52,7 +52,7 @@ def fast_records() -> Iterator[None]:
         yield
 
 
-class _KeptOpen(QueuePool):
+class _KeptOpen(QueuePool):  # type: ignore[misc]
     """Connections that stay open when Dagster disposes of their engine."""
 
     __module__ = QueuePool.__module__  # SQLAlchemy names a pool's logger after it, and the command prints what loggers of this package say
@@ -77,7 +77,7 @@ def _connections_kept(storage: ModuleType) -> Iterator[None]:
         event.listen(engine, "connect", _wait_less)
         event.listen(engine, "commit", _Touch(engine.url.database))
         event.listen(engine, "handle_error", _leave_out_statement)
-        until_the_end.callback(engine.pool.close)  # type: ignore[attr-defined]
+        until_the_end.callback(engine.pool.close)
         return engine
 
     with ExitStack() as until_the_end, _replaced(storage, "create_engine", _CalledOnce(create, str)):

@@ -114,7 +114,7 @@ class Hub:
 def _content(repository: str, commit: str, path: str, start: int) -> Iterator[bytes]:
     """Yield the content of a file from an offset on. It takes one request; the Hub's client would first ask for what the listing has."""
     from huggingface_hub import get_session, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
     url = hf_hub_url(repository, path, repo_type="dataset", revision=commit)
     headers = {**build_hf_headers(), "Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}

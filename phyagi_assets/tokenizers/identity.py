@@ -98,7 +98,7 @@ def _commit_on_hub(name: str, revision: str) -> str:
     from huggingface_hub import HfApi
 
     try:
-        commit = HfApi().model_info(name, revision=revision).sha
+        commit: str | None = HfApi().model_info(name, revision=revision).sha
     except Exception as problem:  # network, protocol or permission: in all cases, the commit is unknown
         from phyagi_assets.sources.hub import answered_by_page
 

@@ -65,7 +65,8 @@ def _present_name(path: str, revision: str | None) -> str:
     if "/" in path or is_format or Path(path).exists():
         return path
     try:
-        return HfApi().dataset_info(path, revision=revision).id
+        present: str = HfApi().dataset_info(path, revision=revision).id
+        return present
     except Exception:  # unknown name, no network, no permission: load_dataset uses its cache or reports the error
         return path
 
