@@ -250,7 +250,7 @@ class MixtureStream(DividedStream):
             if batch_size not in (None, self.batch_size):
                 raise ValueError(
                     f"batch_size: the loader has {batch_size} and the stream has {self.batch_size}; with several loader workers, another "
-                    "batch size changes the order; use the same for both"
+                    "batch size changes the order; use the same for both (with dispatch_batches=False of accelerate, that of all processes)"
                 )
         cursor.is_loaded_here = False
         cursor.put(position=begin, given=given, end=_NO_END if stop is None else stop)
@@ -357,16 +357,26 @@ def unstacked(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _batch_size_of_loader() -> int | None:
     """Return the batch size of the loader whose worker reads, or None for any other reader.
 
-    ``DataLoader`` does not pass it to its dataset; the frame of its fetcher is the only place where a worker can find it. The loaders of
-    ``accelerate`` request the batches of all processes, so their batch size is not the stream's.
+    ``DataLoader`` does not pass it to its dataset; the frame of its fetcher is the only place where a worker can find it. Where
+    ``accelerate`` divides what a worker reads among processes, it is that of all processes.
     """
     frame = inspect.currentframe()
-    while frame is not None and not frame.f_globals.get("__name__", "").startswith("accelerate."):
-        if frame.f_code.co_name == "fetch" and frame.f_globals.get("__name__") == _FETCHER_MODULE:
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("accelerate."):
+            return _batch_size_of_shard(frame.f_locals.get("self"))
+        if frame.f_code.co_name == "fetch" and module == _FETCHER_MODULE:
             asked = frame.f_locals.get("possibly_batched_index")
             return len(asked) if isinstance(asked, list) else None
         frame = frame.f_back
     return None
+
+
+def _batch_size_of_shard(shard: Any) -> int | None:
+    """Return the number of samples that an ``IterableDatasetShard`` of ``accelerate`` divides at a time; None for another object."""
+    if type(shard).__name__ != "IterableDatasetShard":
+        return None
+    return int(shard.batch_size) * (1 if shard.split_batches else int(shard.num_processes))
 
 
 _FETCHER_MODULE = "torch.utils.data._utils.fetch"

@@ -175,3 +175,20 @@ def test_every_loader_reads_a_validation_split_once_per_pass(tmp_path: Path, wor
             assert positions(loader) == list(range(9))
     validation.set_epoch(3)
     assert [int(sample["position"]) for sample in validation] == list(range(9))
+
+
+def test_accelerate_divides_what_loader_workers_read_in_order_or_raises(mixture: LoadedMixture) -> None:
+    from accelerate.data_loader import prepare_data_loader
+
+    def read(batch_size: int, workers: int) -> list[int]:
+        ranks = []
+        for rank in range(2):
+            stream = MixtureStream(mixture.train, batch_size=batch_size, samples=True, rank=0, world_size=1)
+            loader = DataLoader(stream, batch_size=4, num_workers=workers)
+            shard: dict[str, Any] = {"num_processes": 2, "process_index": rank, "dispatch_batches": False}
+            ranks.append([batch["position"].tolist() for batch in prepare_data_loader(loader, **shard)])
+        return [position for step in zip(*ranks, strict=True) for batch in step for position in batch]
+
+    assert read(8, 2)[:41] == list(range(41))
+    with pytest.raises(ValueError, match=r"the loader has 8 and the stream has 4; .* that of all processes"):
+        read(4, 2)
