@@ -29,6 +29,11 @@ class RayAddress:
         return (found["host"].strip("[]"), int(found["port"])) if found else None
 
     @property
+    def is_client(self) -> bool:
+        """Whether the address is that of Ray Client, whose server is the driver for the cluster."""
+        return self.address.startswith("ray://")
+
+    @property
     def remedy(self) -> str:
         """End of a message about this cluster: how to do without it, if the environment has chosen it; otherwise an empty string."""
         return _WITHOUT if self.setting == f"${ADDRESS_VARIABLE}" else ""

@@ -103,6 +103,9 @@ class _Run(Generic[Task, Result]):
         self._most, self._looked, self._answered = 0, 0.0, time.monotonic()
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
         self._server = executor.cluster.server or (host, int(port))
+        self._own_node = None if executor.cluster.is_client else own_node()
+        self._is_cut_off = False
+        """Whether the node of this process has died."""
 
     def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
         idle_since = time.monotonic()
@@ -146,8 +149,12 @@ class _Run(Generic[Task, Result]):
         Raises
         ------
         PhyagiAssetsError
-            It has not answered for some time. Ray would end this process without a word.
+            It has not answered for some time, or the node through which this process reaches it has died. Ray would end this process
+            without a word.
         """
+        if self._own_node and _is_closed(self._own_node):
+            self._is_cut_off = True
+            raise self._lost(f"the Ray node at {self._own_node[0]}, by which this process reaches the cluster, has died")
         try:
             with socket.create_connection(self._server, timeout=_REFRESHED):
                 self._answered = time.monotonic()
@@ -155,10 +162,13 @@ class _Run(Generic[Task, Result]):
         except OSError:
             if time.monotonic() - self._answered < _TO_RECOVER:
                 return False
-            cluster = self._executor.cluster
-            message = f"{cluster.setting}: the Ray cluster {cluster.address} does not answer any more; run the command again"
-            logger.error("%s", message)  # Ray may end this process while the connection is closed
-            raise PhyagiAssetsError(message) from None
+            raise self._lost(f"the Ray cluster {self._executor.cluster.address} does not answer any more") from None
+
+    def _lost(self, why: str) -> PhyagiAssetsError:
+        """Log that the connection is lost, because Ray may end this process while it is closed, and return the error to raise."""
+        message = f"{self._executor.cluster.setting}: {why}; run the command again"
+        logger.error("%s", message)
+        return PhyagiAssetsError(message)
 
     def _ended(self) -> list[tuple[Any, Any]]:
         """Wait until a task has ended, but not for long. Return the references of all that have, each with a parcel or an error."""
@@ -217,7 +227,8 @@ class _Run(Generic[Task, Result]):
                     self._ray.cancel(reference, force=is_forced)
             if left and not is_forced:
                 with suppress(Exception):
-                    _, left = self._ray.wait(left, num_returns=len(left), timeout=_TO_END, fetch_local=False)
+                    timeout = 0 if self._is_cut_off else _TO_END
+                    _, left = self._ray.wait(left, num_returns=len(left), timeout=timeout, fetch_local=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +242,24 @@ class _Kept:
 
         content: bytes = ray.get(self.reference)
         return content
+
+
+def own_node() -> tuple[str, int] | None:
+    """Return the host and the port of the node to which this process is connected; None if it is unknown."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    return next(((node["NodeManagerAddress"], node["NodeManagerPort"]) for node in ray.nodes() if node["NodeID"] == own), None)
+
+
+def _is_closed(server: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(server, timeout=_REFRESHED).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:  # it is slow, or its machine is
+        return False
+    return False
 
 
 def _crash(problem: Any) -> Exception:

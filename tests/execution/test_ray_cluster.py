@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -183,6 +184,24 @@ def test_process_that_cannot_import_the_package_is_told_with_its_node() -> None:
     found = ray_cluster._crash(crashed)
     wanted = "node 10.0.0.2 cannot run tasks: ModuleNotFoundError: No module named 'phyagi_assets'; install phyagi-assets "
     assert str(found).startswith(wanted)
+
+
+def test_death_of_the_node_of_the_driver_is_told(nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        node = server.getsockname()
+        monkeypatch.setattr(ray_cluster, "own_node", lambda: node)
+        monkeypatch.setattr(ray_cluster, "_REFRESHED", 0.2)
+        executor = executor_on(nodes.address, partial(counting, tmp_path))
+        executor.submit(1)
+        executor.submit(100)
+        results = executor.results()
+        assert next(results)[1][0] == 1
+    with pytest.raises(
+        PhyagiAssetsError, match=r"--executor: the Ray node at 127\.0\.0\.1, by which this .* has died; run the command again"
+    ):
+        next(results)
+    (tmp_path / "go on").touch()
+    assert not (tmp_path / "did 100").exists()
 
 
 @pytest.fixture
