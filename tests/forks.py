@@ -38,7 +38,6 @@ FORKS.set_forkserver_preload(
         "jsonschema",
         "pandas",
         "phyagi_assets.cli",
-        "phyagi_assets.cli.dry_run",
         "phyagi_assets.cli.progress",
         "phyagi_assets.cli.render",
         "phyagi_assets.cli.render_state",

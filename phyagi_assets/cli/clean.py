@@ -59,4 +59,5 @@ def clean(output: Output, old_plans: bool, yes: bool, grace: float, settings: Se
         workspace.store.remove_abandoned_files(everywhere=True)  # left by an earlier clean that was killed
     found = cleaning.find()
     removed = (cleaning.remove(found) if found else []) if yes else None
-    output.report(CleanReport.of(found, cleaning, removed), lambda console: show_removable(console, found, cleaning, removed=removed))
+    report = CleanReport.of(found, cleaning, removed)
+    output.report(report, lambda console: show_removable(console, report, grace))

@@ -21,12 +21,11 @@ def inspect(output: Output, name: str, settings: Settings) -> None:
       a path                     data/store/demo/mixed_dataset, …/hamlet/train.npy
     """
     from phyagi_assets.cli.render_inspection import show_inspection
-    from phyagi_assets.inspection.describe import InspectReport
     from phyagi_assets.inspection.named import inspect_named
     from phyagi_assets.steps.step import Workspace
     from phyagi_assets.store.places import open_store
 
     stored = open_store(settings.store)
     workspace = Workspace(data=settings.data, store=stored) if settings.data.is_dir() else None
-    found = inspect_named(name, stored, workspace)
-    output.report(InspectReport.of(found), lambda console: show_inspection(console, found))
+    report = inspect_named(name, stored, workspace)
+    output.report(report, lambda console: show_inspection(console, report))

@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -78,9 +79,14 @@ def materialize(
     workspace = open_workspace(settings)
     broken = () if names else catalog.broken
     if dry_run:
-        from phyagi_assets.cli.dry_run import dry_run_of
+        from phyagi_assets.cli.render_state import show_dry_run
+        from phyagi_assets.inspection.dry_run import dry_run as foresee
+        from phyagi_assets.store.read_only import read_only
 
-        foreseen = dry_run_of(selection, workspace, output)
+        output.messages()
+        with read_only(workspace.store) as view:
+            foreseen = foresee(selection, replace(workspace, store=view))
+        output.report(foreseen, lambda console: show_dry_run(console, foreseen))
         exit_after(foreseen.failed, broken)
     if workspace.store.is_remote:
         workspace.store.names()  # before anything is written: some servers create a bucket that is not there

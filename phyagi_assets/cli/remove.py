@@ -44,12 +44,12 @@ def remove(
         raise PhyagiAssetsError("choose documents with --id or with --match")
     from phyagi_assets.cli.render import show_removal
     from phyagi_assets.declare.catalog import load_catalog
-    from phyagi_assets.inspection.remove import Wanted, remove_documents
+    from phyagi_assets.inspection.remove import remove_documents
 
     catalog = load_catalog(settings.require_data())
     if corpus not in catalog.corpora:
         raise PhyagiAssetsError(unknown_name(corpus, "declared corpus", "declared corpora", catalog.corpora))
     output.messages()
-    wanted = Wanted(ids=ids, match=match, reason=reason)
-    report = remove_documents(catalog, corpus, wanted, open_workspace(settings), until=until, dry_run=dry_run)
+    workspace = open_workspace(settings)
+    report = remove_documents(catalog, corpus, workspace, ids=ids, match=match, reason=reason, until=until, dry_run=dry_run)
     output.report(report, lambda console: show_removal(console, report))

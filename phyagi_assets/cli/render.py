@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from phyagi_assets.inspection.explain import ExplainedSample
     from phyagi_assets.inspection.exposure import Exposure
     from phyagi_assets.inspection.forecast import Forecast
-    from phyagi_assets.inspection.garbage import Cleaning, Removable
+    from phyagi_assets.inspection.garbage import CleanReport
     from phyagi_assets.inspection.remove import RemoveReport
 
 _LISTED = 20
@@ -148,30 +148,22 @@ def show_explanation(console: Console, found: "Iterable[ExplainedSample]") -> No
             console.print(boxed(console, document.marked[:_SHOWN], title))
 
 
-def show_removable(console: Console, found: "Sequence[Removable]", cleaning: "Cleaning", *, removed: "Sequence[Removable] | None") -> None:
-    """Print the versions that can be removed or were removed, and the files that are left alone.
-
-    Parameters
-    ----------
-    removed
-        Versions that were removed; None if nothing was to be removed.
-    """
-    gone = {item.path for item in removed or ()}
-    for item in found:
-        note = "" if removed is None or item.path in gone else "  kept: it is needed again, or another command is using it"
+def show_removable(console: Console, report: "CleanReport", grace: float) -> None:
+    """Print the versions that can be removed or were removed, and the files that are left alone, given the grace period in hours."""
+    for item in report.versions:
+        note = "" if report.is_dry_run or item.removed else "  kept: it is needed again, or another command is using it"
         print_text(console, f"{item.name}  {short_size(item.bytes)}  {item.why}{note}")
-    for foreign in cleaning.foreign:
+    for foreign in report.left_alone:
         print_text(console, f"left alone: {foreign}")
-    if cleaning.young:
-        hours = cleaning.grace.total_seconds() / 3600
-        kept = f"{counted(cleaning.young, 'version')} written or published in the last {hours:g} hours"
+    if report.young:
+        kept = f"{counted(report.young, 'version')} written or published in the last {grace:g} hours"
         console.print(f"{kept} would also be removed with --grace 0")
-    listed = found if removed is None else removed
+    listed = [item for item in report.versions if report.is_dry_run or item.removed]
     size = f"{counted(len(listed), 'version')}, {short_size(sum(item.bytes for item in listed))}"
-    if removed is not None or not found:
-        console.print(f"{size} removed" if found else "There is nothing to remove")
+    if not report.versions:
+        console.print("There is nothing to remove")
     else:
-        console.print(f"{size} would be removed; pass --yes to remove them")
+        console.print(f"{size} would be removed; pass --yes to remove them" if report.is_dry_run else f"{size} removed")
 
 
 def show_removal(console: Console, report: "RemoveReport") -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from phyagi_assets.cli.console import boxed
 from phyagi_assets.formatting import counted
-from phyagi_assets.inspection.describe import Inspection, Part
+from phyagi_assets.inspection.describe import InspectReport, Part
 from phyagi_assets.steps.lengths import Lengths
 
 _SHARE = "part"
@@ -23,7 +23,7 @@ _WIDEST = 10_000
 """Width at which tables are measured."""
 
 
-def show_inspection(console: Console, found: Inspection) -> None:
+def show_inspection(console: Console, found: InspectReport) -> None:
     """Print the facts, parts, lengths and samples of an artifact or a corpus."""
     console.print(f"[bold]{found.title}[/]")
     facts = Table(show_header=False, box=None)

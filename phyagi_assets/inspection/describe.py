@@ -1,7 +1,7 @@
 """Descriptions of artifacts for people to read: facts, statistics and sample documents."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,22 +46,6 @@ class Sample:
     """Text of its first tokens."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Inspection:
-    """The description of an artifact or a corpus."""
-
-    title: str
-    facts: dict[str, str]
-    """Values to show, by label."""
-    parts: list[Part] = field(default_factory=list)
-    """One table row per part: the corpora of a mixture, the partitions of a corpus, or the files of which rows were left out."""
-    lengths: Lengths | None = None
-    """Distribution of document lengths, in tokens; None if there are no documents."""
-    samples: list[Sample] = field(default_factory=list)
-    artifact: Artifact | None = field(default=None, compare=False, repr=False)
-    """The artifact; None for a corpus."""
-
-
 class StoredArtifact(Record):
     """The manifest of an artifact, without the records of its files."""
 
@@ -83,6 +67,9 @@ class StoredArtifact(Record):
     details: dict[str, Any]
 
 
+_RECORDED = StoredArtifact.model_fields.keys() - {"address", "place"}
+
+
 class InspectReport(Report):
     """The description of an artifact or a corpus."""
 
@@ -90,35 +77,18 @@ class InspectReport(Report):
     version: Literal[1] = 1
     title: str
     """Name of the step, or ``corpus`` and its name."""
-    artifact: StoredArtifact | None
+    artifact: StoredArtifact | None = None
     """The artifact; None for a corpus."""
     facts: dict[str, str]
     """Values for people to read, by label."""
-    parts: tuple[Part, ...]
+    parts: tuple[Part, ...] = ()
     """The corpora of a mixture, the partitions of a corpus, or the files of which rows were left out, with values by label."""
-    lengths: Lengths | None
+    lengths: Lengths | None = None
     """Distribution of document lengths, in tokens; None if there are no documents."""
-    samples: tuple[Sample, ...]
-
-    @classmethod
-    def of(cls, found: Inspection) -> "InspectReport":
-        """Return the report of a description."""
-        artifact = None
-        if found.artifact:
-            manifest = found.artifact.manifest
-            recorded = {name: getattr(manifest, name) for name in StoredArtifact.model_fields if name not in ("address", "place")}
-            artifact = StoredArtifact(address=found.artifact.address, place=found.artifact.place, **recorded)
-        return cls(
-            title=found.title,
-            artifact=artifact,
-            facts=found.facts,
-            parts=tuple(found.parts),
-            lengths=found.lengths,
-            samples=tuple(found.samples),
-        )
+    samples: tuple[Sample, ...] = ()
 
 
-def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48, flow: Flow = FLOW) -> Inspection:
+def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48, flow: Flow = FLOW) -> InspectReport:
     """Describe an artifact by its folder.
 
     Parameters
@@ -143,9 +113,10 @@ def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48, flow: 
     return describe(Artifact(address=str(folder), path=path, manifest=manifest), samples=samples, tokens=tokens, flow=flow)
 
 
-def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48, flow: Flow = FLOW) -> Inspection:
+def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48, flow: Flow = FLOW) -> InspectReport:
     """Describe an artifact; see `inspect_artifact`."""
     manifest = artifact.manifest
+    stored = StoredArtifact(address=artifact.address, place=artifact.place, **{name: getattr(manifest, name) for name in _RECORDED})
     facts = {"path": artifact.place, "fingerprint": manifest.fingerprint}
     recorded = {**manifest.counts, **manifest.details, **manifest.produced_with}
     facts |= {name: _flat(value) for name, value in recorded.items() if name != SKIPPED}
@@ -157,18 +128,19 @@ def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48, flow: Fl
         facts["in no sample"] = f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens"
         facts |= padding_facts(plan)
         facts["deviation"] = f"{largest_deviation(plan):.3g} samples at most from the weights, at any prefix"
-        return Inspection(title=manifest.step, facts=facts, parts=_corpora(plan), artifact=artifact)
+        return InspectReport(title=manifest.step, artifact=stored, facts=facts, parts=tuple(_corpora(plan)))
     step = flow.find(manifest.step)
     if step is None or step.lengths is None:
-        return Inspection(title=manifest.step, facts=facts, artifact=artifact)
+        return InspectReport(title=manifest.step, artifact=stored, facts=facts)
     if manifest.counts == {} or manifest.counts.get("tokens") == 0:
         facts["tokens"] = "0: the partition is empty"
-    shown = _samples(artifact, samples, tokens) if manifest.step == cache.STEP else []
+    shown = _samples(artifact, samples, tokens) if manifest.step == cache.STEP else ()
     lengths = Lengths.of(step.lengths(artifact))
-    return Inspection(title=manifest.step, facts=facts, parts=_skipped([artifact]), lengths=lengths, samples=shown, artifact=artifact)
+    parts = tuple(_skipped([artifact]))
+    return InspectReport(title=manifest.step, artifact=stored, facts=facts, parts=parts, lengths=lengths, samples=shown)
 
 
-def inspect_corpus(store: Store, name: str) -> Inspection:
+def inspect_corpus(store: Store, name: str) -> InspectReport:
     """Describe the published caches of a corpus.
 
     Raises
@@ -195,16 +167,13 @@ def inspect_corpus(store: Store, name: str) -> Inspection:
         facts["rows left out"] = f"{sum(int(of['rows left out']) for of in skipped):,}: {files}"
     if empty := [key for key, artifact in caches.items() if not artifact.manifest.counts]:
         facts["empty partitions"] = f"{len(empty):,}: {_flat(empty)}"
-    parts = [
-        {
-            "partition": key,
-            **{f"{split} tokens": of["tokens"] for split, of in artifact.manifest.counts.items()},
-        }
+    parts = tuple(
+        {"partition": key, **{f"{split} tokens": of["tokens"] for split, of in artifact.manifest.counts.items()}}
         for key, artifact in caches.items()
-    ]
+    )
     lengths = np.concatenate([array_lengths(artifact) for artifact in caches.values()])
-    shown = next((samples for artifact in caches.values() if (samples := _samples(artifact, 1, 48))), [])
-    return Inspection(title=f"corpus {name}", facts=facts, parts=parts, lengths=Lengths.of(lengths), samples=shown)
+    shown = next((samples for artifact in caches.values() if (samples := _samples(artifact, 1, 48))), ())
+    return InspectReport(title=f"corpus {name}", facts=facts, parts=parts, lengths=Lengths.of(lengths), samples=shown)
 
 
 def _skipped(artifacts: Iterable[Artifact]) -> list[Part]:
@@ -233,11 +202,11 @@ def _corpora(plan: Plan) -> list[Part]:
     ]
 
 
-def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
+def _samples(artifact: Artifact, count: int, tokens: int) -> tuple[Sample, ...]:
     """Return documents spread evenly over the split with the most tokens; none if the partition is empty."""
     splits = [split for split in SPLITS if split in artifact.manifest.counts]
     if not splits:
-        return []
+        return ()
     split = max(splits, key=lambda split: artifact.manifest.counts[split]["tokens"])
     folder = artifact.folder()
     found, files = SplitArrays(folder, artifact.manifest, split), artifact.manifest.details["files"]
@@ -245,14 +214,14 @@ def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
     if not len(ends) or (np.diff(ends, prepend=0) <= 0).any() or sources.min() < 0 or sources.max() >= len(files):
         raise StoreError(f"{artifact.place}: the documents of {split} do not fit its tokens; {REMEDY}")
     chosen = np.unique(np.linspace(0, len(ends) - 1, min(count, len(ends))).astype(int)).tolist()
-    return [
+    return tuple(
         Sample(
             where=f"{split}[{i}], {files[span.file]} row {span.row + 1}, id {span.id}",
             tokens=span.end - span.start,
             text=shown_text(folder, found, span.start, min(span.end, span.start + tokens)),
         )
         for i, span in ((i, Span.of(found, i)) for i in chosen)
-    ]
+    )
 
 
 def _flat(value: object) -> str:

@@ -1,14 +1,13 @@
 """Descriptions of artifacts and corpora by any of their names: address, path, or name of a mixture or corpus."""
 
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from phyagi_assets.build.available import available_partitions
 from phyagi_assets.declare.catalog import read_catalog
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.formatting import listed
-from phyagi_assets.inspection.describe import Inspection, describe, inspect_artifact, inspect_corpus
+from phyagi_assets.inspection.describe import InspectReport, describe, inspect_artifact, inspect_corpus
 from phyagi_assets.inspection.missing import no_address
 from phyagi_assets.steps import mixture
 from phyagi_assets.steps.flow import FLOW
@@ -23,7 +22,7 @@ _LISTING_SECONDS = 10.0
 """Longest time that listing a remote source may take, in seconds, before a corpus is described without the listing."""
 
 
-def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -> Inspection:
+def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -> InspectReport:
     """Describe an artifact or a corpus, given any of its names.
 
     Parameters
@@ -59,10 +58,10 @@ def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -
         raise no_address(name, store)
     found = inspect_corpus(store, name)
     left_out = _left_out(name, workspace) if workspace else ""
-    return replace(found, facts={**found.facts, LEFT_OUT: left_out}) if left_out else found
+    return found.model_copy(update={"facts": {**found.facts, LEFT_OUT: left_out}}) if left_out else found
 
 
-def _with_failed(found: Inspection, name: str, workspace: Workspace | None) -> Inspection:
+def _with_failed(found: InspectReport, name: str, workspace: Workspace | None) -> InspectReport:
     """Return the description of a mixture with the partitions that it leaves out now, which its plan may be too old to name."""
     if workspace is None:
         return found
@@ -76,7 +75,7 @@ def _with_failed(found: Inspection, name: str, workspace: Workspace | None) -> I
     except PhyagiAssetsError as problem:
         left_out = f"unknown: {problem}"
     facts = {label: value for label, value in found.facts.items() if label != mixture.LEFT_OUT}
-    return replace(found, facts={**facts, mixture.LEFT_OUT: left_out} if left_out else facts)
+    return found.model_copy(update={"facts": {**facts, mixture.LEFT_OUT: left_out} if left_out else facts})
 
 
 def _in_store(store: Store, address: str, fingerprint: str = "") -> Artifact | None:

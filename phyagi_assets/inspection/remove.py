@@ -1,8 +1,8 @@
 """Exclusion of documents from a corpus: find them, record them, and find the positions at which mixtures use them."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Literal
 
 from phyagi_assets.declare.catalog import Catalog
@@ -12,16 +12,6 @@ from phyagi_assets.inspection.documents import FoundDocument, matching, with_ids
 from phyagi_assets.inspection.exposure import Exposure, exposures
 from phyagi_assets.inspection.report import Report
 from phyagi_assets.steps.step import Workspace
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
-    """The documents to exclude: those with some ids, or those whose text matches a regular expression."""
-
-    ids: Collection[str] = ()
-    match: str | None = None
-    reason: str = ""
-    """Reason to record."""
 
 
 class RemoveReport(Report):
@@ -46,9 +36,17 @@ class RemoveReport(Report):
 
 
 def remove_documents(
-    catalog: Catalog, corpus: str, wanted: Wanted, workspace: Workspace, *, until: int | None = None, dry_run: bool = False
+    catalog: Catalog,
+    corpus: str,
+    workspace: Workspace,
+    *,
+    ids: Collection[str] = (),
+    match: str | None = None,
+    reason: str = "",
+    until: int | None = None,
+    dry_run: bool = False,
 ) -> RemoveReport:
-    """Exclude documents from a corpus.
+    """Exclude documents from a corpus: those with some ids, or those whose text matches a regular expression.
 
     Parameters
     ----------
@@ -64,26 +62,24 @@ def remove_documents(
     SourceError
         The source cannot be listed or read.
     """
-    declared, today = catalog.corpora[corpus], date.today().isoformat()
+    declared, removal = catalog.corpora[corpus], partial(Removal, reason=reason, on=date.today().isoformat())
     try:
-        removals = {one: Removal(id=one, reason=wanted.reason, on=today) for one in wanted.ids}
+        removals = {one: removal(id=one) for one in ids}
     except ValueError as problem:
         raise PhyagiAssetsError(str(problem)) from None
-    found = list(matching(declared, wanted.match, workspace)) if wanted.match else with_ids(declared, removals, workspace.store)
+    found = list(matching(declared, match, workspace)) if match else with_ids(declared, removals, workspace.store)
     missing = removals.keys() - {document.id for document in found} - read_removals(declared).keys()
     if missing or not (found or removals):
-        sought = (
-            f"in the artifacts of {corpus} has the id {', '.join(sorted(missing))}" if missing else f"of {corpus} matches {wanted.match!r}"
-        )
+        sought = f"in the artifacts of {corpus} has the id {', '.join(sorted(missing))}" if missing else f"of {corpus} matches {match!r}"
         raise PhyagiAssetsError(f"no document {sought}; nothing is recorded")
-    removals |= {document.id: Removal(id=document.id, reason=wanted.reason, on=today) for document in found}
+    removals |= {document.id: removal(id=document.id) for document in found}
     exposed = tuple(exposures(corpus, removals, workspace.store, until))
     new = [] if dry_run else add_removals(declared, removals.values())
     return RemoveReport(
         corpus=corpus,
         is_dry_run=dry_run,
         ids=tuple(removals),
-        recorded=tuple(removal.id for removal in new),
+        recorded=tuple(each.id for each in new),
         file=str(removals_file(declared)),
         documents=tuple(found),
         exposures=exposed,

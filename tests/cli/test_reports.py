@@ -16,7 +16,7 @@ from docs.schemas import FOLDER, REPORTS, schemas
 from phyagi_assets.cli import main
 from phyagi_assets.cli.render_inspection import show_inspection
 from phyagi_assets.declare.catalog import load_catalog
-from phyagi_assets.inspection.describe import Inspection, Part
+from phyagi_assets.inspection.describe import InspectReport, Part
 from phyagi_assets.steps.mixture import build_mixture
 from tests.command import command
 from tests.project import Project
@@ -94,7 +94,7 @@ def test_numbers_of_a_mixture_are_never_cut(width: int) -> None:
         for name in ("encyclopedia", "plays")
     ]
     console = Console(width=width, file=io.StringIO())
-    show_inspection(console, Inspection(title="mixed_dataset", facts={}, parts=parts))
+    show_inspection(console, InspectReport(title="mixed_dataset", facts={}, parts=tuple(parts)))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert shown.count("161,234,567") == 2
     assert "…" not in shown
