@@ -38,7 +38,8 @@ from phyagi_assets.formats.standalone_cache import draft_in
 from phyagi_assets.formats.trained_bits import MASK, with_ignored
 from phyagi_assets.settings import BucketAddress
 from phyagi_assets.steps.cache import STEP
-from phyagi_assets.store.base import Address, Artifact, Store, Version
+from phyagi_assets.store.addresses import Address, Version
+from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.disk import flush, writing_to
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
 

@@ -13,7 +13,8 @@ from phyagi_assets.formats.plan_paths import plan_folder
 from phyagi_assets.formats.plan_versions import mixtures_in, open_mixture
 from phyagi_assets.paths import real_path
 from phyagi_assets.settings import Settings
-from phyagi_assets.store.base import Artifact, Store, Version, find_version, is_part, root_around
+from phyagi_assets.store.addresses import Version, is_part, root_around
+from phyagi_assets.store.base import Artifact, Store, find_version
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.places import advice_on_no_store, artifact_in_bucket, open_store
 

@@ -36,7 +36,7 @@ from phyagi_assets.formats.plan import (
     Source,
     Window,
 )
-from phyagi_assets.store.base import VERSIONS
+from phyagi_assets.store.addresses import VERSIONS
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
 _NEWEST_FORMAT = PIECES_FORMAT

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.paths import real_path
-from phyagi_assets.store.base import path_in_store, root_around
+from phyagi_assets.store.addresses import path_in_store, root_around
 
 _MOST_LINKS = 40
 """Largest number of links to follow; more are taken for a loop, as on Linux."""

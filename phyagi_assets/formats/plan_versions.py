@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import PLAN, STEP, Plan
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.store.base import Address, Artifact, Store, Version, is_part
+from phyagi_assets.store.addresses import Address, Version, is_part
+from phyagi_assets.store.base import Artifact, Store
 
 
 def versions_of_plan(plan: Plan) -> set[Version]:

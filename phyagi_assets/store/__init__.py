@@ -8,7 +8,8 @@
 A version is written in a staging folder and renamed into place when it is complete; then the link is replaced atomically.
 
 ============ =========================================================================
-base         `Store` (the operations), `Address`, `Version`, `Artifact`
+addresses    `Address` and `Version`, the names of artifacts
+base         `Artifact`, and `Store` (the operations)
 local        `LocalStore`, a store on a disk
 survey       what is in a local store
 ownership    what a local store made itself, and may therefore replace or remove

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from phyagi_assets.objects.bucket import BucketFolder, StoredObject, concurrently
 from phyagi_assets.store import base
-from phyagi_assets.store.base import Version
+from phyagi_assets.store.addresses import Version
 from phyagi_assets.store.bucket_keys import shared_name, version_key
 from phyagi_assets.store.bucket_listing import Objects
 from phyagi_assets.store.bucket_manifests import BucketManifests

@@ -2,7 +2,7 @@
 
 import re
 
-from phyagi_assets.store.base import Address, Version, is_part
+from phyagi_assets.store.addresses import Address, Version, is_part
 from phyagi_assets.store.manifest import FileRecord
 
 VERSIONS = ".artifacts"

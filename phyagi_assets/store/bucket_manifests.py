@@ -6,7 +6,7 @@ from pathlib import Path
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.objects.bucket import BucketFolder, StoredObject, concurrently
-from phyagi_assets.store.base import Version
+from phyagi_assets.store.addresses import Version
 from phyagi_assets.store.bucket_keys import version_key
 from phyagi_assets.store.bucket_listing import FolderListing, Objects
 from phyagi_assets.store.disk import replace_file

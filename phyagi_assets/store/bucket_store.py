@@ -26,20 +26,8 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.objects.bucket import BucketFolder, StoredObject, concurrently
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.store import base
-from phyagi_assets.store.base import (
-    Address,
-    Artifact,
-    Assembled,
-    Fill,
-    FinishedFile,
-    Foreign,
-    ScratchKind,
-    StoredVersion,
-    Survey,
-    UnfinishedWork,
-    Version,
-    split_version_name,
-)
+from phyagi_assets.store.addresses import Address, Version, split_version_name
+from phyagi_assets.store.base import Artifact, Assembled, Fill, FinishedFile, Foreign, ScratchKind, StoredVersion, Survey, UnfinishedWork
 from phyagi_assets.store.bucket_files import BucketFiles
 from phyagi_assets.store.bucket_keys import (
     SHARED,

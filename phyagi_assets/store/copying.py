@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.objects.bucket import concurrently
-from phyagi_assets.store.base import Artifact, Store, Version
+from phyagi_assets.store.addresses import Version
+from phyagi_assets.store.base import Artifact, Store
 
 Named = Callable[[Artifact], Collection[Version]]
 """Function that returns the versions that a plan names."""

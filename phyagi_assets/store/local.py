@@ -23,21 +23,8 @@ from pathlib import Path
 from phyagi_assets.errors import StoreError
 from phyagi_assets.paths import real_path
 from phyagi_assets.store import base
-from phyagi_assets.store.base import (
-    VERSIONS,
-    Address,
-    Artifact,
-    Assembled,
-    Fill,
-    FinishedFile,
-    ScratchKind,
-    Survey,
-    UnfinishedWork,
-    Version,
-    is_part,
-    spare_name,
-    split_version_name,
-)
+from phyagi_assets.store.addresses import VERSIONS, Address, Version, is_part, spare_name, split_version_name
+from phyagi_assets.store.base import Artifact, Assembled, Fill, FinishedFile, ScratchKind, Survey, UnfinishedWork
 from phyagi_assets.store.disk import flush, free_path, link, unless_elsewhere, writing_to
 from phyagi_assets.store.exchange import Exchange
 from phyagi_assets.store.locks import create_lock, hold_until_exit, is_held, locked, locked_if_free, own_folder

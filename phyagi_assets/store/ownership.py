@@ -10,7 +10,7 @@ from pathlib import Path
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.paths import real_path
-from phyagi_assets.store.base import VERSIONS, Address, spare_of, split_version_name
+from phyagi_assets.store.addresses import VERSIONS, Address, spare_of, split_version_name
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
 LOCKS = ".locks"

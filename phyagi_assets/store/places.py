@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phyagi_assets.settings import STORE_VARIABLE, BucketAddress
-from phyagi_assets.store.base import Store, split_version_name
+from phyagi_assets.store.addresses import split_version_name
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import LocalStore
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.store.base import VERSIONS, Address, Foreign, StoredVersion, Survey, Version, is_part, spare_of
+from phyagi_assets.store.addresses import VERSIONS, Address, Version, is_part, spare_of
+from phyagi_assets.store.base import Foreign, StoredVersion, Survey
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.store.ownership import LOCKS, foreign_folder, foreign_version, is_copy, is_pointer
 

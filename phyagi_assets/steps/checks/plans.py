@@ -15,7 +15,8 @@ from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.formatting import counted, listed
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.steps.checks.check import Check
-from phyagi_assets.store.base import Artifact, Store, Version, find_version
+from phyagi_assets.store.addresses import Version
+from phyagi_assets.store.base import Artifact, Store, find_version
 
 ARRAYS = "arrays_are_there"
 SAMPLES = "samples_add_up"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.store.base import Address, Version, path_in_store, root_around, split_version_name
+from phyagi_assets.store.addresses import Address, Version, path_in_store, root_around, split_version_name
 
 FINGERPRINT = "0123456789abcdef" * 2
 names = st.from_regex(r"[\w%][\w.%-]{0,20}", fullmatch=True)
