@@ -25,7 +25,6 @@ from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.execution.ray_cluster import RayExecutor
 from phyagi_assets.execution.ray_worker import node_name
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.parcels import Parcels, StoreMarkers
 from phyagi_assets.tokenizers.identity import Commits, use_commits, use_identities
 from phyagi_assets.tokenizers.prepare import find_identities
@@ -105,7 +104,7 @@ def needed_folders(corpora: Sequence[Corpus], work: Sequence[Work], workspace: W
 
     Tokenizers are taken from the store, and need not be visible.
     """
-    if isinstance(workspace.store, LocalStore):
+    if not workspace.store.is_remote:
         yield NeededFolder(what="the store", path=workspace.store.root)
     data = [
         corpus

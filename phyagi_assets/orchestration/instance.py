@@ -18,6 +18,7 @@ from sqlalchemy.exc import DatabaseError
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.orchestration.sqlite import fast_records
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings, creation_error
+from phyagi_assets.store.disk import replace_file
 from phyagi_assets.store.local import LocalStore
 
 UI = "dagster/ui"
@@ -67,9 +68,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     home = settings.create_dagster_home()
     try:
         if _is_to_be_written(home / "dagster.yaml"):
-            draft = home / f"dagster.{os.getpid()}.yaml"
-            draft.write_text(_DAGSTER_YAML.format(runs=max(2, os.cpu_count() or 1)), encoding="utf-8")
-            draft.replace(home / "dagster.yaml")
+            replace_file(home / "dagster.yaml", _DAGSTER_YAML.format(runs=max(2, os.cpu_count() or 1)).encode())
     except OSError as problem:
         raise PhyagiAssetsError(creation_error(home, problem)) from None
     return {**os.environ, "DAGSTER_HOME": str(home), DATA_VARIABLE: str(settings.data), STORE_VARIABLE: str(settings.store)}

@@ -20,7 +20,7 @@ from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.manifest import FileRecord
 from phyagi_assets.store.state import State
 
-_FOLDER, _FILE = re.compile(r"[0-9a-f]{32}(-\w+)?"), re.compile(r"[0-9]+\.[\w.]+")
+_FOLDER, _FILE = re.compile(r"[0-9a-f]{32}(-\w+)?"), re.compile(r"[0-9]+\.[\w.]+|\.[0-9a-f]{32}\.part")
 
 logger = logging.getLogger(__name__)
 

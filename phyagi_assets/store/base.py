@@ -5,16 +5,21 @@ At most one version of an artifact is published. A published version is never ed
 
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.store.addresses import Address, Version
+from phyagi_assets.store.disk import folders_in
 from phyagi_assets.store.exchange import Exchange
+from phyagi_assets.store.locks import LOCKS, create_lock, is_held, locked
 from phyagi_assets.store.manifest import FileRecord, Manifest
 from phyagi_assets.store.state import State, StateKind
+
+_AT_WORK = "at_work"
+"""Folder of the locks of runs."""
 
 
 class RemoteFiles(Protocol):
@@ -199,8 +204,12 @@ class UnfinishedWork:
 class Store(Protocol):
     """A store of published artifacts. Its text form names the place, for messages.
 
-    Addresses are `Address` objects, or strings of the same form. Methods raise a `StoreError` for a string that is not an address.
+    Addresses are `Address` objects, or strings of the same form. Methods raise a `StoreError` for a string that is not an address. Every
+    store has a folder on this machine, where steps work, and which holds the locks and the records of this machine.
     """
+
+    root: Path
+    """That folder: the store itself, or the scratch space of a store in a bucket. It is created when something is written."""
 
     @property
     def is_remote(self) -> bool:
@@ -242,9 +251,11 @@ class Store(Protocol):
 
     def pointer(self, address: str) -> Path:
         """Return the path at which readers find the published version of an artifact."""
+        return self.root / Address(address)
 
     def version_path(self, address: str, fingerprint: str) -> Path:
         """Return the path of the folder of a version, whether or not the version exists."""
+        return self.root / Version(Address(address), fingerprint).path
 
     def published_fingerprint(self, address: str) -> str:
         """Return the fingerprint of the published version of an artifact, or an empty string if nothing is published."""
@@ -300,6 +311,8 @@ class Store(Protocol):
 
     def is_copy(self, address: str) -> bool:
         """Return whether the pointer of an artifact was replaced by a copy of a version, as in a store copied without links."""
+        del address
+        return False
 
     def restore(self, address: str) -> bool:
         """Restore the pointer of an artifact that was copied without links, and return whether there was a copy in its place.
@@ -311,9 +324,12 @@ class Store(Protocol):
         StoreError
             The copy is damaged, or the folder of the artifact is not the store's own.
         """
+        del address
+        return False
 
     def restore_all(self) -> int:
         """Restore every pointer that was lost in a copy without links, and return their number. Damaged copies are skipped."""
+        return 0
 
     def discard(self, address: str, version: Path) -> None:
         """Take a damaged version out of the store, given its folder, and then its pointer if it is the one that is published.
@@ -347,30 +363,47 @@ class Store(Protocol):
     def lock_if_free(self, name: str) -> AbstractContextManager[bool]:
         """Hold the lock of a name unless another process holds it. Yields whether the lock is held."""
 
-    def hold_run_lock(self, run_id: str) -> AbstractContextManager[None]:
+    @contextmanager
+    def hold_run_lock(self, run_id: str) -> Iterator[None]:
         """Hold the lock of a run while one of its steps runs."""
+        path = self.root / LOCKS / _AT_WORK / run_id
+        with self.writing():
+            create_lock(path)
+        with locked(path):
+            yield
+            path.unlink(missing_ok=True)
 
     def is_run_active(self, run_id: str) -> bool:
         """Return whether a process holds the lock of a run."""
+        return is_held(self.root / LOCKS / _AT_WORK / run_id)
 
     def state(self, kind: StateKind, name: str) -> State:
         """Return a small record that can be lost, such as the digests of a partition's files, by the name of a corpus or an address."""
+        return State(Path(f"{self.root}/.{kind}/{name}.json"))
 
     def inner(self, name: str) -> "Store":
         """Return a store inside this one, whose artifacts are kept apart from those of corpora and mixtures."""
 
     def scratch(self, kind: ScratchKind, name: str) -> Path:
         """Return a folder, ``corpus/partition`` or one inside it, for files that an interrupted run can go on from."""
+        return self.root / f".{kind}" / name
 
     def refresh(self) -> None:
-        """Forget what was listed: other processes may have published since."""
+        """Forget what was listed: other processes may have published since. A store on a disk remembers nothing."""
+        return
 
     @property
     def exchange(self) -> Exchange | None:
         """The exchange of files in `scratch` between the machines of a run; None if all processes of the run see the same files."""
+        return None
 
     def unfinished(self) -> Iterator[UnfinishedWork]:
         """Yield the partitions that have unfinished transfers or chunks."""
+        for kind in ("transfers", "chunks"):
+            for corpus in folders_in(self.root / f".{kind}"):
+                for folder in folders_in(corpus):
+                    address = Address(f"{corpus.name}/{kind}/{folder.name}")
+                    yield UnfinishedWork(address=address, name=folder.relative_to(self.root).as_posix(), path=folder)
 
     def writing(self) -> AbstractContextManager[None]:
         """Turn errors about writing to the store, such as a full disk, into a `StoreError` that the user can act on."""

@@ -27,7 +27,7 @@ from phyagi_assets.objects.bucket import BucketFolder, StoredObject, concurrentl
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.store import base
 from phyagi_assets.store.addresses import Address, Version, split_version_name
-from phyagi_assets.store.base import Artifact, Assembled, Fill, FinishedFile, Foreign, ScratchKind, StoredVersion, Survey, UnfinishedWork
+from phyagi_assets.store.base import Artifact, Assembled, Fill, FinishedFile, Foreign, StoredVersion, Survey
 from phyagi_assets.store.bucket_files import BucketFiles
 from phyagi_assets.store.bucket_keys import (
     SHARED,
@@ -42,7 +42,6 @@ from phyagi_assets.store.exchange import UNFINISHED, Exchange
 from phyagi_assets.store.leases import Leases
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, is_shared
 from phyagi_assets.store.scratch import Scratch, scratch_folder
-from phyagi_assets.store.state import State, StateKind
 
 _MANIFESTS = ".manifests"
 _BUILDS, _REMOVALS = "builds", "removals"
@@ -87,7 +86,7 @@ class BucketStore(base.Store):
         self._assemble(bucket, SharedFiles(bucket.folder(SHARED), local.root / SHARED), local, holder)
 
     def _assemble(self, bucket: BucketFolder, shared: SharedFiles, local: Scratch, holder: str) -> None:
-        self.bucket, self.shared, self.local = bucket, shared, local
+        self.bucket, self.shared, self.local, self.root = bucket, shared, local, local.root
         self.manifests = BucketManifests(bucket, local.root / _MANIFESTS, local.writing)
         self._holder = holder
         self._leases = Leases(folder=bucket.folder(".leases"), machine=holder or f"{socket.gethostname()}:{local.root}")
@@ -112,12 +111,6 @@ class BucketStore(base.Store):
     def key(self, version: Version, file: str) -> str:
         """Return the key of the object that holds a file of a version, relative to the folder of the store."""
         return f"{version_key(version)}/{file}"
-
-    def pointer(self, address: str) -> Path:
-        return self.local.pointer(address)
-
-    def version_path(self, address: str, fingerprint: str) -> Path:
-        return self.local.version_path(address, fingerprint)
 
     def open(self, address: str, *, intact: bool = False) -> Artifact | None:
         of = Address(address)
@@ -273,17 +266,6 @@ class BucketStore(base.Store):
             return [f"{self.place(version_key(of))}/{MANIFEST}: is missing, or is not a manifest of this version"]
         return artifact.damage(checksums=True)
 
-    def is_copy(self, address: str) -> bool:
-        del address
-        return False
-
-    def restore(self, address: str) -> bool:
-        del address
-        return False
-
-    def restore_all(self) -> int:
-        return 0
-
     def discard(self, address: str, version: Path) -> None:
         self._remove(Version(Address(address), split_version_name(version.name)[1]))
 
@@ -347,20 +329,8 @@ class BucketStore(base.Store):
             with self._leases.held_if_free(f"{_BUILDS}/{Address(name)}") as held:
                 yield held
 
-    def hold_run_lock(self, run_id: str) -> AbstractContextManager[None]:
-        return self.local.hold_run_lock(run_id)
-
-    def is_run_active(self, run_id: str) -> bool:
-        return self.local.is_run_active(run_id)
-
-    def state(self, kind: StateKind, name: str) -> State:
-        return self.local.state(kind, name)
-
     def inner(self, name: str) -> "BucketStore":
         return _assembled(self.bucket.folder(f".{name}"), self.shared, self.local.inner(name), self._holder)
-
-    def scratch(self, kind: ScratchKind, name: str) -> Path:
-        return self.local.scratch(kind, name)
 
     def refresh(self) -> None:
         self._listings.forget_all()
@@ -371,9 +341,6 @@ class BucketStore(base.Store):
 
     def _exchange(self) -> Exchange:
         return Exchange(bucket=self.bucket.folder(UNFINISHED), root=self.local.root)
-
-    def unfinished(self) -> Iterator[UnfinishedWork]:
-        return self.local.unfinished()
 
     def writing(self) -> AbstractContextManager[None]:
         return self.local.writing()

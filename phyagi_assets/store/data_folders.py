@@ -66,7 +66,7 @@ def claim(store: Store, data: Path, names: Collection[str], log: logging.Logger 
             continue
         if warning := other_folder(store, data, name):
             log.warning(warning)
-        record = {"relative": os.path.relpath(real_path(data), _root(store)), "absolute": str(real_path(data))}
+        record = {"relative": os.path.relpath(real_path(data), real_path(store.root)), "absolute": str(real_path(data))}
         store.state("data_folders", name).remember(record)  # a user without write permission builds nothing either
 
 
@@ -84,7 +84,7 @@ def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, 
         Reason by name.
     """
     names = store.names()
-    inside = _root(store).is_relative_to(real_path(data))
+    inside = real_path(store.root).is_relative_to(real_path(data))
     unknown_is_own = not store.is_remote and (inside or any(name in declared for name in names))
     found = {}
     for name in names:
@@ -104,14 +104,9 @@ def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, 
 def _recorded(store: Store, name: str) -> list[Path]:
     try:
         record = store.state("data_folders", name).recall()
-        return [real_path(_root(store) / record["relative"]), Path(record["absolute"])]
+        return [real_path(real_path(store.root) / record["relative"]), Path(record["absolute"])]
     except (KeyError, TypeError):
         return []
-
-
-def _root(store: Store) -> Path:
-    """Return the folder that holds the records: the store, or its scratch folder on this machine if it is in a bucket."""
-    return real_path(store.state("data_folders", "any").path.parents[1])
 
 
 def _same(known: Collection[Path], data: Path) -> bool:

@@ -102,12 +102,23 @@ def free_path(path: Path) -> Path:
     return path if number == 1 else path.with_name(f"{path.name}-{number}")
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without links."""
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file that appears complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{uuid.uuid4().hex}.part")
-    draft.write_bytes(content)
-    draft.replace(path)
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def link(source: Path, target: Path) -> None:

@@ -24,14 +24,12 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.paths import real_path
 from phyagi_assets.store import base
 from phyagi_assets.store.addresses import VERSIONS, Address, Version, is_part, spare_name, split_version_name
-from phyagi_assets.store.base import Artifact, Assembled, Fill, FinishedFile, ScratchKind, Survey, UnfinishedWork
-from phyagi_assets.store.disk import flush, free_path, link, unless_elsewhere, writing_to
-from phyagi_assets.store.exchange import Exchange
-from phyagi_assets.store.locks import create_lock, hold_until_exit, is_held, locked, locked_if_free, own_folder
+from phyagi_assets.store.base import Artifact, Assembled, Fill, FinishedFile, Survey
+from phyagi_assets.store.disk import flush, folders_in, free_path, link, unless_elsewhere, writing_to
+from phyagi_assets.store.locks import LOCKS, create_lock, hold_until_exit, locked, locked_if_free, own_folder
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
 from phyagi_assets.store.manifest_cache import ManifestCache
 from phyagi_assets.store.ownership import (
-    LOCKS,
     foreign_version,
     is_copy,
     is_pointer,
@@ -40,11 +38,9 @@ from phyagi_assets.store.ownership import (
     require_own_folder,
     unrecorded,
 )
-from phyagi_assets.store.state import State, StateKind
 from phyagi_assets.store.survey import SET_ASIDE, survey
 
 STAGING = ".staging"
-_AT_WORK = "at_work"
 _REMOVAL = "removal/versions"
 """Name of the lock that is shared by removing versions and making plans."""
 
@@ -66,12 +62,6 @@ class LocalStore(base.Store):
 
     def __str__(self) -> str:
         return str(self.root)
-
-    def pointer(self, address: str) -> Path:
-        return self.root / Address(address)
-
-    def version_path(self, address: str, fingerprint: str) -> Path:
-        return self.root / Version(Address(address), fingerprint).path
 
     @property
     def is_remote(self) -> bool:
@@ -176,10 +166,10 @@ class LocalStore(base.Store):
     def _copies(self) -> Iterator[Address]:
         """Yield the address of everything that may be a copy in the place of a pointer: each of them is a folder."""
         for name in self.names():
-            for step in _folders(self.root / name):
+            for step in folders_in(self.root / name):
                 if is_part(name) and is_part(step.name):
                     yield Address(f"{name}/{step.name}")
-                    yield from (Address(f"{name}/{step.name}/{copy.name}") for copy in _folders(step) if is_part(copy.name))
+                    yield from (Address(f"{name}/{step.name}/{copy.name}") for copy in folders_in(step) if is_part(copy.name))
 
     def write(self, address: str, manifest: Manifest, fill: Fill, holding: Collection[str] = ()) -> Artifact:
         final = self.version_path(address, manifest.fingerprint)
@@ -365,46 +355,14 @@ class LocalStore(base.Store):
         """
         return hold_until_exit(self._lock_file(name))
 
-    @contextmanager
-    def hold_run_lock(self, run_id: str) -> Iterator[None]:
-        path = self.root / LOCKS / _AT_WORK / run_id
-        with self.writing():
-            create_lock(path)
-        with locked(path):
-            yield
-            path.unlink(missing_ok=True)
-
-    def is_run_active(self, run_id: str) -> bool:
-        return is_held(self.root / LOCKS / _AT_WORK / run_id)
-
     def _lock_file(self, name: str) -> Path:
         path = self.root / LOCKS / f"{Address(name)}.lock"
         with self.writing():
             create_lock(path)
         return path
 
-    def state(self, kind: StateKind, name: str) -> State:
-        return State(Path(f"{self.root}/.{kind}/{name}.json"))
-
     def inner(self, name: str) -> "LocalStore":
         return LocalStore(self.root / f".{name}")
-
-    def scratch(self, kind: ScratchKind, name: str) -> Path:
-        return self.root / f".{kind}" / name
-
-    def refresh(self) -> None:
-        pass
-
-    @property
-    def exchange(self) -> Exchange | None:
-        return None
-
-    def unfinished(self) -> Iterator[UnfinishedWork]:
-        for kind in ("transfers", "chunks"):
-            for corpus in _folders(self.root / f".{kind}"):
-                for folder in _folders(corpus):
-                    address = Address(f"{corpus.name}/{kind}/{folder.name}")
-                    yield UnfinishedWork(address=address, name=folder.relative_to(self.root).as_posix(), path=folder)
 
     def remove_abandoned_files(self, *, everywhere: bool = False) -> None:
         del everywhere
@@ -433,11 +391,3 @@ def _names(folder: Path) -> list[str]:
         return sorted(path.name for path in folder.iterdir() if is_part(path.name)) if folder.is_dir() else []
     except PermissionError as problem:
         raise StoreError(f"{folder}: cannot be read: {problem.strerror}") from None
-
-
-def _folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, without links."""
-    if folder.is_symlink() or not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))

@@ -14,6 +14,8 @@ from phyagi_assets.errors import StoreError
 
 logger = logging.getLogger(__name__)
 
+LOCKS = ".locks"
+"""Folder of the lock files of a store."""
 _OWN_LOCK = re.compile(r"[0-9a-f]{32}\.lock")
 
 

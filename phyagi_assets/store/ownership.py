@@ -11,9 +11,8 @@ from pathlib import Path
 from phyagi_assets.errors import StoreError
 from phyagi_assets.paths import real_path
 from phyagi_assets.store.addresses import VERSIONS, Address, spare_of, split_version_name
+from phyagi_assets.store.locks import LOCKS
 from phyagi_assets.store.manifest import MANIFEST, Manifest
-
-LOCKS = ".locks"
 
 
 def foreign_version(root: Path, address: Address, version: Path) -> str:

@@ -13,10 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from phyagi_assets.settings import BucketAddress
 from phyagi_assets.store.base import Store
-from phyagi_assets.store.disk import writing_to
-from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.places import open_store
-from phyagi_assets.store.scratch import SCRATCH_REMEDY
 
 if TYPE_CHECKING:
     from phyagi_assets.objects.bucket import BucketFolder
@@ -45,7 +42,7 @@ class Parcels:
     @classmethod
     def of(cls, store: Store, holder: str) -> "Parcels":
         """Return the parcels of a run, for the process that has opened the store."""
-        place = store.root if isinstance(store, LocalStore) else BucketAddress(str(store))
+        place = BucketAddress(str(store)) if store.is_remote else store.root
         return cls(place, holder, [store])
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -105,12 +102,10 @@ class StoreMarkers:
         StoreError
             The scratch folder cannot be created or written to, or its disk is full.
         """
-        root = scratch_root(self.parcels.store)
-        if root is None:
-            return
-        with writing_to(root, SCRATCH_REMEDY):
-            root.mkdir(parents=True, exist_ok=True)
-            path = root / name
+        store = self.parcels.store
+        with store.writing():
+            store.root.mkdir(parents=True, exist_ok=True)
+            path = store.root / name
             try:
                 path.write_bytes(bytes(_TRIED))
             finally:
@@ -120,37 +115,29 @@ class StoreMarkers:
 class _Packer(pickle.Pickler):
     def __init__(self, file: io.BytesIO, store: Store) -> None:
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
-        self._kind, self._root = type(store), scratch_root(store)
+        self._store = store
 
     def persistent_id(self, content: Any) -> tuple[str, str] | None:
-        if self._root is None:
+        root = self._store.root
+        if not self._store.is_remote:
             return None
-        if isinstance(content, Path) and content.is_relative_to(self._root):
-            return "path", content.relative_to(self._root).as_posix()
-        if isinstance(content, self._kind) and (root := scratch_root(content)):
-            return "store", root.relative_to(self._root).as_posix()
+        if isinstance(content, Path) and content.is_relative_to(root):
+            return "path", content.relative_to(root).as_posix()
+        if isinstance(content, type(self._store)):
+            return "store", content.root.relative_to(root).as_posix()
         return None
 
 
 class _Unpacker(pickle.Unpickler):
     def __init__(self, file: io.BytesIO, store: Store) -> None:
         super().__init__(file)
-        self._store, self._root = store, scratch_root(store)
+        self._store = store
 
     def persistent_load(self, reference: Any) -> Any:
         kind, place = reference
-        if kind == "path" and self._root is not None:
-            return self._root / place
+        if kind == "path":
+            return self._store.root / place
         store = self._store
         for part in PurePosixPath(place).parts:
             store = store.inner(part.removeprefix("."))
         return store
-
-
-def scratch_root(store: Store) -> Path | None:
-    """Return the folder in which steps work on this machine for a store in a bucket; None for a store on a disk."""
-    if isinstance(store, LocalStore):
-        return None
-    from phyagi_assets.store.bucket_store import BucketStore
-
-    return store.local.root if isinstance(store, BucketStore) else None

@@ -31,7 +31,7 @@ from phyagi_assets.store.manifest import Manifest
 SCRATCH_VARIABLE = "PHYAGI_ASSETS_SCRATCH"
 BYTES_VARIABLE = "PHYAGI_ASSETS_SCRATCH_BYTES"
 _HELD = ".held"
-SCRATCH_REMEDY = f"it is scratch space: free some of it, or name a folder on another disk with ${SCRATCH_VARIABLE}"
+_REMEDY = f"it is scratch space: free some of it, or name a folder on another disk with ${SCRATCH_VARIABLE}"
 _SCANS = 16
 """Number of scans of the folder while it fills up once."""
 
@@ -79,7 +79,7 @@ class Scratch(LocalStore):
         return Scratch, (self.root, self._bound)
 
     def writing(self) -> AbstractContextManager[None]:
-        return writing_to(self.root, SCRATCH_REMEDY)
+        return writing_to(self.root, _REMEDY)
 
     def inner(self, name: str) -> "Scratch":
         return Scratch(self.root / f".{name}", self._bound)

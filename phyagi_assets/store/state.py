@@ -1,12 +1,12 @@
 """Small JSON records that save work. Losing a record is harmless: its content is computed again."""
 
 import json
-import os
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from phyagi_assets.store.disk import replace_file
 
 StateKind = Literal["chats", "data_folders", "digests", "facts", "failures", "irregular", "listings", "removals"]
 """Subjects of records; each has a folder in the store."""
@@ -26,14 +26,8 @@ class State:
 
     def remember(self, record: Any) -> None:
         """Replace the record atomically. A failed write is ignored."""
-        draft = self.path.with_name(f"{self.path.stem}.{os.getpid()}.{time.monotonic_ns()}")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps(record), encoding="utf-8")
-            draft.replace(self.path)
-        except OSError:
-            with suppress(OSError):
-                draft.unlink()
+        with suppress(OSError):
+            replace_file(self.path, json.dumps(record).encode())
 
     def forget(self) -> None:
         """Delete the record, if there is one."""

@@ -7,7 +7,7 @@ import pytest
 from phyagi_assets.settings import BucketAddress
 from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.store.parcels import Parcels, scratch_root
+from phyagi_assets.store.parcels import Parcels
 from phyagi_assets.store.scratch import SCRATCH_VARIABLE
 
 PLACE = BucketAddress("s3://bucket/lab")
@@ -21,16 +21,16 @@ def test_paths_and_stores_lead_into_the_scratch_space_of_the_receiver(tmp_path: 
     path, inner = here.scratch("chunks", "corpus/part"), here.inner("tokenizers")
     sent = {"path": path, "store": here, "inner": inner, "again": [path], "elsewhere": tmp_path / "raw"}
     found = receiver.unpack(sender.pack(sent))
-    root = scratch_root(receiver.store)
+    root = receiver.store.root
     assert root is not None
     assert root.is_relative_to(tmp_path / "there")
     assert found["path"] == root / path.relative_to(tmp_path / "here")
     assert found["again"] == [found["path"]]
     assert found["store"] is receiver.store
-    assert (str(found["inner"]), scratch_root(found["inner"])) == (str(inner), root / ".tokenizers")
+    assert (str(found["inner"]), found["inner"].root) == (str(inner), root / ".tokenizers")
     assert found["elsewhere"] == tmp_path / "raw"
     back = sender.unpack(receiver.pack(found))
-    assert (back["path"], back["store"], scratch_root(back["inner"])) == (path, here, scratch_root(inner))
+    assert (back["path"], back["store"], back["inner"].root) == (path, here, inner.root)
 
 
 def test_store_on_a_disk_has_the_same_paths_everywhere(tmp_path: Path) -> None:
