@@ -112,11 +112,6 @@ class OutOfMemoryError(PhyagiAssetsError):
 def translate_memory_errors(what: str) -> Iterator[None]:
     """Convert an exception about too little memory into an `OutOfMemoryError` that names the work.
 
-    Parameters
-    ----------
-    what
-        Name of the work that needs the memory.
-
     Raises
     ------
     OutOfMemoryError
@@ -138,8 +133,6 @@ class DeclarationError(PhyagiAssetsError):
 
     Parameters
     ----------
-    message
-        Description of what was found and what would be right.
     line
         Line in the file, from 1; None if the error has no line.
     key

@@ -163,11 +163,6 @@ class CacheSettings:
 def parsed_size(given: int | str, source: str) -> int:
     """Return a size in bytes, given as a number or as text such as ``200GB``.
 
-    Parameters
-    ----------
-    source
-        The setting, for messages.
-
     Raises
     ------
     PhyagiAssetsError

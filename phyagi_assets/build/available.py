@@ -69,11 +69,6 @@ def available_partitions(
 ) -> AvailablePartitions:
     """Find the partitions that a mixture reads, given the failures that are on record and the content of the sources.
 
-    Parameters
-    ----------
-    keys
-        Keys of all partitions, by name of the corpus.
-
     Raises
     ------
     PhyagiAssetsError

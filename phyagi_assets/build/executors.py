@@ -60,8 +60,6 @@ def new_executor(
         Commits of tokenizers that all processes use. If each process asked the Hub, a branch could move in between.
     cluster
         Address of the Ray cluster to run the tasks on; None for this machine.
-    on_start
-        Called with the name of each partition that is started.
     on_progress
         Called with a partition and the bytes of its source that were processed since the last call.
     """

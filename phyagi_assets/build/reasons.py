@@ -26,8 +26,6 @@ def changes(expected: Manifest, published: Manifest, tokenizer: str = "") -> lis
 
     Parameters
     ----------
-    published
-        The published one.
     tokenizer
         Name of the declared tokenizer of a corpus.
     """

@@ -82,8 +82,6 @@ def select(catalog: Catalog, names: Sequence[str], flow: Flow = FLOW) -> Selecti
 
     Parameters
     ----------
-    catalog
-        The corpora and mixtures that are declared.
     names
         The targets; none for everything.
 

@@ -55,8 +55,6 @@ def examine_partitions(
 
     Parameters
     ----------
-    partitions
-        Its partitions as the source lists them, by key.
     among
         Keys of the partitions to examine; by default, all of them.
     """

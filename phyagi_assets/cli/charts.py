@@ -23,8 +23,6 @@ def columns(title: str, values: Sequence[tuple[str, float]], unit: str) -> str:
         Title, which is read out to those who do not see the chart.
     values
         Label and height of each column. Beyond 120 columns, neighbours are added up.
-    unit
-        Unit of the heights.
     """
     values = _grouped(values)
     most = max((value for _, value in values), default=0) or 1

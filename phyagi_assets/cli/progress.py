@@ -59,10 +59,6 @@ class ConsoleProgress:
             Names of the steps that are built, by name of the partition or other item.
         size
             Total size of the sources to read, in bytes.
-        verb
-            What is done to the items.
-        noun
-            What the items are.
         """
         self._steps, self._count = dict(steps), len(steps)
         self._bar.update(self._task, total=size)

@@ -49,8 +49,6 @@ def map_in_order(
     ahead
         Size of the items that are taken and whose results are not consumed, in bytes, from which on no further item is taken. An item that
         is larger than this is worked on alone.
-    name
-        Name of the threads, for debuggers.
     """
     run = _Run(work, items, in_flight or 2 * threads, size, ahead)
     workers = [threading.Thread(target=run.work, name=name, daemon=True) for _ in range(threads)]

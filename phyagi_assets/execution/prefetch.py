@@ -15,8 +15,6 @@ def prefetch(source: Iterator[T], *, depth: int = 4, size: Callable[[T], int] | 
     ----------
     depth
         Largest number of computed items that wait for the consumer.
-    size
-        Function that returns the size of an item in bytes. By default, only the number of items is bounded.
     """
     return map_in_order(_unchanged, source, threads=1, in_flight=depth + 1, size=size, name="prefetch")
 

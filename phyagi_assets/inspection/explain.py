@@ -268,8 +268,6 @@ def open_explainer(mixture: str | Path, store: str | Path, *, seq_len: int | Non
     ----------
     mixture
         Name of the mixture, or the path of a ``mixture.json`` or of its folder.
-    store
-        The store in which a name is looked up.
     seq_len
         Tokens per sample; by default, the declared number.
 

@@ -48,8 +48,6 @@ def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None
 
     Parameters
     ----------
-    corpus
-        Name of the corpus.
     until
         End of the range of training positions to search, exclusive; by default, the end of an epoch of the mixture. Other splits are
         always searched to their end.

@@ -133,12 +133,8 @@ def _read(config: MixtureConfig, samples: Mapping[str, int], published: Plan | N
 
     Parameters
     ----------
-    samples
-        Number of samples of each corpus.
     published
         Published plan if it is current, which knows the numbers of samples in an epoch.
-    tokens
-        Number of tokens that the run reads; see `forecast`.
     """
     read, epochs = dict.fromkeys(config.trained, 0), 0.0
     for number, (start, parts) in enumerate(config.timeline):

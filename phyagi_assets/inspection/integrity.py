@@ -53,8 +53,6 @@ def declaration_problems(workspace: Workspace, on_checked: OnChecked, on_left_ou
 
     Parameters
     ----------
-    on_checked
-        Called with the name of each declaration that was checked.
     on_left_out
         Called with the name of each corpus whose source leaves out files, and one line on the files, which are not a problem. By default, a
         warning is logged.
@@ -148,8 +146,6 @@ def store_problems(store: Store, on_checked: OnChecked, corpus: str = "") -> Ite
 
     Parameters
     ----------
-    on_checked
-        Called with the address of each artifact that was checked.
     corpus
         Name of the corpus or mixture whose artifacts are checked; by default, all artifacts are checked.
     """

@@ -91,11 +91,6 @@ class PowerLaw:
 def propose(ledger: Ledger, plan: Plan) -> Proposal:
     """Propose shares for the corpora of the current stage of a mixture.
 
-    Parameters
-    ----------
-    plan
-        Plan of the mixture.
-
     Raises
     ------
     PhyagiAssetsError

@@ -117,10 +117,6 @@ def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None
 
     Parameters
     ----------
-    name
-        Name of the corpus or mixture.
-    place
-        Path or address of the store.
     catalog
         The declarations; without them, descriptions are left out.
     samples

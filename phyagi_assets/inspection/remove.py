@@ -52,8 +52,6 @@ def remove_documents(
     ----------
     until
         End of the range of training positions that is searched for the documents, exclusive; by default, the end of an epoch.
-    dry_run
-        Whether to record nothing.
 
     Raises
     ------

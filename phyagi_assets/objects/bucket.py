@@ -255,10 +255,6 @@ class BucketFolder:
 
         Parameters
         ----------
-        target
-            Folder in the same bucket.
-        to
-            Key of the copy in that folder.
         size
             Size that the content must have, in bytes.
 
@@ -288,8 +284,6 @@ class BucketFolder:
 
         Parameters
         ----------
-        size
-            Size of the content, in bytes.
         checksum
             XXH3-128 of the content, as 32 hexadecimal digits.
 

@@ -97,8 +97,6 @@ class Clients:
 
         Parameters
         ----------
-        bucket
-            Name of the bucket, or of the container in Azure.
         action
             The function. It is called again if the first answer tells that the machine has no role, or the bucket another region, or if the
             credentials are refused and the files of AWS have others now.

@@ -39,8 +39,6 @@ def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Re
 
     Parameters
     ----------
-    seconds
-        Time limit in seconds; None means no limit.
     what
         The server or source that the action asks, for messages.
 

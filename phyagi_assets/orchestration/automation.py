@@ -31,8 +31,6 @@ def follow_condition(*, in_partitions: bool = False, waits: bool = True) -> Any:
 
     Parameters
     ----------
-    in_partitions
-        Whether the asset is one of the steps of a corpus's partitions.
     waits
         Whether the asset is built only if everything upstream is built.
     """

@@ -62,17 +62,6 @@ def insert_passed(instance: dg.DagsterInstance, run: dg.DagsterRun, step: str, r
     """Record passed checks of partitions whose latest materializations are those of a run, without events in its log.
 
     A result replaces the record of the run that announces it, or that of an earlier attempt of the run.
-
-    Parameters
-    ----------
-    instance
-        The Dagster instance.
-    run
-        The run.
-    step
-        Key of the step of the run.
-    results
-        Results of checks that passed.
     """
     storage, now = instance.event_log_storage, time.time()
     assert isinstance(storage, SqlEventLogStorage), "Dagster keeps its records in a database"

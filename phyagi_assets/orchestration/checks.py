@@ -30,17 +30,7 @@ _UNPUBLISHED = "A version that fails is not published, and the previous version 
 
 
 def check_specs(name: str, step: Step, partitions: dg.PartitionsDefinition[str] | None = None) -> list[dg.AssetCheckSpec]:
-    """Return the checks of an asset, for each of its partitions. If one fails, the version is not published.
-
-    Parameters
-    ----------
-    name
-        Name of the corpus or mixture.
-    step
-        The step.
-    partitions
-        The partitions of the asset; None if it is not partitioned.
-    """
+    """Return the checks of an asset, for each of its partitions. If one fails, the version is not published."""
     key = dg.AssetKey([name, step.name])
     blocking = partitions is None  # the events of partitions are logged, which blocks nothing, and nothing is published if a check fails
     return [
@@ -51,13 +41,6 @@ def check_specs(name: str, step: Step, partitions: dg.PartitionsDefinition[str] 
 
 def outcome(built: Built, describe: Callable[[Built], Facts]) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
     """Report the outcome of a step that is not partitioned to Dagster, as its asset function.
-
-    Parameters
-    ----------
-    built
-        The outcome of the step.
-    describe
-        Returns the facts to show as metadata.
 
     Yields
     ------
@@ -122,15 +105,7 @@ def store_asset() -> dg.AssetSpec:
 
 
 def stored_check(corpus: Corpus, workspace_key: str) -> dg.AssetChecksDefinition:
-    """Return a check that compares all published artifacts of a corpus with their checksums.
-
-    Parameters
-    ----------
-    corpus
-        The corpus.
-    workspace_key
-        Key of the Dagster resource that holds the workspace.
-    """
+    """Return a check that compares all published artifacts of a corpus with their checksums."""
     name = corpus.config.name
     description = f"All published artifacts of {name}, of all steps, match the checksums that were written with them."
     spec = dg.AssetCheckSpec(stored_check_name(name), asset=_STORE, description=description)
@@ -167,17 +142,7 @@ def check_store_schedule(job: Any) -> dg.ScheduleDefinition:
 
 
 def stored_result(spec: dg.AssetCheckSpec, problems: list[StoreProblem], read: list[str]) -> dg.AssetCheckResult:
-    """Return the result of comparing artifacts with their checksums.
-
-    Parameters
-    ----------
-    spec
-        The check.
-    problems
-        Problems that were found.
-    read
-        Addresses of the artifacts that were read.
-    """
+    """Return the result of comparing artifacts with their checksums."""
     damaged = {problem.address for problem in problems}
     found = f"{counted(len(read), 'artifact')} compared with what was written, none damaged"
     if problems:

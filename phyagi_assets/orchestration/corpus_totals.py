@@ -22,8 +22,6 @@ class CorpusTotals:
 
     Parameters
     ----------
-    store
-        The store.
     keys
         Returns the keys of the partitions of a corpus.
     """
@@ -33,19 +31,7 @@ class CorpusTotals:
         self._of: dict[tuple[str, str], _Published] = {}
 
     def facts(self, corpus: str, step: Step, key: str, totals: Totals) -> Facts:
-        """Return the facts about a corpus once a partition is published.
-
-        Parameters
-        ----------
-        corpus
-            Name of the corpus.
-        step
-            The step that published the partition.
-        key
-            Key of the partition.
-        totals
-            Totals of the partition.
-        """
+        """Return the facts about a corpus once a partition is published."""
         if not totals:
             return {}
         if (corpus, step.name) not in self._of:

@@ -31,8 +31,6 @@ def store_events(storage: SqliteEventLogStorage, events: Sequence[dg.EventLogEnt
     ----------
     storage
         The storage, which keeps the events of each run in a database, and those of assets in a database of all runs as well.
-    events
-        The events, in their order.
     """
     planned = [event for event in events if _is_planned(event, events[0].run_id)]
     if planned:

@@ -145,13 +145,6 @@ def database_failure_message(error: SerializableErrorInfo, home: str) -> str:
     """Return a message for the user if a failure was caused by Dagster's databases; empty for other failures.
 
     The message leaves out the SQL statement that failed.
-
-    Parameters
-    ----------
-    error
-        Error that ended a step, with its causes.
-    home
-        Folder of the instance, which holds the databases.
     """
     following: SerializableErrorInfo | None = error
     while following:

@@ -75,17 +75,7 @@ def _defaults(mixture: str, flow: Flow) -> dict[str, Any]:
 
 
 def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> dg.JobDefinition:
-    """Return a job that builds the stale partitions of corpora.
-
-    Parameters
-    ----------
-    name
-        Name of the job.
-    corpora
-        The corpora that it can build, by name.
-    flow
-        The steps.
-    """
+    """Return a job that builds the stale partitions of corpora."""
     listed = dg.Field(
         dg.Map(str, [str]),  # type: ignore[no-untyped-call]
         default_value={},

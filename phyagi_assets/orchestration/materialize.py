@@ -56,21 +56,7 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class Runner:
-    """Finds and builds the stale artifacts of a catalog.
-
-    Parameters
-    ----------
-    catalog
-        The corpora and mixtures to bring up to date.
-    workspace
-        The data folder and the store.
-    instance
-        The Dagster instance that records the runs.
-    progress
-        Receiver of the progress.
-    flow
-        The steps.
-    """
+    """Finds and builds the stale artifacts of a catalog."""
 
     def __init__(
         self, catalog: Catalog, workspace: Workspace, instance: dg.DagsterInstance, progress: CommandProgress, flow: Flow = FLOW
@@ -123,8 +109,6 @@ class Runner:
 
         Parameters
         ----------
-        work
-            The partitions to build, from `stale`.
         at
             Position at which a new segment is appended to the plans of mixtures; by default, their plans are replaced.
         processes

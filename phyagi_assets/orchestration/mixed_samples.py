@@ -23,17 +23,6 @@ def mixture_facts(name: str, step: Step, built: Built, store: Store) -> Facts:
     """Return the facts about a plan with the beginnings of the first samples of its last segment, and the first sample as a whole.
 
     Samples are left out if the store is in a bucket, because whole caches would be fetched for them, and if they cannot be read.
-
-    Parameters
-    ----------
-    name
-        Name of the mixture.
-    step
-        The step that built the plan.
-    built
-        The plan, which is published.
-    store
-        The store.
     """
     facts = step.facts(built)
     if store.is_remote:

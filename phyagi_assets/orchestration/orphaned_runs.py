@@ -28,10 +28,6 @@ def fail_orphaned_runs(instance: dg.DagsterInstance, store: Store, names: Collec
 
     Parameters
     ----------
-    instance
-        The Dagster instance.
-    store
-        The store that holds the locks of the runs.
     names
         Names of corpora and mixtures. Only runs of their assets and jobs are considered, because other runs hold no lock.
 

@@ -30,10 +30,6 @@ class PartitionLog:
 
     Parameters
     ----------
-    context
-        Context of the run's only step.
-    builder
-        Builder with the corpora, the workspace and the flow.
     recorded
         Data versions that Dagster has recorded, by corpus; a version that is recorded is not logged again. None to log everything.
     checks

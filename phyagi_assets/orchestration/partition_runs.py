@@ -53,12 +53,6 @@ class PartitionRun:
 
     Parameters
     ----------
-    context
-        Context of the run's only step.
-    builder
-        Builds the steps of a partition.
-    progress
-        Receiver of the run's progress.
     processes
         Largest number of processes; None for as many as keep all processors busy.
     executor
@@ -84,8 +78,6 @@ class PartitionRun:
 
         Parameters
         ----------
-        work
-            The partitions to build.
         failed
             Partitions that have failed already, because they could not be examined.
 
@@ -170,17 +162,7 @@ class PartitionRun:
 
 @contextmanager
 def run_of(context: Context, builder: Builder, names: Collection[str]) -> Iterator[None]:
-    """Hold the lock of a run, and turn its errors into failures without a traceback.
-
-    Parameters
-    ----------
-    context
-        Context of the step.
-    builder
-        Builder with the corpora and the workspace.
-    names
-        Names of the corpora that the run builds.
-    """
+    """Hold the lock of a run, and turn its errors into failures without a traceback."""
     workspace = builder.workspace
     try:
         with translate_memory_errors(", ".join(names)), workspace.store.hold_run_lock(context.run.run_id), fast_records():

@@ -96,8 +96,6 @@ def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace, names
     ----------
     corpora
         Corpora by name. Corpora with a remote source are skipped: their own sensor or schedule updates their partitions.
-    workspace
-        The data folder and the store.
     names
         Names of all declarations, including broken ones, whose orphaned runs are reported.
     """

@@ -26,8 +26,6 @@ def bar_chart(title: str, bars: Sequence[tuple[str, float]]) -> str:
 
     Parameters
     ----------
-    title
-        Title of the chart.
     bars
         Label and height of each bar. If labels have no room, or make the chart so long that the UI hides it, only every second one is
         drawn, or fewer.
@@ -46,10 +44,6 @@ def bar_chart_svg(title: str, bars: Sequence[tuple[str, float]], every: int = 1)
 
     Parameters
     ----------
-    title
-        Title of the chart.
-    bars
-        Label and height of each bar.
     every
         Draw the label and the value of every such bar, beginning with the first. Labels that are too long are cut, first by what all of
         them begin with.

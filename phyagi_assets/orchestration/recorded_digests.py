@@ -11,13 +11,7 @@ from phyagi_assets.store.state import State
 
 
 class RecordedDigests:
-    """Digests of recorded versions, one for each corpus and mixture.
-
-    Parameters
-    ----------
-    home
-        Folder of Dagster's instance.
-    """
+    """Digests of recorded versions, one for each corpus and mixture."""
 
     def __init__(self, home: Path) -> None:
         self._folder = home / "recorded"

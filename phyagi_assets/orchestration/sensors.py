@@ -130,17 +130,7 @@ class Asked:
 
 
 def run_request(instance: dg.DagsterInstance, corpus: Corpus, due: Sequence[Due]) -> Asked:
-    """Decide for each partition that is due whether to build it, and request one run of the job that builds stale partitions for all.
-
-    Parameters
-    ----------
-    instance
-        The Dagster instance.
-    corpus
-        The corpus.
-    due
-        The partitions that are due.
-    """
+    """Decide for each partition that is due whether to build it, and request one run of the job that builds stale partitions for all."""
     attempts = _Attempts(instance, corpus)
     name, now = corpus.config.name, time.time()
     contents: dict[str, str] = {}
@@ -168,15 +158,7 @@ def _request(corpus: Corpus, contents: Mapping[str, str], attempts: "_Attempts")
 
 
 class _Attempts:
-    """The runs that earlier scans of a corpus have requested, by the content for which they were requested.
-
-    Parameters
-    ----------
-    instance
-        The Dagster instance.
-    corpus
-        The corpus.
-    """
+    """The runs that earlier scans of a corpus have requested, by the content for which they were requested."""
 
     def __init__(self, instance: dg.DagsterInstance, corpus: Corpus) -> None:
         self._name = corpus.config.name

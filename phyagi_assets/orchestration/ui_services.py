@@ -16,17 +16,7 @@ _REPLACED = {"dagster_webserver": "phyagi_assets.orchestration.webserver", "dags
 
 
 def start(host: str, port: str, workspace: str) -> None:
-    """Start the web server, the daemon and the code server, and wait until they are stopped.
-
-    Parameters
-    ----------
-    host
-        Address to listen on.
-    port
-        Port to listen on.
-    workspace
-        Path of the file that names the code location.
-    """
+    """Start the web server, the daemon and the code server, and wait until they are stopped."""
     # A script starts its background processes with SIGINT ignored. Dagster handles SIGTERM as SIGINT, so neither would stop the UI.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     open_subprocess = vars(dev)[_STARTS]

@@ -78,8 +78,6 @@ def write_splits(rows: Iterator[pa.RecordBatch], writer: Callable[[str, bool], S
 
     Parameters
     ----------
-    rows
-        The rows of a tokenized artifact, or of a chunk of it.
     writer
         Returns the writer of a split, given its name and whether the rows say which tokens are trained on.
     """

@@ -55,8 +55,6 @@ class ConversationRecipe:
             Hashes of the documents to leave out, 1-D.
         tokenizer
             Tokenizer that adds no tokens of its own.
-        batch
-            Number of the batch.
 
         Raises
         ------

@@ -34,12 +34,8 @@ class ExcludedDocuments:
 
     Parameters
     ----------
-    corpus
-        The corpus that declares the exclusions.
     address
         Address of the partition's tokenized artifact.
-    raw_fingerprint
-        Fingerprint of the partition's raw artifact.
     settings
         Settings of the tokenized artifact, except for `REMOVED`.
     store

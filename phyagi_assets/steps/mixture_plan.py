@@ -38,8 +38,6 @@ def plan_mixture(
         Indices of packed samples, by address of the cache.
     earlier
         Plan that the new one continues, which ends before the position `at`; None for a plan that begins there.
-    fingerprint
-        Fingerprint of the new plan.
 
     Raises
     ------

@@ -83,8 +83,6 @@ def amounts(documents: int, tokens: int, size: int, seconds: float) -> Facts:
 
     Parameters
     ----------
-    size
-        Size of the artifact, in bytes.
     seconds
         Time that building took; 0 to leave out the speed.
     """
@@ -213,8 +211,6 @@ class Step:
 
         Parameters
         ----------
-        name
-            Name of the corpus or mixture.
         partition
             Key of the partition, for a step with the scope of a partition; others ignore it.
         """

@@ -252,8 +252,6 @@ def write_chunks(
     ----------
     files
         Files of the partition, in the order of the source's listing.
-    folder
-        Folder to write the files of rows to.
     on_progress
         Called with the bytes of source read since the last call.
     in_place

@@ -49,13 +49,7 @@ class FolderListing:
 
 
 class Listings:
-    """The folders of a store in a bucket, as they were listed last.
-
-    Parameters
-    ----------
-    bucket
-        Folder of the store.
-    """
+    """The folders of a store in a bucket, as they were listed last."""
 
     def __init__(self, bucket: BucketFolder) -> None:
         self._bucket = bucket

@@ -18,8 +18,6 @@ class BucketManifests:
 
     Parameters
     ----------
-    bucket
-        Folder of the store.
     copies
         Folder of the copies on this machine.
     writing

@@ -17,8 +17,6 @@ class SharedFiles:
 
     Parameters
     ----------
-    folder
-        Folder of the objects.
     copies
         Folder of the copies on this machine, to which versions have hard links.
     """

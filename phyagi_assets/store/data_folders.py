@@ -17,13 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def other_folder(store: Store, data: Path, name: str) -> str:
-    """Return a warning if a name in a store was built from another data folder that still exists, else an empty string.
-
-    Parameters
-    ----------
-    name
-        Name of a corpus or mixture.
-    """
+    """Return a warning if a name in a store was built from another data folder that still exists, else an empty string."""
     known = _recorded(store, name)
     other = None if _same(known, data) else next((folder for folder in known if _exists(folder)), None)
     if other is None:
@@ -53,13 +47,7 @@ def replaced_by_copy(source: Store, target: Store, name: str) -> str:
 
 
 def claim(store: Store, data: Path, names: Collection[str], log: logging.Logger = logger) -> None:
-    """Record the data folder of names in a store, and log a warning for each name built from another data folder that still exists.
-
-    Parameters
-    ----------
-    names
-        Names of corpora and mixtures.
-    """
+    """Record the data folder of names in a store, and log a warning for each name built from another data folder that still exists."""
     for name in names:
         known = _recorded(store, name)
         if known and _same(known, data):
@@ -72,11 +60,6 @@ def claim(store: Store, data: Path, names: Collection[str], log: logging.Logger 
 
 def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, str]:
     """Find the names in a store that must not be cleaned from a data folder.
-
-    Parameters
-    ----------
-    data
-        The data folder that is being cleaned from.
 
     Returns
     -------

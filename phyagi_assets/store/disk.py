@@ -49,11 +49,6 @@ def stamp_of(path: Path | str) -> FileStamp:
 def writing_to(root: Path, remedy: str = "what was published is kept, and the build can be resumed") -> Iterator[None]:
     """Turn errors of the operating system about writing to a store into errors that the user can act on.
 
-    Parameters
-    ----------
-    remedy
-        End of the message.
-
     Raises
     ------
     StoreError

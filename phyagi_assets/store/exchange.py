@@ -24,8 +24,6 @@ class Exchange:
 
     Parameters
     ----------
-    bucket
-        The folder of the unfinished files in the bucket.
     root
         The scratch space of this machine.
     """
@@ -53,13 +51,6 @@ class Exchange:
     def receive(self, path: Path, size: int, checksum: str) -> None:
         """Download the object with the path of a file to that file.
 
-        Parameters
-        ----------
-        size
-            Size of its content, in bytes.
-        checksum
-            XXH3-128 of its content.
-
         Raises
         ------
         StoreError
@@ -69,17 +60,6 @@ class Exchange:
 
     def copy(self, path: Path, target: "BucketFolder", key: str, size: int, checksum: str) -> None:
         """Make the object with the path of a file another object of the bucket, without the content coming here.
-
-        Parameters
-        ----------
-        target
-            Folder in the same bucket.
-        key
-            Key in that folder.
-        size
-            Size of the content, in bytes.
-        checksum
-            XXH3-128 of the content.
 
         Raises
         ------

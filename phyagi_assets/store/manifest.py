@@ -106,13 +106,6 @@ class Manifest:
     def parse(cls, content: bytes, place: str) -> Self:
         """Parse the content of a manifest.
 
-        Parameters
-        ----------
-        content
-            Content of the file or object.
-        place
-            Its path or address, for the error message.
-
         Raises
         ------
         StoreError

@@ -18,13 +18,7 @@ SET_ASIDE = ".damaged"
 
 
 def survey(root: Path, published_fingerprint: Callable[[Address], str]) -> Survey:
-    """List every version in a store, and every foreign entry. The store's own records, whose names begin with a dot, are skipped.
-
-    Parameters
-    ----------
-    published_fingerprint
-        Returns the fingerprint of the published version of an artifact.
-    """
+    """List every version in a store, and every foreign entry. The store's own records, whose names begin with a dot, are skipped."""
     found = Survey()
     for top in _entries(root):
         if not top.is_dir() or not is_part(top.name):

@@ -45,8 +45,6 @@ def examine_arrays(
 
     Parameters
     ----------
-    path
-        Returns the path of a file by its name.
     counts
         Counts of documents, tokens and, with masks, trained tokens by the beginning of the names of the files.
     tokenizer

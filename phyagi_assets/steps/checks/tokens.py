@@ -76,10 +76,6 @@ def examine_rows(batches: Iterator[pa.RecordBatch], rules: Rules, decoder: Decod
 
     Parameters
     ----------
-    decoder
-        Decoder of the tokenizer that encoded the documents.
-    total
-        Number of rows.
     seed
         Numbers that determine the sample.
     """
@@ -107,8 +103,6 @@ def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> 
     ----------
     limits
         Declared limits on duplicates and invalid rows. A share without a limit is reported, and passes.
-    decoder
-        Decoder of the tokenizer that encoded the documents.
     """
     manifest = artifact.manifest
     hashes: list[npt.NDArray[np.uint64]] = []
@@ -138,8 +132,6 @@ def token_checks(
     ----------
     hashes
         Text hashes of the documents with tokens, in several arrays.
-    limits
-        Declared limits, as in `check_tokens`.
     """
     tally = TokenTally(rules.tokenizer, append_eos=rules.append_eos, counts=found.ids)
     return [
@@ -169,12 +161,6 @@ class _Sample:
         ----------
         first
             Row of the batch's first document.
-        ids
-            Token ids of the batch, 1-D.
-        ends
-            End of each document in `ids`, 1-D.
-        hashes
-            Text hash of each document, 1-D.
         """
         low, high = np.searchsorted(self._rows, [first, first + len(ends)])
         for place in range(low, high):
