@@ -191,5 +191,5 @@ def _published(
         }
         for name in mixture.config.corpora
     }
-    published = published_mixture(expected_mixture(mixture, caches), mixture_address(mixture), workspace.store)
+    published = published_mixture(expected_mixture(mixture, workspace, caches), mixture_address(mixture), workspace.store)
     return read_plan(published.folder() / PLAN) if published else None

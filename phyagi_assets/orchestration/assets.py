@@ -27,7 +27,16 @@ from phyagi_assets.orchestration.checks import check_specs, outcome
 from phyagi_assets.orchestration.declared import require_as_requested
 from phyagi_assets.orchestration.metadata import fenced
 from phyagi_assets.orchestration.mixed_samples import mixture_facts
-from phyagi_assets.orchestration.names import BUILD_POOL, BUILDS_ALL_TAG, EXECUTOR, PROCESSES, partitions_op_name, stale_job_name
+from phyagi_assets.orchestration.names import (
+    BUILD_POOL,
+    BUILDS_ALL_TAG,
+    EXECUTOR,
+    PROCESSES,
+    PROGRESS,
+    WORKSPACE,
+    partitions_op_name,
+    stale_job_name,
+)
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, PartitionRun, is_permanent, run_of
 from phyagi_assets.orchestration.partitions import partitions_def
 from phyagi_assets.orchestration.recorded import recorded_of_partitions
@@ -37,8 +46,6 @@ from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Column, Option, Scope, Step, Workspace
 from phyagi_assets.store.data_folders import claim
 
-WORKSPACE = "workspace"
-PROGRESS = "progress"
 COLUMN_SCHEMA = "dagster/column_schema"
 _TAGS = "phyagi_assets"
 """Namespace of the tags of assets."""

@@ -10,7 +10,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.formatting import counted
 from phyagi_assets.inspection.integrity import StoreProblem, store_problems
 from phyagi_assets.orchestration.metadata import metadata
-from phyagi_assets.orchestration.names import CHECK_POOL
+from phyagi_assets.orchestration.names import CHECK_POOL, WORKSPACE
 from phyagi_assets.steps.checks import tokens
 from phyagi_assets.steps.checks.check import SOUND, WITHIN_LIMITS, Check
 from phyagi_assets.steps.facts import Facts
@@ -104,15 +104,15 @@ def store_asset() -> dg.AssetSpec:
     )
 
 
-def stored_check(corpus: Corpus, workspace_key: str) -> dg.AssetChecksDefinition:
+def stored_check(corpus: Corpus) -> dg.AssetChecksDefinition:
     """Return a check that compares all published artifacts of a corpus with their checksums."""
     name = corpus.config.name
     description = f"All published artifacts of {name}, of all steps, match the checksums that were written with them."
     spec = dg.AssetCheckSpec(stored_check_name(name), asset=_STORE, description=description)
 
-    @dg.multi_asset_check(name=f"{name}__{STORED}", specs=[spec], pool=CHECK_POOL, required_resource_keys={workspace_key})
+    @dg.multi_asset_check(name=f"{name}__{STORED}", specs=[spec], pool=CHECK_POOL, required_resource_keys={WORKSPACE})
     def stored_as_written(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        workspace: Workspace = getattr(context.resources, workspace_key)
+        workspace: Workspace = context.resources.workspace
         read: list[str] = []
         yield stored_result(spec, list(store_problems(workspace.store, read.append, name)), read)
 

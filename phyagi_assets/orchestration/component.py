@@ -6,13 +6,13 @@ from functools import partial
 import dagster as dg
 
 from phyagi_assets.declare.catalog import Catalog, read_catalog
-from phyagi_assets.orchestration.assets import PROGRESS, WORKSPACE, corpus_assets, mixture_assets
+from phyagi_assets.orchestration.assets import corpus_assets, mixture_assets
 from phyagi_assets.orchestration.automation import follow_sensor
 from phyagi_assets.orchestration.checks import check_store_job, check_store_schedule, store_asset, stored_check
 from phyagi_assets.orchestration.declared import declarations_sensor, placeholder
 from phyagi_assets.orchestration.failure_notices import failure_sensors
 from phyagi_assets.orchestration.jobs import corpus_job, mixture_job, stale_job
-from phyagi_assets.orchestration.names import COMMAND_JOB, stale_job_name
+from phyagi_assets.orchestration.names import COMMAND_JOB, PROGRESS, WORKSPACE, stale_job_name
 from phyagi_assets.orchestration.partitions import partitions_sensor
 from phyagi_assets.orchestration.progress import LoggedProgress, Progress
 from phyagi_assets.orchestration.sensors import refresh_schedule, refresh_sensor
@@ -66,7 +66,7 @@ def _definitions(catalog: Catalog, workspace: Workspace, progress: Progress, flo
     ]
     placed = dg.map_asset_specs(partial(_with_uri, store=workspace.store), declared)
     assets: list[dg.AssetsDefinition | dg.AssetSpec] = [*placed, *map(placeholder, catalog.broken)]
-    stored_checks = [stored_check(corpus, WORKSPACE) for corpus in corpora.values()]
+    stored_checks = [stored_check(corpus) for corpus in corpora.values()]
     checking = check_store_job(stored_checks) if stored_checks else None
     names = [*corpora, *mixtures, *(broken.name for broken in catalog.broken)]
     return dg.Definitions(

@@ -16,7 +16,7 @@ from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.execution.ray_address import default_executor
-from phyagi_assets.orchestration.assets import PROCESSES_FIELD, PROGRESS, WORKSPACE, executor_field
+from phyagi_assets.orchestration.assets import PROCESSES_FIELD, executor_field
 from phyagi_assets.orchestration.names import (
     BUILD_POOL,
     BUILDS_ALL_TAG,
@@ -25,6 +25,8 @@ from phyagi_assets.orchestration.names import (
     EXECUTOR,
     PARTITIONS,
     PROCESSES,
+    PROGRESS,
+    WORKSPACE,
     build_job_name,
     op_name,
     partitions_op_name,

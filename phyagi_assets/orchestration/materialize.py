@@ -63,6 +63,7 @@ class Runner:
     ) -> None:
         self._catalog, self._workspace, self._instance, self._flow = catalog, workspace, instance, flow
         self._progress = progress
+        self.started, self.advanced = progress.started, progress.advanced
         self._definitions = catalog_definitions(catalog, workspace, self, flow)
         self._expected: dict[str, dict[str, dict[str, str | None]]] = {}
         """Expected fingerprint of each artifact, by corpus, step and partition; None while it is unknown."""
@@ -141,14 +142,6 @@ class Runner:
         """Receive the progress of the run that builds the partitions; this object is the progress resource of its own runs."""
         del work, log
         yield self
-
-    def started(self, name: str) -> None:
-        """Pass on that a partition is started."""
-        self._progress.started(name)
-
-    def advanced(self, consumed: int) -> None:
-        """Pass on that bytes of source were processed."""
-        self._progress.advanced(consumed)
 
     def ended(self, result: PartitionResult, *, is_current: bool) -> None:
         """Record the outcome of a partition."""

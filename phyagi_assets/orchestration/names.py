@@ -7,6 +7,8 @@ import dagster as dg
 
 from phyagi_assets.steps.step import Step
 
+WORKSPACE, PROGRESS = "workspace", "progress"
+"""Keys of the Dagster resources: the data folder with the store, and the receiver of progress."""
 COMMAND_JOB = "materialize"
 """Name of the job of the command, which builds stale partitions of any corpora."""
 

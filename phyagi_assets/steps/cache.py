@@ -49,12 +49,11 @@ def cache_address(corpus: Corpus, partition: str) -> str:
     return f"{corpus.config.name}/{STEP}/{partition}"
 
 
-def expected_cache(corpus: Corpus, partition: Partition, tokenized_fingerprint: str) -> Manifest:
-    """Return the expected manifest of a partition's cache, given the fingerprint of its tokenized artifact."""
+def expected_cache(corpus: Corpus, partition: Partition, _workspace: Workspace, inputs: Mapping[str, str]) -> Manifest:
+    """Return the expected manifest of a partition's cache, given the fingerprint of its tokenized artifact by the name of its step."""
     settings: dict[str, Any] = {"splits": corpus.config.splits}
     if partition.splits:
         settings["source_splits"] = partition.splits
-    inputs = {"tokenized_arrow": tokenized_fingerprint}
     return Manifest.expected(STEP, code_version=CODE_VERSION, inputs=inputs, settings=settings)
 
 
@@ -71,7 +70,7 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
     del on_progress  # as fast as the disk, so progress is not worth reporting
     address = cache_address(corpus, partition.key)
     tokenized = require(workspace.store, tokenized_address(corpus, partition.key), needed_by=address)
-    wanted = expected_cache(corpus, partition, tokenized.fingerprint)
+    wanted = expected_cache(corpus, partition, workspace, {TOKENIZE.name: tokenized.fingerprint})
 
     chunks = _chunks(corpus, partition, wanted, tokenized, workspace)
     written: list[PiecesOfChunk] = []
@@ -124,7 +123,7 @@ def cache_chunks_to_do(corpus: Corpus, partition: Partition, workspace: Workspac
     tokenized = workspace.store.open(tokenized_address(corpus, partition.key), intact=True)
     if tokenized is None:
         return ()
-    wanted = expected_cache(corpus, partition, tokenized.fingerprint)
+    wanted = expected_cache(corpus, partition, workspace, {TOKENIZE.name: tokenized.fingerprint})
     if workspace.store.find(cache_address(corpus, partition.key), wanted.fingerprint):
         return ()
     return [chunk for chunk in _chunks(corpus, partition, wanted, tokenized, workspace) if not chunk.is_written(workspace)]
@@ -164,10 +163,6 @@ def _preview_of_pieces(artifact: Artifact, written: Sequence[PiecesOfChunk]) -> 
 def _splits(corpus: Corpus, partition: Partition) -> Splits:
     fixed = [-1 if file.split is None else SPLITS.index(file.split) for file in partition.files]
     return Splits(shares=corpus.config.splits, fixed=np.array(fixed, dtype=np.int8))
-
-
-def _expected(corpus: Corpus, partition: Partition, _workspace: Workspace, inputs: Mapping[str, str]) -> Manifest:
-    return expected_cache(corpus, partition, inputs[TOKENIZE.name])
 
 
 def _facts(built: Built) -> Facts:
@@ -223,7 +218,7 @@ CACHE = Step(
     input=TOKENIZE.name,
     description="The token arrays of every split, for training code to map into memory.",
     kinds=frozenset({"numpy"}),
-    expected=_expected,
+    expected=expected_cache,
     build=build_cache,
     checks={
         SOUND: f"{FILES_AND_IDS}; the ends of the documents increase, and close where their arrays end; over all splits, there are "

@@ -5,7 +5,7 @@ refresh.
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ from phyagi_assets.steps.mixture_version import (
     published_mixture,
 )
 from phyagi_assets.steps.step import Built, Option, Scope, Step, Workspace, reuse_or_build
-from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.manifest import Manifest
 
 logger = logging.getLogger(__name__)
@@ -76,48 +75,37 @@ def build_mixture(
     if left_out:
         what = counted(len(left_out), "partition")
         logger.warning("%s leaves out %s that failed: %s", mixture.config.name, what, listed(left_out, _LISTED))
-    with workspace.store.planning():  # keeps the versions that the plan names in place until it is published
-        return _build(mixture, corpora, partitions, workspace, at_position, left_out)
+    store, address, at = workspace.store, mixture_address(mixture), at_position
+    with store.planning():  # keeps the versions that the plan names in place until it is published
+        caches = published_caches(mixture, corpora, partitions, store)
+        inputs = {corpus: {partition_key(cache): cache.fingerprint for cache in found} for corpus, found in caches.items()}
+        wanted = expected_mixture(mixture, workspace, inputs)
+        check_alike(mixture, caches)
+        published = published_as(wanted, address, store)
+        if published:
+            if packed_corpora(published.manifest):
+                packed_indices(mixture, caches, store)  # builds those that are gone
+            checks = check_found(published, lambda found: check_plan(found, store))
+            if checks[0].passed or APPENDED in published.manifest.settings:  # earlier segments cannot be rebuilt from the current caches
+                if at is not None:
+                    logger.info(
+                        "%s: no segment begins at position %s, because the published plan is up to date", mixture.config.name, f"{at:,}"
+                    )
+                return Built(artifact=published, reused=True, seconds=0.0, checks=checks)
+            at = None
+        earlier = plan_to_extend(mixture, caches, store, at) if at is not None else None
+        indices = packed_indices(mixture, caches, store)
+        if earlier:
+            appended = {**wanted.settings, APPENDED: {"to": earlier.fingerprint, "at": at}}
+            wanted = Manifest.expected(STEP, code_version=CODE_VERSION, inputs=wanted.inputs, settings=appended)
 
+        def fill(folder: Path) -> Manifest:
+            plan = plan_mixture(mixture, caches, indices, earlier, at=at or 0, fingerprint=wanted.fingerprint, store=store)
+            (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
+            counts = {split: {count: plan.total(split, count) for count in ("documents", "tokens", "samples")} for split in SPLITS}
+            return replace(wanted, counts={split: of for split, of in counts.items() if of["tokens"]}, details=_details(caches, left_out))
 
-def _build(
-    mixture: Mixture,
-    corpora: Mapping[str, Corpus],
-    partitions: Mapping[str, Sequence[str]],
-    workspace: Workspace,
-    at: int | None,
-    left_out: Sequence[str],
-) -> Built:
-    store, address = workspace.store, mixture_address(mixture)
-    caches = published_caches(mixture, corpora, partitions, store)
-    inputs = {corpus: {partition_key(cache): cache.fingerprint for cache in found} for corpus, found in caches.items()}
-    wanted = expected_mixture(mixture, inputs)
-    check_alike(mixture, caches)
-    published = published_as(wanted, address, store)
-    if published:
-        if packed_corpora(published.manifest):
-            packed_indices(mixture, caches, store)  # builds those that are gone
-        checks = check_found(published, lambda found: check_plan(found, store))
-        if checks[0].passed or APPENDED in published.manifest.settings:  # earlier segments cannot be rebuilt from the current caches
-            if at is not None:
-                logger.info(
-                    "%s: no segment begins at position %s, because the published plan is up to date", mixture.config.name, f"{at:,}"
-                )
-            return Built(artifact=published, reused=True, seconds=0.0, checks=checks)
-        at = None
-    earlier = plan_to_extend(mixture, caches, store, at) if at is not None else None
-    indices = packed_indices(mixture, caches, store)
-    if earlier:
-        appended = {**wanted.settings, APPENDED: {"to": earlier.fingerprint, "at": at}}
-        wanted = Manifest.expected(STEP, code_version=CODE_VERSION, inputs=wanted.inputs, settings=appended)
-
-    def fill(folder: Path) -> Manifest:
-        plan = plan_mixture(mixture, caches, indices, earlier, at=at or 0, fingerprint=wanted.fingerprint, store=store)
-        (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
-        counts = {split: {count: plan.total(split, count) for count in ("documents", "tokens", "samples")} for split in SPLITS}
-        return replace(wanted, counts={split: of for split, of in counts.items() if of["tokens"]}, details=_details(caches, left_out))
-
-    return reuse_or_build(store, address, wanted, fill, examine=lambda artifact: check_plan(artifact, store))
+        return reuse_or_build(store, address, wanted, fill, examine=lambda artifact: check_plan(artifact, store))
 
 
 def _details(caches: Caches, left_out: Sequence[str]) -> dict[str, Any]:
@@ -127,14 +115,6 @@ def _details(caches: Caches, left_out: Sequence[str]) -> dict[str, Any]:
     return details | ({LEFT_OUT: list(left_out)} if left_out else {})
 
 
-def _expected(mixture: Mixture, _workspace: Workspace, inputs: Mapping[str, Mapping[str, str]]) -> Manifest:
-    return expected_mixture(mixture, inputs)
-
-
-def _published(expected: Manifest, address: str, store: Store, _holding: Collection[str]) -> Artifact | None:
-    return published_mixture(expected, address, store)
-
-
 MIXTURE = Step(
     name=STEP,
     scope=Scope.MIXTURE,
@@ -142,9 +122,9 @@ MIXTURE = Step(
     input=CACHE.name,
     description="The plan of the mixture: which token arrays, with what weights, in what order.",
     kinds=frozenset({"json"}),
-    expected=_expected,
+    expected=expected_mixture,
     build=build_mixture,
-    published=_published,
+    published=published_mixture,
     checks={
         SOUND: f"{FILES}; every array that the plan names is there, with as many tokens as it says; the samples of arrays and "
         "corpora add up.",

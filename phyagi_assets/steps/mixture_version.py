@@ -1,6 +1,6 @@
 """Versions of a mixture's plan: which one is expected, and whether the published one is current."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -8,6 +8,7 @@ from phyagi_assets.declare.catalog import Mixture
 from phyagi_assets.declare.schema import MixtureConfig, MixturePart
 from phyagi_assets.formats.packed_index import index_version
 from phyagi_assets.formats.plan import STEP, Window
+from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.manifest import Manifest
 
@@ -27,7 +28,7 @@ def mixture_address(mixture: Mixture) -> str:
     return f"{mixture.config.name}/{STEP}"
 
 
-def expected_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) -> Manifest:
+def expected_mixture(mixture: Mixture, _workspace: Workspace, caches: Mapping[str, Mapping[str, str]]) -> Manifest:
     """Return the expected manifest of a mixture's plan, given the fingerprints of its caches by corpus and partition."""
     config = mixture.config
     settings: dict[str, Any] = {
@@ -63,7 +64,7 @@ def _drawn(config: MixtureConfig, parts: Sequence[MixturePart]) -> list[dict[str
     ]
 
 
-def published_mixture(wanted: Manifest, address: str, store: Store) -> Artifact | None:
+def published_mixture(wanted: Manifest, address: str, store: Store, _holding: Collection[str] = ()) -> Artifact | None:
     """Return the published plan if its current segment reads what `wanted` says; earlier segments are ignored.
 
     The indices of packed samples have to be there: a mixture whose index is missing is not current.

@@ -157,7 +157,8 @@ def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_pro
 
 
 def _build(corpus: Corpus, partition: Partition, workspace: Workspace, pinned: Sequence[SourceFile], copies: Mapping[str, Path]) -> Built:
-    wanted = _wanted_now(corpus, partition, workspace)
+    wanted = expected_raw(corpus, partition, workspace)
+    assert wanted is not None, "what is here can be read"
 
     def fill(folder: Path) -> Manifest:
         for name, path in copies.items():
@@ -232,12 +233,6 @@ def readable_files(partition: Partition, raw: Artifact, workspace: Workspace) ->
         else:
             files.append(LocalFile(name=file.name, origin=file.origin, path=file.path or snapshot / file.name))
     return files
-
-
-def _wanted_now(corpus: Corpus, partition: Partition, workspace: Workspace) -> Manifest:
-    wanted = expected_raw(corpus, partition, workspace)
-    assert wanted is not None, "what is here can be read"
-    return wanted
 
 
 def _digests(corpus: Corpus, key: str, workspace: Workspace) -> DigestCache:

@@ -4,7 +4,7 @@ An empty document is a row of length 0, so that rows stay aligned with the sourc
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -72,7 +72,7 @@ class _Encoding:
         excluded = excluded_documents(corpus, partition.key, workspace, raw.fingerprint, settings)
         if excluded.known() is None:
             excluded.find(read_documents(corpus, files))
-        expected = expected_tokenized(corpus, partition, workspace, raw.fingerprint)
+        expected = expected_tokenized(corpus, partition, workspace, {RAW.name: raw.fingerprint})
         return cls(corpus=corpus, partition=partition, workspace=workspace, raw=raw, files=files, expected=expected)
 
     @property
@@ -264,10 +264,6 @@ def _report(address: str, files: Sequence[Readable], tally: RowTotals) -> None:
         logger.warning("%s is published as empty: its %s (%s)", address, why, listed([file.name for file in files]))
 
 
-def _expected(corpus: Corpus, partition: Partition, workspace: Workspace, inputs: Mapping[str, str]) -> Manifest:
-    return expected_tokenized(corpus, partition, workspace, inputs[RAW.name])
-
-
 def _totals(manifest: Manifest) -> Totals:
     return {name: manifest.counts[name] for name in ("documents", "tokens")}
 
@@ -279,7 +275,7 @@ TOKENIZE = Step(
     input=RAW.name,
     description="The token ids of every document, one row per document; `datasets.load_from_disk` opens it.",
     kinds=frozenset({"arrow", "huggingface"}),
-    expected=_expected,
+    expected=expected_tokenized,
     build=build_tokenized,
     checks={
         SOUND: f"{FILES_AND_IDS}; a sample of the documents, decoded, is the text that they were made of, and gives the same ids; "

@@ -26,20 +26,19 @@ def tokenized_address(corpus: Corpus, partition: str) -> str:
     return f"{corpus.config.name}/{STEP}/{partition}"
 
 
-def expected_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> Manifest:
-    """Return the expected manifest of a partition's tokenized artifact, given the fingerprint of its raw artifact.
+def expected_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, inputs: Mapping[str, str]) -> Manifest:
+    """Return the expected manifest of a partition's tokenized artifact, given the fingerprint of its raw artifact by the name of its step.
 
     The settings list the excluded documents and the irregular files that occur in the partition, as far as they are known without
     fetching or reading documents.
     """
-    identity = tokenizer_identity(corpus, workspace.data)
+    identity, raw_fingerprint = tokenizer_identity(corpus, workspace.data), inputs[RAW.name]
     settings = encoding_settings(corpus, partition, workspace, raw_fingerprint)
     if corpus.config.append_eos and corpus.config.messages is None and _ends_with_eos(corpus, workspace, identity):
         settings[EOS_BY] = BY_TOKENIZER
     if removed := excluded_documents(corpus, partition.key, workspace, raw_fingerprint, settings).known():
         settings[REMOVED] = removed
-    inputs = {"raw_dataset": raw_fingerprint, "tokenizer": identity}
-    return Manifest.expected(STEP, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+    return Manifest.expected(STEP, code_version=CODE_VERSION, inputs={**inputs, "tokenizer": identity}, settings=settings)
 
 
 def encoding_settings(

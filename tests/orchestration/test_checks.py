@@ -7,7 +7,6 @@ import pytest
 
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.orchestration import partition_log
-from phyagi_assets.orchestration.assets import WORKSPACE
 from phyagi_assets.orchestration.checks import SOUND, STORED, stored_check
 from tests.project import Project
 from tests.robustness.damage import flip_bit
@@ -131,7 +130,7 @@ def test_failed_check_keeps_the_published_version(notes: Project) -> None:
 
 def stored(project: Project, corpus: str = "plays") -> Any:
     """Run the check of stored artifacts alone."""
-    definition = stored_check(load_catalog(project.workspace.data).corpora[corpus], WORKSPACE)
+    definition = stored_check(load_catalog(project.workspace.data).corpora[corpus])
     job = dg.Definitions(
         asset_checks=[definition],
         jobs=[dg.define_asset_job("look", selection=dg.AssetSelection.checks(definition))],
