@@ -8,7 +8,7 @@ from phyagi_assets.build.stale import ExaminedCorpus, examine_partitions
 from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mixture_artifact
 from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.flow import Flow
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
 
@@ -55,13 +55,10 @@ def versions_digest(partitions: Versions, unpartitioned: Mapping[str, str | None
     return text_digest(canonical_json([partitions, unpartitioned]))
 
 
-def examine_catalog(catalog: Catalog, workspace: Workspace, flow: Flow = FLOW) -> ExaminedCatalog:
-    """List the sources of a catalog, and find the expected versions of its artifacts. One corpus that fails does not stop the others."""
-    return examine_selection(Selection(catalog=catalog, flow=flow), workspace)
-
-
 def examine_selection(selection: Selection, workspace: Workspace) -> ExaminedCatalog:
-    """Examine the targets of a command; see `examine_catalog`.
+    """List the sources of a command's targets, and find the expected versions of their artifacts.
+
+    One corpus that fails does not stop the others.
 
     Raises
     ------

@@ -29,12 +29,9 @@ def changes(expected: Manifest, published: Manifest, tokenizer: str = "") -> lis
     tokenizer
         Name of the declared tokenizer of a corpus.
     """
-    return [*_of_code(expected, published), *_of_inputs(expected, published, tokenizer), *_of_settings(expected, published)]
-
-
-def _of_code(expected: Manifest, published: Manifest) -> Iterator[str]:
-    if expected.code_version != published.code_version:
-        yield f"code version of {expected.step} {published.code_version} → {expected.code_version}"
+    versions = published.code_version, expected.code_version
+    code = [f"code version of {expected.step} {versions[0]} → {versions[1]}"] if len(set(versions)) > 1 else []
+    return [*code, *_of_inputs(expected, published, tokenizer), *_of_settings(expected, published)]
 
 
 def _of_inputs(expected: Manifest, published: Manifest, tokenizer: str) -> Iterator[str]:

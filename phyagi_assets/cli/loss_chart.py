@@ -86,7 +86,8 @@ def _mark(axes: _Axes, spike: LossSpike) -> str:
 
 def _curve(axes: _Axes, corpus: CorpusLosses, number: int) -> Iterator[str]:
     """Yield the curve of a corpus, and its line of the legend."""
-    line = f'stroke="{PALETTE[number % len(PALETTE)]}" stroke-width="2" stroke-dasharray="{_dashes(number)}"'
+    dashes = _DASHES[number // len(PALETTE) % len(_DASHES)]
+    line = f'stroke="{PALETTE[number % len(PALETTE)]}" stroke-width="2" stroke-dasharray="{dashes}"'
     for part in _unbroken(corpus.curve):
         at = " ".join(f"{axes.x(point.step):.1f},{axes.y(point.loss or 0.0):.1f}" for point in part)
         at = at if len(part) > 1 else f"{at} {axes.x(part[0].step) + 2:.1f},{axes.y(part[0].loss or 0.0):.1f}"
@@ -99,10 +100,6 @@ def _curve(axes: _Axes, corpus: CorpusLosses, number: int) -> Iterator[str]:
 def _summary(corpus: CorpusLosses) -> str:
     first, last = ("–" if loss is None else f"{loss:.3f}" for loss in (corpus.first, corpus.last))
     return f"{corpus.corpus}: {first} in the first tenth of the steps, {last} in the last"
-
-
-def _dashes(number: int) -> str:
-    return _DASHES[number // len(PALETTE) % len(_DASHES)]
 
 
 def _unbroken(curve: Sequence[LossPoint]) -> Iterator[list[LossPoint]]:

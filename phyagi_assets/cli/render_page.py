@@ -128,7 +128,7 @@ def _corpus_numbers(corpus: CorpusOverview) -> list[tuple[str, str]]:
 def _composition(mixture: MixtureOverview) -> str:
     rows = [
         [
-            f'<span class="key" style="background:{_color(i)}"></span>{escape(of.corpus)}',
+            f'<span class="key" style="background:{PALETTE[i % len(PALETTE)]}"></span>{escape(of.corpus)}',
             escape(of.amount),
             f"{of.tokens:,}",
             f"{of.drawn:,}",
@@ -142,10 +142,6 @@ def _composition(mixture: MixtureOverview) -> str:
     bar = shares("Share of each corpus in the samples", [(of.corpus, of.part) for of in mixture.components])
     note = f"At every prefix of an epoch, each corpus is within {mixture.deviation:.3g} samples of its share."
     return f"<h2>Composition</h2><figure>{bar}</figure>{_table(heads, rows, numbers_from=2)}<p class='faint'>{note}</p>"
-
-
-def _color(number: int) -> str:
-    return PALETTE[number % len(PALETTE)]
 
 
 def _segments(mixture: MixtureOverview) -> str:

@@ -114,13 +114,9 @@ def _prepare(number: bytes, content: bytes) -> None:
     logging.getLogger(PACKAGE).setLevel(job.level)
     if problem := job.check.problem():  # of a node that came after the run had begun
         raise PhyagiAssetsError(f"{node_name()} {problem}")
-    _process.run = _process.exit_stack.enter_context(_unpacked(job)(_progressed))
-    _process.job = number
-
-
-def _unpacked(job: Job) -> Prepare[Any, Any]:
     prepare: Prepare[Any, Any] = job.parcels.unpack(job.prepare)
-    return prepare
+    _process.run = _process.exit_stack.enter_context(prepare(_progressed))
+    _process.job = number
 
 
 def _progressed(consumed: int) -> None:

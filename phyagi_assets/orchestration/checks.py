@@ -108,7 +108,7 @@ def stored_check(corpus: Corpus) -> dg.AssetChecksDefinition:
     """Return a check that compares all published artifacts of a corpus with their checksums."""
     name = corpus.config.name
     description = f"All published artifacts of {name}, of all steps, match the checksums that were written with them."
-    spec = dg.AssetCheckSpec(stored_check_name(name), asset=_STORE, description=description)
+    spec = dg.AssetCheckSpec(f"{name}_{STORED}", asset=_STORE, description=description)
 
     @dg.multi_asset_check(name=f"{name}__{STORED}", specs=[spec], pool=CHECK_POOL, required_resource_keys={WORKSPACE})
     def stored_as_written(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
@@ -117,11 +117,6 @@ def stored_check(corpus: Corpus) -> dg.AssetChecksDefinition:
         yield stored_result(spec, list(store_problems(workspace.store, read.append, name)), read)
 
     return stored_as_written
-
-
-def stored_check_name(corpus: str) -> str:
-    """Return the name of the check of a corpus's published artifacts."""
-    return f"{corpus}_{STORED}"
 
 
 def check_store_job(checks: Sequence[dg.AssetChecksDefinition]) -> Any:

@@ -32,7 +32,11 @@ def store_events(storage: SqliteEventLogStorage, events: Sequence[dg.EventLogEnt
     storage
         The storage, which keeps the events of each run in a database, and those of assets in a database of all runs as well.
     """
-    planned = [event for event in events if _is_planned(event, events[0].run_id)]
+    planned: list[dg.EventLogEntry] = []
+    others: list[dg.EventLogEntry] = []
+    for event in events:
+        is_planned = event.dagster_event_type is dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED and event.run_id == events[0].run_id
+        (planned if is_planned else others).append(event)
     if planned:
         rows = [storage.prepare_insert_event(event) for event in planned]
         with storage.index_transaction() as connection:  # first, because it may fail, and Dagster then stores all events one by one
@@ -43,14 +47,8 @@ def store_events(storage: SqliteEventLogStorage, events: Sequence[dg.EventLogEnt
         with storage.run_connection(planned[0].run_id) as connection:
             for row in rows:
                 connection.execute(row)
-    for event in events:
-        if not _is_planned(event, events[0].run_id):
-            storage.store_event(event)
-
-
-def _is_planned(event: dg.EventLogEntry, run: str) -> bool:
-    """Return whether an event announces a materialization of a run."""
-    return event.run_id == run and event.dagster_event_type is dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    for event in others:
+        storage.store_event(event)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from typing import Any
 import dagster as dg
 
 from phyagi_assets.build.available import lasting_failures, without_failed
-from phyagi_assets.build.examine import ExaminedCatalog, examine_catalog, known_inputs, versions_digest
+from phyagi_assets.build.examine import ExaminedCatalog, examine_selection, known_inputs, versions_digest
 from phyagi_assets.build.failures import Failures
 from phyagi_assets.build.outcome import Outcome
+from phyagi_assets.build.selection import Selection
 from phyagi_assets.build.stale import stale_partitions
 from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mixture_artifact, partition_artifacts
 from phyagi_assets.build.work import PartitionResult, Work
@@ -83,7 +84,7 @@ class Runner:
         examined
             The catalog as examined just now; by default, it is examined.
         """
-        examined = examined or examine_catalog(self._catalog, self._workspace, self._flow)
+        examined = examined or examine_selection(Selection(catalog=self._catalog, flow=self._flow), self._workspace)
         self.outcome.failed |= examined.failed
         work: list[Work] = []
         for name, corpus in examined.corpora.items():

@@ -137,7 +137,9 @@ class PartitionRun:
 
     def _lasts(self, result: PartitionResult) -> bool:
         """Return whether a partition failed, and will fail again until an input changes."""
-        return bool(result.failure) and _failed_permanently(result, self.builder.corpora[result.work.corpus])
+        if result.problem is None:
+            return bool(result.failure)  # without an error, a check failed
+        return is_permanent(result.problem, self.builder.corpora[result.work.corpus])
 
     def _raise(self, results: Sequence[PartitionResult]) -> None:
         failed = [result for result in results if result.failure]
@@ -199,7 +201,3 @@ def is_permanent(problem: Exception, corpus: Corpus | None) -> bool:
     if isinstance(problem, TokenizerError):
         return corpus is not None and "@" not in corpus.config.tokenizer
     return isinstance(problem, DeclarationError | SourceError) and not isinstance(problem, SourceDownError)
-
-
-def _failed_permanently(result: PartitionResult, corpus: Corpus) -> bool:
-    return result.problem is None or is_permanent(result.problem, corpus)  # without an error, a check failed

@@ -22,7 +22,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
-from alembic.config import Config
 from alembic.script import ScriptDirectory
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
@@ -122,11 +121,7 @@ class _CalledOnce:
         return self._made[key]
 
 
-def _location(config: Config) -> object:
-    return config.get_main_option("script_location")
-
-
-_REVISIONS = _CalledOnce(ScriptDirectory.from_config, _location)
+_REVISIONS = _CalledOnce(ScriptDirectory.from_config, lambda config: config.get_main_option("script_location"))
 """The lists of revisions, read once per process."""
 
 

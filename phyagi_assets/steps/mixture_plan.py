@@ -18,7 +18,6 @@ from phyagi_assets.paths import real_path
 from phyagi_assets.steps.mixture_caches import Caches, check_lengths, first_cache, partition_key
 from phyagi_assets.steps.mixture_version import APPENDED, STAGES, mixture_address, planned_shuffle
 from phyagi_assets.store.base import Artifact, Store
-from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.padding import padding_id
 
 logger = logging.getLogger(__name__)
@@ -152,14 +151,14 @@ def _check_draws(mixture: Mixture, plan: Plan) -> None:
 
 
 def _planned(cache: Artifact, home: Path, index: Artifact | None) -> PlannedPartition:
+    manifest = cache.manifest
+    pieces = {
+        split: tuple(PlannedPiece(number=piece["number"], tokens=piece["tokens"]) for piece in of)
+        for split, of in manifest.details.get(PIECES, {}).items()
+    }
     shards = {
-        split: Shard(path=os.path.relpath(array_path(cache.path, split), home), **of, pieces=_planned_pieces(cache.manifest, split))
-        for split, of in cache.manifest.counts.items()
+        split: Shard(path=os.path.relpath(array_path(cache.path, split), home), **of, pieces=pieces.get(split, ()))
+        for split, of in manifest.counts.items()
     }
     of_index = planned_index(index, os.path.relpath(index.path, home)) if index else None
     return PlannedPartition(key=partition_key(cache), fingerprint=cache.fingerprint, shards=shards, index=of_index)
-
-
-def _planned_pieces(cache: Manifest, split: str) -> tuple[PlannedPiece, ...]:
-    pieces = cache.details.get(PIECES, {}).get(split, ())
-    return tuple(PlannedPiece(number=of["number"], tokens=of["tokens"]) for of in pieces)
