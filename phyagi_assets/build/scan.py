@@ -26,7 +26,6 @@ class Due:
     """A partition that has to be built again."""
 
     key: str
-    """Key of the partition."""
     steps: Sequence[str]
     """Names of the steps to run, in the order of the flow."""
     content: str
@@ -42,9 +41,7 @@ class Scan:
     listing: str
     """Digest of the inputs of all partitions and of what is published of them; if it is unchanged, nothing new is due."""
     partitions: dict[str, Partition]
-    """Partitions of the corpus, by key."""
     due: list[Due]
-    """Partitions that have to be built again."""
 
 
 def scan_source(corpus: Corpus, workspace: Workspace, settled: str = "", *, flow: Flow = FLOW) -> Scan:

@@ -28,9 +28,7 @@ class Selection:
     """The targets of a command."""
 
     catalog: Catalog
-    """The corpora and mixtures that are built."""
     flow: Flow = FLOW
-    """The steps that are built."""
     partitions: Mapping[str, Collection[str]] = field(default_factory=dict)
     """Keys of the chosen partitions, by corpus; a corpus that is not here is built as a whole."""
     is_whole: bool = True

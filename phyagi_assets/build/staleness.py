@@ -22,7 +22,6 @@ class ExpectedArtifact:
     """Expected version of one artifact of the flow, and whether it is published."""
 
     step: str
-    """Name of the step."""
     address: str
     fingerprint: str | None
     """Expected fingerprint; None if it is unknown until remote files are fetched."""

@@ -41,15 +41,12 @@ class StepResult:
     """Outcome of one step of a partition."""
 
     step: str
-    """Name of the step."""
     fingerprint: str
-    """Fingerprint of the version."""
     reused: bool
     """Whether the version existed already and was not built."""
     facts: Facts
     """Facts about the version; empty if a check failed."""
     checks: Sequence[Check]
-    """Outcomes of the checks of the version."""
     totals: Totals = field(default_factory=dict)
     """Numbers of the version that add up to those of the corpus."""
 

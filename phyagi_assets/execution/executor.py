@@ -41,7 +41,6 @@ class Executor(ABC, Generic[Task, Result]):
     name: Callable[[Task], str]
     """Returns the name of a task for messages, such as the one about too little memory; called in the process that runs the task."""
     on_start: Callable[[Task], None]
-    """Called with each task that begins."""
     on_progress: Callable[[Task, int], None]
     """Called with a task and its progress since the last call."""
     size: int = 1

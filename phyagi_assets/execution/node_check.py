@@ -45,7 +45,6 @@ class NodeCheck:
     """What every node of a cluster has to have. It can be pickled."""
 
     folders: tuple[NeededFolder, ...] = ()
-    """Folders to see."""
     store: StoreMarkers | None = None
     """The store to reach, if it is not in one of the folders."""
     marker: str = field(default_factory=lambda: f"{_MARKER}{uuid.uuid4().hex}")

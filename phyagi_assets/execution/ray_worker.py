@@ -53,7 +53,6 @@ class Report:
     outcome: Any
     """Result of the task, or the exception that ended it."""
     consumed: int = 0
-    """Progress of the task."""
     records: list[logging.LogRecord] = field(default_factory=list)
 
 

@@ -114,7 +114,6 @@ class PiecesOfChunk:
     """The pieces of the token arrays that were made from one chunk."""
 
     number: int
-    """Number of the chunk."""
     counts: Mapping[str, Mapping[str, int]]
     """Counts by split."""
     files: Mapping[str, FinishedFile]
@@ -134,7 +133,6 @@ class CacheChunk:
     fingerprint: str
     """Fingerprint of the cache."""
     tokenized: Version
-    """The tokenized artifact."""
     file: str
     """Name of the file of rows in it."""
     number: int

@@ -79,9 +79,7 @@ class RowMaker:
     eos: int | None
     """Id of the EOS to append to every non-empty document; None to append nothing."""
     dtype: np.dtype[Any]
-    """The dtype of the token ids."""
     schema: pa.Schema
-    """Arrow schema of the rows."""
 
     def rows(self, documents: Documents, encoded: Encoded, trained: npt.NDArray[np.bool_] | None = None) -> pa.RecordBatch:
         """Return one row per document, with the columns of `schema`: the ids, their number, the text hash, the file and the row.

@@ -27,7 +27,6 @@ class RowTotals:
     content: str = ""
     """Digest of the text hashes in the order of the rows; it does not depend on the origin of the texts."""
     chunks: int = 0
-    """Number of chunks written."""
     rows_of_chunks: list[FinishedFile | None] = field(default_factory=list)
     """File with the rows of each chunk as its task wrote it; None if the rows are in the folder of the artifact."""
     paths: list[Path | None] = field(default_factory=list)

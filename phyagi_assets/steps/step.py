@@ -31,16 +31,13 @@ class Workspace:
     """The data folder that steps read and the store that they write."""
 
     data: Path
-    """The data folder."""
     store: Store
     engines: EnginePool = field(default_factory=EnginePool)
     """Loaded tokenizer engines, shared by all steps."""
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
-    """Retry policy for requests to sources."""
     chunk_bytes: int = CHUNK_BYTES
     """Approximate smallest size of a chunk of a partition, in bytes of source."""
     sources: Sources = field(init=False)
-    """Listings of the sources."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", Sources(self.data, self.store, self.retry_policy))
@@ -56,7 +53,6 @@ class Built:
     seconds: float
     """Time that building took, in seconds; 0 if the version was reused."""
     checks: Sequence[Check] = ()
-    """Outcomes of the checks of the version."""
     lengths: npt.NDArray[np.int64] | None = None
     """Number of tokens of each document, where building has told it, 1-D; else, the version does."""
     preview: str | None = None
@@ -118,9 +114,7 @@ class Column:
     """A column of an artifact that is a table."""
 
     type: str
-    """Type of its values."""
     description: str
-    """Meaning of its values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +124,6 @@ class Option:
     default: int | None
     """Default value; None if the option is unset by default."""
     description: str
-    """Help text."""
 
 
 def published_as_expected(expected: Manifest, address: str, store: Store, holding: Collection[str] = ()) -> Artifact | None:
@@ -202,7 +195,6 @@ class Step:
     lengths: Callable[[Artifact], npt.NDArray[np.int64]] | None = None
     """Returns the number of tokens of each document of an artifact, 1-D; None if the step's artifacts hold no documents."""
     options: Mapping[str, Option] = field(default_factory=dict)
-    """Options of a run, by name."""
     is_slow: bool = False
     """Whether building takes so long that its progress is reported, in bytes of source."""
 

@@ -165,7 +165,6 @@ class FinishedFile:
     path: Path
     """Its path in `Store.scratch`."""
     record: FileRecord
-    """Size and checksum of its content."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

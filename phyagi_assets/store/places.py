@@ -45,9 +45,7 @@ class InBucket:
     """An artifact that is named by its full address in a bucket."""
 
     store: BucketAddress
-    """Address of the store."""
     address: str
-    """Address of the artifact in the store."""
     fingerprint: str
     """Fingerprint of the version; empty for the published one."""
 

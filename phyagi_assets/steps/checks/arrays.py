@@ -35,7 +35,6 @@ class CheckedArrays(Findings):
     broken: tuple[str, ...] = ()
     """Problems with the ends of documents."""
     broken_masks: tuple[str, ...] = ()
-    """Problems with the masks."""
 
 
 def examine_arrays(

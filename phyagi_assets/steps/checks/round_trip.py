@@ -44,7 +44,6 @@ class RoundTrip(Findings):
     """Result of decoding a sample of documents and encoding it again."""
 
     documents: int = 0
-    """Number of documents."""
     wrong: tuple[int, ...] = ()
     """Rows of the documents with wrong ids."""
     untold: tuple[int, ...] = ()

@@ -40,7 +40,6 @@ class IdCounts(Findings):
     without_eos: int = 0
     """Number of documents that do not end with the EOS."""
     largest: int = 0
-    """Largest id."""
 
     def __add__(self, other: "IdCounts") -> "IdCounts":
         return replace(Findings.__add__(self, other), largest=max(self.largest, other.largest))
