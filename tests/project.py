@@ -14,7 +14,7 @@ from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.orchestration.materialize import Runner
-from phyagi_assets.orchestration.progress import LoggedProgress, RunProgress
+from phyagi_assets.orchestration.progress import RunProgress, logged_progress
 from phyagi_assets.settings import Settings
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
@@ -62,7 +62,7 @@ class Project:
 
     @property
     def definitions(self) -> dg.Definitions:
-        return catalog_definitions(load_catalog(self.workspace.data), self.workspace, LoggedProgress())
+        return catalog_definitions(load_catalog(self.workspace.data), self.workspace, logged_progress)
 
     def runner(self, *names: str, progress: RunProgress | None = None, flow: Flow = FLOW) -> Runner:
         return Runner(load_catalog(self.workspace.data).select(names), self.workspace, self.instance, progress or RecordingProgress(), flow)

@@ -14,7 +14,7 @@ from phyagi_assets.orchestration.failure_notices import failure_sensors
 from phyagi_assets.orchestration.jobs import corpus_job, mixture_job, stale_job
 from phyagi_assets.orchestration.names import COMMAND_JOB, PROGRESS, WORKSPACE, stale_job_name
 from phyagi_assets.orchestration.partitions import partitions_sensor
-from phyagi_assets.orchestration.progress import LoggedProgress, Progress
+from phyagi_assets.orchestration.progress import Progress, logged_progress
 from phyagi_assets.orchestration.sensors import refresh_schedule, refresh_sensor
 from phyagi_assets.settings import Settings
 from phyagi_assets.steps.flow import FLOW, Flow
@@ -46,7 +46,7 @@ class CatalogComponent(dg.Component, dg.Model, dg.Resolvable):
 def data_folder_definitions(settings: Settings) -> dg.Definitions:
     """Return the definitions of a data folder, as the UI and its runs use them."""
     catalog, _ = read_catalog(settings.require_data())
-    return catalog_definitions(catalog, Workspace(data=catalog.data, store=open_store(settings.store)), LoggedProgress())
+    return catalog_definitions(catalog, Workspace(data=catalog.data, store=open_store(settings.store)), logged_progress)
 
 
 def catalog_definitions(catalog: Catalog, workspace: Workspace, progress: Progress, flow: Flow = FLOW) -> dg.Definitions:

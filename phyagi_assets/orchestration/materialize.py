@@ -65,7 +65,7 @@ class Runner:
         self._catalog, self._workspace, self._instance, self._flow = catalog, workspace, instance, flow
         self._progress = progress
         self.started, self.advanced = progress.started, progress.advanced
-        self._definitions = catalog_definitions(catalog, workspace, self, flow)
+        self._definitions = catalog_definitions(catalog, workspace, self.over, flow)
         self._expected: dict[str, dict[str, dict[str, str | None]]] = {}
         """Expected fingerprint of each artifact, by corpus, step and partition; None while it is unknown."""
         self._unpartitioned: dict[str, dict[str, str | None]] = {}
@@ -140,7 +140,7 @@ class Runner:
 
     @contextmanager
     def over(self, work: Sequence[Work], log: logging.Logger) -> Iterator[RunProgress]:
-        """Receive the progress of the run that builds the partitions; this object is the progress resource of its own runs."""
+        """Receive the progress of the run that builds the partitions; this is the progress resource of the command's runs."""
         del work, log
         yield self
 

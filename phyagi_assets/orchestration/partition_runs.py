@@ -97,7 +97,7 @@ class PartitionRun:
             log.announce(work)
         commits = find_commits(corpora)
         all_of_them = [*work, *(result.work for result in failed)]
-        with self.progress.over(all_of_them, self.context.log) as progress:
+        with self.progress(all_of_them, self.context.log) as progress:
             bytes_left = {item.name: item.bytes for item in work}
 
             def on_progress(item: Work, consumed: int) -> None:

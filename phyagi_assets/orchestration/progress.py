@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -33,31 +33,16 @@ class CommandProgress(RunProgress, Protocol):
         """Note the outcome of that step. `failure` is the reason for which it failed, or empty."""
 
 
-class Progress(Protocol):
-    """Receiver of the progress of runs."""
-
-    def over(self, work: Sequence[Work], log: logging.Logger) -> AbstractContextManager[RunProgress]:
-        """Return a context for a run that builds partitions."""
+Progress = Callable[[Sequence[Work], logging.Logger], AbstractContextManager[RunProgress]]
+"""Returns the context of a run that builds partitions, given the log of the run."""
 
 
-class LoggedProgress:
-    """Progress that is written to the run's log every few seconds, and at its end.
-
-    Parameters
-    ----------
-    every
-        Shortest time between two lines, in seconds.
-    """
-
-    def __init__(self, every: float = 10.0) -> None:
-        self._every = every
-
-    @contextmanager
-    def over(self, work: Sequence[Work], log: logging.Logger) -> Iterator[RunProgress]:
-        """Write the progress of a run to its log."""
-        logged = _Logged(work, log, self._every)
-        yield logged
-        logged.tell()
+@contextmanager
+def logged_progress(work: Sequence[Work], log: logging.Logger, every: float = 10.0) -> Iterator[RunProgress]:
+    """Write the progress of a run to its log: a line at most every `every` seconds, and one at its end."""
+    logged = _Logged(work, log, every)
+    yield logged
+    logged.tell()
 
 
 class _Logged:

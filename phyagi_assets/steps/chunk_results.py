@@ -60,28 +60,15 @@ class ChunkFolder:
 
         With several machines, only what is where all of them find it is a result.
         """
-        if self._store.exchange:
-            return self._recall_sent(number, stamps)
-        record = self._record(number).recall()
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            if record["stamps"] == list(stamps) and all(
-                _is_as_written(self._path(number, name), of, time) for name, of, time in _files_of(record)
-            ):
-                return self._result(number, record)
-        return None
-
-    def _recall_sent(self, number: int, stamps: Sequence[Any]) -> ChunkResult | None:
-        exchange = self._store.exchange
-        if exchange is None:
-            return None
-        if self._sent is None:
+        exchange, path = self._store.exchange, self._record(number).path
+        if exchange and self._sent is None:
             self._sent = exchange.sizes(self._folder)
-        if self._record(number).path not in self._sent:
-            return None
-        record = exchange.record(self._record(number).path)
-        with suppress(ValueError, TypeError, KeyError):
+        sent = self._sent or {}
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            record: Any = State(path).recall() if exchange is None else exchange.record(path) if path in sent else None
             if record["stamps"] == list(stamps) and all(
-                self._sent.get(self._path(number, name)) == of.bytes for name, of, _ in _files_of(record)
+                _is_as_written(file, of, time) if exchange is None else sent.get(file) == of.bytes
+                for file, of, time in ((self._path(number, name), of, time) for name, of, time in _files_of(record))
             ):
                 return self._result(number, record)
         return None

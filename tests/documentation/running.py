@@ -20,7 +20,7 @@ from phyagi_assets.declare.removals import Removal
 from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.orchestration.component import catalog_definitions
-from phyagi_assets.orchestration.progress import LoggedProgress
+from phyagi_assets.orchestration.progress import logged_progress
 from phyagi_assets.sources.conversations import conversation_json
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
@@ -158,7 +158,7 @@ class PageRun:
         declare_corpus(data, "plays", "raw/*.txt", partition_by="file")
         declare(data, "mixtures", name="demo", datasets=[{"corpus": "plays"}])
         workspace = Workspace(data=data, store=LocalStore(data / "store"))
-        definitions = catalog_definitions(load_catalog(data), workspace, LoggedProgress())
+        definitions = catalog_definitions(load_catalog(data), workspace, logged_progress)
         jobs = [definitions.resolve_job_def(name) for name in ("plays_build_stale", "demo_build")]
         (job,) = (job for job in jobs if found["ops"].keys() <= {node.name for node in job.nodes})
         dg.validate_run_config(job, found)

@@ -12,7 +12,7 @@ import dagster as dg
 
 from phyagi_assets.declare.catalog import read_catalog
 from phyagi_assets.orchestration.component import catalog_definitions
-from phyagi_assets.orchestration.progress import LoggedProgress
+from phyagi_assets.orchestration.progress import logged_progress
 from phyagi_assets.steps.step import Workspace
 from tests.support import declare, declare_corpus, write_text
 
@@ -32,7 +32,7 @@ def test_asset_graph_matches_the_snapshot(workspace: Workspace) -> None:
 
 
 def graph(workspace: Workspace) -> dict[str, Any]:
-    definitions = catalog_definitions(read_catalog(workspace.data)[0], workspace, LoggedProgress())
+    definitions = catalog_definitions(read_catalog(workspace.data)[0], workspace, logged_progress)
     repository = definitions.get_repository_def()
     assets = {
         spec.key.to_user_string(): {

@@ -22,7 +22,7 @@ from phyagi_assets.orchestration import partition_log
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.names import CORPUS_TAG, LAUNCHED_BY
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING_TAG
-from phyagi_assets.orchestration.progress import LoggedProgress
+from phyagi_assets.orchestration.progress import logged_progress
 from phyagi_assets.orchestration.sensors import run_request
 from phyagi_assets.sources import digests
 from phyagi_assets.sources.listing import Sources
@@ -257,7 +257,7 @@ def test_comment_in_a_declaration_makes_nothing_stale(built_project: Project) ->
 
 def test_broken_declaration_is_reported_and_others_are_refreshed(project: Project) -> None:
     write_text(project.workspace.data / "corpora" / "torn.yaml", "name: torn\nsource: [\n")
-    definitions = catalog_definitions(read_catalog(project.workspace.data)[0], project.workspace, LoggedProgress())
+    definitions = catalog_definitions(read_catalog(project.workspace.data)[0], project.workspace, logged_progress)
     shown = [spec for spec in definitions.resolve_all_asset_specs() if spec.key.path[0] == "torn"]
     assert "torn.yaml" in str(shown[0].description)
     with pytest.raises(dg.Failure, match=r"torn.yaml"):

@@ -15,7 +15,7 @@ from phyagi_assets.inspection.garbage import SUPERSEDED, Cleaning
 from phyagi_assets.inspection.named import inspect_named
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.instance import open_instance
-from phyagi_assets.orchestration.progress import LoggedProgress
+from phyagi_assets.orchestration.progress import logged_progress
 from phyagi_assets.settings import Settings
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.cache import CACHE
@@ -105,7 +105,7 @@ def test_added_steps_are_assets_built_once_and_inspected(workspace: Workspace) -
         write_text(workspace.data / "raw" / f"{name}.txt", f"play {name}\n" * 3)
     declare_corpus(workspace.data, "plays", "raw/*.txt", partition_by="file")
     catalog = load_catalog(workspace.data)
-    specs = {spec.key: spec for spec in catalog_definitions(catalog, workspace, LoggedProgress(), OWN).resolve_all_asset_specs()}
+    specs = {spec.key: spec for spec in catalog_definitions(catalog, workspace, logged_progress, OWN).resolve_all_asset_specs()}
     lengths, total = specs[dg.AssetKey(["plays", "lengths"])], specs[dg.AssetKey(["plays", "total"])]
     assert lengths.partitions_def == specs[dg.AssetKey(["plays", "numpy_cache"])].partitions_def
     assert total.partitions_def is None
