@@ -145,12 +145,12 @@ def _whole_corpus_asset(corpus: Corpus, step: Step) -> dg.AssetsDefinition:
 
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
-        with _failures(context, corpus), workspace.store.hold_run_lock(context.run.run_id):
-            require_as_requested(context.run.tags, corpus)
-            claim(workspace.store, workspace.data, [name], context.log)
-            keys = sorted(context.instance.get_dynamic_partitions(name))
-            built = step.build(corpus, keys, workspace, **(context.op_execution_context.op_config or {}))
         with _failures(context, corpus):
+            with workspace.store.hold_run_lock(context.run.run_id):
+                require_as_requested(context.run.tags, corpus)
+                claim(workspace.store, workspace.data, [name], context.log)
+                keys = sorted(context.instance.get_dynamic_partitions(name))
+                built = step.build(corpus, keys, workspace, **(context.op_execution_context.op_config or {}))
             yield from outcome(built, step.facts)
 
     return _asset(corpus, step, materialize, deps)
@@ -164,15 +164,15 @@ def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step)
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
         keys = {corpus: sorted(context.instance.get_dynamic_partitions(corpus)) for corpus in parts}
-        with _failures(context), workspace.store.hold_run_lock(context.run.run_id):
-            require_as_requested(context.run.tags, declared)
-            claim(workspace.store, workspace.data, [name], context.log)
-            for part in parts:
-                require_as_requested(context.run.tags, corpora[part])
-            there = available_partitions(declared, corpora, keys, workspace)
-            options: dict[str, Any] = {**(context.op_execution_context.op_config or {}), "left_out": there.left_out}
-            built = step.build(declared, corpora, there.keys, workspace, **options)
         with _failures(context):
+            with workspace.store.hold_run_lock(context.run.run_id):
+                require_as_requested(context.run.tags, declared)
+                claim(workspace.store, workspace.data, [name], context.log)
+                for part in parts:
+                    require_as_requested(context.run.tags, corpora[part])
+                there = available_partitions(declared, corpora, keys, workspace)
+                options: dict[str, Any] = {**(context.op_execution_context.op_config or {}), "left_out": there.left_out}
+                built = step.build(declared, corpora, there.keys, workspace, **options)
             missing: Facts = {"partitions left out": ", ".join(there.left_out)} if there.left_out else {}
             yield from outcome(built, lambda plan: {**mixture_facts(name, step, plan, workspace.store), **missing})
 

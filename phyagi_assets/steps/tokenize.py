@@ -190,8 +190,7 @@ class _Build:
         decoder = self._encoding.workspace.engines.decoder(self._encoding.recipe.encoding, config.special_tokens)
         if totals is None:
             return check_tokens(artifact, config.limits, decoder)
-        rules = Rules.of(manifest, manifest.details["tokenizer"], has_mask=TRAINED in manifest.counts)
-        return token_checks(totals.checked, totals.hashes, manifest, rules, config.limits, decoder)
+        return token_checks(totals.checked, totals.hashes, manifest, config.limits, decoder)
 
 
 def token_chunks(corpus: Corpus, partition: Partition, workspace: Workspace) -> Sequence[TokenChunk]:

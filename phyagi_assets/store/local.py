@@ -346,13 +346,7 @@ class LocalStore(base.Store):
             yield free
 
     def hold_lock(self, name: str) -> int | None:
-        """Hold the lock of a name until this process ends, even if it executes another program.
-
-        Returns
-        -------
-        int or None
-            Descriptor of the lock, or None if another process holds it. Closing the descriptor releases the lock.
-        """
+        """Hold the lock of a name until this process ends; see `hold_until_exit`."""
         return hold_until_exit(self._lock_file(name))
 
     def _lock_file(self, name: str) -> Path:

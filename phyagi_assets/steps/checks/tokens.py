@@ -115,14 +115,13 @@ def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> 
     rules = Rules.of(manifest, manifest.details["tokenizer"], has_mask=TRAINED in manifest.counts)
     seed = (int(manifest.fingerprint[:12], 16),)
     found = examine_rows(batches(), rules, decoder, int(manifest.counts["documents"]), seed)
-    return token_checks(found, hashes, manifest, rules, limits, decoder)
+    return token_checks(found, hashes, manifest, limits, decoder)
 
 
 def token_checks(
     found: CheckedRows,
     hashes: Sequence[npt.NDArray[np.uint64]],
     manifest: Manifest,
-    rules: Rules,
     limits: LimitsConfig,
     decoder: Decoder,
 ) -> list[Check]:
@@ -133,7 +132,7 @@ def token_checks(
     hashes
         Text hashes of the documents with tokens, in several arrays.
     """
-    tally = TokenTally(rules.tokenizer, append_eos=rules.append_eos, counts=found.ids)
+    tally = TokenTally(manifest.details["tokenizer"], append_eos=bool(manifest.settings["append_eos"]), counts=found.ids)
     return [
         *tally.checks(),
         found.round_trip.check(decoder),
