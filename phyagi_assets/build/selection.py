@@ -62,7 +62,7 @@ class Selection:
         return {key: found[key] for key in keys}
 
 
-def select(catalog: Catalog, names: Sequence[str], flow: Flow = FLOW) -> Selection:
+def select(catalog: Catalog, names: Sequence[str]) -> Selection:
     """Parse the targets of a command.
 
     ========================== ==============================================================================
@@ -93,7 +93,7 @@ def select(catalog: Catalog, names: Sequence[str], flow: Flow = FLOW) -> Selecti
     chosen: dict[str, set[str] | None] = {}
     ends: dict[str, str] = {}
     for target in names:
-        name, step, key = _parsed(catalog, target, flow)
+        name, step, key = _parsed(catalog, target)
         ends.setdefault(step, target)
         of_name = chosen.setdefault(name, set())
         if key is None or of_name is None:
@@ -108,10 +108,12 @@ def select(catalog: Catalog, names: Sequence[str], flow: Flow = FLOW) -> Selecti
         chosen |= dict.fromkeys(mixture.config.corpora)
     partitions = {name: sorted(keys) for name, keys in chosen.items() if keys is not None}
     last = next(iter(ends), "")
-    return Selection(catalog=selected, flow=_until(flow, last), partitions=partitions, is_whole=not partitions and not last)
+    steps = [step.name for step in FLOW.steps]
+    flow = Flow(steps=FLOW.steps[: steps.index(last) + 1]) if last else FLOW
+    return Selection(catalog=selected, flow=flow, partitions=partitions, is_whole=not partitions and not last)
 
 
-def _parsed(catalog: Catalog, target: str, flow: Flow) -> tuple[str, str, str | None]:
+def _parsed(catalog: Catalog, target: str) -> tuple[str, str, str | None]:
     """Return the name of a corpus or mixture, the step at which building stops, and the key of a partition of a target.
 
     The step is empty for the last one of the flow.
@@ -119,7 +121,7 @@ def _parsed(catalog: Catalog, target: str, flow: Flow) -> tuple[str, str, str | 
     name, *parts = target.strip("/").split("/")
     catalog.select([name])
     in_mixture = name in catalog.mixtures
-    steps = [step.name for step in flow.of(Scope.MIXTURE if in_mixture else Scope.PARTITION)]
+    steps = [step.name for step in FLOW.of(Scope.MIXTURE if in_mixture else Scope.PARTITION)]
     step = parts.pop(0) if parts and parts[0] in steps else ""
     if in_mixture and parts:
         raise PhyagiAssetsError(f"{target}: {name} is a mixture, which has no partitions; name {name}")
@@ -127,10 +129,3 @@ def _parsed(catalog: Catalog, target: str, flow: Flow) -> tuple[str, str, str | 
         there = suggesting(parts[0], steps, f"the steps: {', '.join(steps)}")
         raise PhyagiAssetsError(f"{target}: {parts[0]!r} is not a step of a corpus{there}")
     return name, "" if step == steps[-1] else step, parts[0] if parts else None
-
-
-def _until(flow: Flow, last: str) -> Flow:
-    if not last:
-        return flow
-    names = [step.name for step in flow.steps]
-    return Flow(steps=flow.steps[: names.index(last) + 1])

@@ -22,7 +22,7 @@ from phyagi_assets.inspection.spans import Span, shown_text
 from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.paths import real_path
 from phyagi_assets.steps import cache, mixture
-from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.lengths import Lengths, array_lengths
 from phyagi_assets.steps.mixture_facts import packing_facts, padding_facts
 from phyagi_assets.steps.pins import pins_of
@@ -88,7 +88,7 @@ class InspectReport(Report):
     samples: tuple[Sample, ...] = ()
 
 
-def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48, flow: Flow = FLOW) -> InspectReport:
+def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48) -> InspectReport:
     """Describe an artifact by its folder.
 
     Parameters
@@ -110,10 +110,10 @@ def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48, flow: 
     damage = manifest.damage(path)
     if damage:
         raise StoreError("\n".join(damage))
-    return describe(Artifact(address=str(folder), path=path, manifest=manifest), samples=samples, tokens=tokens, flow=flow)
+    return describe(Artifact(address=str(folder), path=path, manifest=manifest), samples=samples, tokens=tokens)
 
 
-def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48, flow: Flow = FLOW) -> InspectReport:
+def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48) -> InspectReport:
     """Describe an artifact; see `inspect_artifact`."""
     manifest = artifact.manifest
     stored = StoredArtifact(address=artifact.address, place=artifact.place, **{name: getattr(manifest, name) for name in _RECORDED})
@@ -129,7 +129,7 @@ def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48, flow: Fl
         facts |= padding_facts(plan)
         facts["deviation"] = f"{largest_deviation(plan):.3g} samples at most from the weights, at any prefix"
         return InspectReport(title=manifest.step, artifact=stored, facts=facts, parts=tuple(_corpora(plan)))
-    step = flow.find(manifest.step)
+    step = FLOW.find(manifest.step)
     if step is None or step.lengths is None:
         return InspectReport(title=manifest.step, artifact=stored, facts=facts)
     if manifest.counts == {} or manifest.counts.get("tokens") == 0:

@@ -20,7 +20,7 @@ from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.raw import is_known
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.base import Artifact
@@ -102,10 +102,10 @@ class StatusReport(Report):
     """Reasons for which declarations cannot be used, by name."""
 
 
-def status(catalog: Catalog, workspace: Workspace, flow: Flow = FLOW) -> StatusReport:
+def status(catalog: Catalog, workspace: Workspace) -> StatusReport:
     """Return the state of the corpora and mixtures of a catalog."""
     caches: dict[str, dict[str, str | None]] = {}
-    corpora = tuple(_corpus(corpus, workspace, flow, caches.setdefault(name, {})) for name, corpus in catalog.corpora.items())
+    corpora = tuple(_corpus(corpus, workspace, caches.setdefault(name, {})) for name, corpus in catalog.corpora.items())
     problems = {corpus.name for corpus in corpora if corpus.problem}
     failed = [f"{corpus.name}/{of.partition}" for corpus in corpora for of in corpus.not_current if of.state == "failed"]
     lasting = lasting_failures(failed, workspace.store)
@@ -113,12 +113,12 @@ def status(catalog: Catalog, workspace: Workspace, flow: Flow = FLOW) -> StatusR
         data=str(workspace.data),
         store=str(workspace.store),
         corpora=corpora,
-        mixtures=tuple(_mixture(mixture, caches, problems, lasting, workspace, flow) for mixture in catalog.mixtures.values()),
+        mixtures=tuple(_mixture(mixture, caches, problems, lasting, workspace) for mixture in catalog.mixtures.values()),
         left_out={broken.name: str(broken.reason) for broken in catalog.broken},
     )
 
 
-def _corpus(corpus: Corpus, workspace: Workspace, flow: Flow, caches: dict[str, str | None]) -> CorpusStatus:
+def _corpus(corpus: Corpus, workspace: Workspace, caches: dict[str, str | None]) -> CorpusStatus:
     """Return the state of a corpus, and enter the expected fingerprint of each cache in `caches`."""
     name, problem = corpus.config.name, None
     partitions: Mapping[str, Partition] = {}
@@ -126,13 +126,13 @@ def _corpus(corpus: Corpus, workspace: Workspace, flow: Flow, caches: dict[str, 
         partitions = workspace.sources.partitions(corpus)
     except PhyagiAssetsError as found:
         problem = str(found)
-    last = list(flow.of(Scope.PARTITION))[-1]
+    last = list(FLOW.of(Scope.PARTITION))[-1]
     not_current = []
     published: list[Artifact] = []
     budget = READ_AT_MOST
     for key, partition in partitions.items():
         unread = 0 if is_known(corpus, partition, workspace) else partition.bytes
-        stale, caches[key] = _first_stale(corpus, partition, workspace, flow, may_read=unread <= budget)
+        stale, caches[key] = _first_stale(corpus, partition, workspace, may_read=unread <= budget)
         budget -= unread if unread <= budget else 0
         artifact = workspace.store.open(last.address(name, key))
         published += [artifact] if artifact else []
@@ -157,11 +157,11 @@ def _corpus(corpus: Corpus, workspace: Workspace, flow: Flow, caches: dict[str, 
     )
 
 
-def _first_stale(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow, *, may_read: bool) -> tuple[str, str | None]:
+def _first_stale(corpus: Corpus, partition: Partition, workspace: Workspace, *, may_read: bool) -> tuple[str, str | None]:
     """Return the name of the first step that has to be built, empty if none has, and the expected fingerprint of the last step."""
     inputs: dict[str, str] = {}
     fingerprint = None
-    for step in flow.of(Scope.PARTITION):
+    for step in FLOW.of(Scope.PARTITION):
         published = fingerprint_at(step.address(corpus.config.name, partition.key), workspace.store)
         if not published or not may_read:
             return step.name, None
@@ -189,10 +189,9 @@ def _mixture(
     problems: set[str],
     lasting: Sequence[str],
     workspace: Workspace,
-    flow: Flow,
 ) -> MixtureStatus:
     name = declared.config.name
-    (step,) = flow.of(Scope.MIXTURE)
+    (step,) = FLOW.of(Scope.MIXTURE)
     parts = declared.config.corpora
     skips = declared.config.skips_failed
     skipped = {of for of in lasting if skips and of.partition("/")[0] in parts}
