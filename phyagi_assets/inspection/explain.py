@@ -235,18 +235,15 @@ class Explainer:
             )
 
     def _file(self, cache: Path, number: int) -> str:
-        names = self._names(cache)
-        if not 0 <= number < len(names):
-            raise StoreError(f"{cache / MANIFEST}: lists {len(names):,} source files, but a document refers to file {number}; {REMEDY}")
-        return names[number]
-
-    def _names(self, cache: Path) -> list[str]:
         if cache not in self._files:
             try:
                 self._files[cache] = Manifest.read(cache).details["files"]
             except KeyError:
                 raise StoreError(f"{cache / MANIFEST}: does not list the source files; {REMEDY}") from None
-        return self._files[cache]
+        names = self._files[cache]
+        if not 0 <= number < len(names):
+            raise StoreError(f"{cache / MANIFEST}: lists {len(names):,} source files, but a document refers to file {number}; {REMEDY}")
+        return names[number]
 
     def _text(self, ids: npt.NDArray[Any]) -> str:
         return self._backend.decode(ids.tolist(), skip_special_tokens=False) if self._backend else ""

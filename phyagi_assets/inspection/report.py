@@ -4,7 +4,7 @@ The JSON Schema of each report is published under docs/schemas. A field is never
 gets a new `version`.
 """
 
-from typing import Any, Self
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,11 +21,6 @@ class Report(Record):
     def to_json(self) -> str:
         """Return the report as JSON, with a line feed at its end."""
         return self.model_dump_json(indent=1, by_alias=True) + "\n"
-
-    @classmethod
-    def of_json(cls, text: str | bytes) -> Self:
-        """Parse a report that was printed as JSON."""
-        return cls.model_validate_json(text)
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from phyagi_assets.store import base
 from phyagi_assets.store.addresses import Version
 from phyagi_assets.store.bucket_keys import shared_name, version_key
 from phyagi_assets.store.bucket_listing import Objects
-from phyagi_assets.store.bucket_manifests import BucketManifests
 from phyagi_assets.store.bucket_shared import SharedFiles
 from phyagi_assets.store.disk import replace_file
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, is_shared
@@ -22,7 +21,6 @@ class FileSource(Protocol):
 
     bucket: BucketFolder
     shared: SharedFiles
-    manifests: BucketManifests
     local: Scratch
 
     def place(self, name: str) -> str:
@@ -72,9 +70,8 @@ class BucketFiles(base.RemoteFiles):
             with local.writing():
                 list(concurrently(lambda name: self._fetch(folder / name, name, files[name]), missing))
         if (not only or MANIFEST in only) and not (folder / MANIFEST).exists():
-            content = self.store.manifests.content(self.version, self.objects)
             with local.writing():
-                replace_file(folder / MANIFEST, content)
+                replace_file(folder / MANIFEST, self.manifest.to_json().encode())
         self.fetched |= wanted
 
     def copy_to(self, folder: Path) -> None:
@@ -108,5 +105,5 @@ class BucketFiles(base.RemoteFiles):
 
     def _digest(self, name: str) -> str:
         if is_shared(name):
-            return self.store.shared.digest(self.manifest.files[name])
+            return self.store.shared.folder.digest(shared_name(self.manifest.files[name]))
         return self.store.bucket.digest(f"{version_key(self.version)}/{name}")

@@ -1,7 +1,7 @@
 """The manifests of versions in a bucket, which are kept in memory and as copies on this machine."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from phyagi_assets.errors import StoreError
@@ -59,21 +59,6 @@ class BucketManifests:
         versions = ((Version.of_folder(folder, name), objects) for name, objects in listing.versions.items() if MANIFEST in objects)
         missing = [(version, objects) for version, objects in versions if version and self.recall(version, objects) is None]
         list(concurrently(lambda item: self.read(*item), missing))
-
-    def content(self, version: Version, objects: Objects) -> bytes:
-        """Return the content of the manifest of a version.
-
-        Raises
-        ------
-        StoreError
-            The version was removed in the meantime.
-        """
-        with suppress(OSError):
-            return self._copy(version, objects[MANIFEST]).read_bytes()
-        content = self._bucket.read(self._key(version))
-        if content is None:
-            raise StoreError(f"{self._bucket.address}/{version_key(version)}: was removed by another command; run the command again")
-        return content
 
     def _key(self, version: Version) -> str:
         return f"{version_key(version)}/{MANIFEST}"

@@ -66,7 +66,3 @@ class SharedFiles:
         with suppress(FileNotFoundError):
             path.unlink()
         link(copy, path)
-
-    def digest(self, record: FileRecord) -> str:
-        """Return the checksum of the object with a file."""
-        return self.folder.digest(shared_name(record))

@@ -45,7 +45,7 @@ def valid(text: str, name: str) -> dict[str, Any]:
     jsonschema.validate(document, schema)
     assert (document["report"], document["version"]) == (name, 1)
     (model,) = (report for report in REPORTS if report.model_fields["report"].default == name)
-    assert model.of_json(text).to_json() == text
+    assert model.model_validate_json(text).to_json() == text
     return document
 
 
