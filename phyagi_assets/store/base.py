@@ -309,7 +309,10 @@ class Store(Protocol):
         """Compare a version with its checksums, given its folder, and return one message per damaged file."""
 
     def is_copy(self, address: str) -> bool:
-        """Return whether the pointer of an artifact was replaced by a copy of a version, as in a store copied without links."""
+        """Return whether the pointer of an artifact was replaced by a copy of a version, as in a store copied without links.
+
+        Only a store on a disk can have such copies, so only this kind overrides the methods about them.
+        """
         del address
         return False
 
