@@ -1,11 +1,9 @@
 """Materialization builds only what changed."""
 
-import logging
 import multiprocessing
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +11,10 @@ import dagster as dg
 import pytest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
-from phyagi_assets.build.work import Work
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.orchestration.partitions import sync_partitions
-from phyagi_assets.orchestration.progress import RunProgress
 from phyagi_assets.settings import Settings
 from phyagi_assets.steps import tokenize_chunks
 from tests.project import PLAY, Project, RecordingProgress
@@ -185,7 +181,7 @@ def test_chunks_of_a_large_partition_are_shared_by_all_processes(notes: Project)
 def test_run_of_assets_has_as_many_processes_as_are_configured(notes: Project, configured: dict[str, int], most: int) -> None:
     counted = CountedProcesses()
     catalog = load_catalog(notes.workspace.data)
-    job = catalog_definitions(catalog, notes.workspace, Forwarded(counted)).resolve_implicit_global_asset_job_def()
+    job = catalog_definitions(catalog, notes.workspace, lambda _work, _log: nullcontext(counted)).resolve_implicit_global_asset_job_def()
     sync_partitions(notes.instance, catalog.corpora["notes"], ["all"])
     result = job.execute_in_process(
         run_config={"ops": {"notes__partitions": {"config": configured}}},
@@ -195,18 +191,6 @@ def test_run_of_assets_has_as_many_processes_as_are_configured(notes: Project, c
     )
     assert result.success
     assert counted.most == most
-
-
-class Forwarded:
-    """Progress of runs, forwarded to one receiver."""
-
-    def __init__(self, receiver: RunProgress) -> None:
-        self.receiver = receiver
-
-    @contextmanager
-    def over(self, work: Sequence[Work], log: logging.Logger) -> Iterator[RunProgress]:
-        del work, log
-        yield self.receiver
 
 
 def test_many_partitions_are_one_run_with_a_data_version_each(built_project: Project) -> None:
