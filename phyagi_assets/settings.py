@@ -68,13 +68,19 @@ class Settings:
         Raises
         ------
         PhyagiAssetsError
-            The store is a file, the data folder is a URI, the store is one of an unknown kind, or a path cannot be used.
+            The store is a file or behind a link that leads nowhere, the data folder is a URI, the store is one of an unknown kind, or a
+            path cannot be used.
         """
         chosen = local_folder(data or os.environ.get(DATA_VARIABLE) or "data", "data folder")
         kept = store or os.environ.get(STORE_VARIABLE)
         settled = cls(data=chosen, store=store_place(kept) if kept else chosen / "store")
         if isinstance(settled.store, Path) and settled.store.is_file():
             raise PhyagiAssetsError(f"{settled.store}: is a file; the store is a folder, named with --store or ${STORE_VARIABLE}")
+        if isinstance(settled.store, Path) and (link := _dangling(settled.store)):
+            raise PhyagiAssetsError(
+                f"the store {settled.store} is not there: {link} is a link to {link.readlink()}, which does not exist; mount its disk, or "
+                f"name another store with --store or ${STORE_VARIABLE}"
+            )
         return settled
 
     @property
@@ -193,6 +199,11 @@ def store_place(named: str | Path) -> Path | BucketAddress:
     if scheme[1].lower() in ("s3", "gs", "az"):
         return BucketAddress(str(named))
     raise PhyagiAssetsError(f"the store is a folder, or in a bucket (s3://, gs://, az://); {scheme[1]}: addresses are not supported for it")
+
+
+def _dangling(path: Path) -> Path | None:
+    """Return the link that leads nowhere on the way to a path, as to a disk that is not mounted; None if there is none."""
+    return None if path.exists() else next((link for link in (path, *path.parents) if link.is_symlink() and not link.exists()), None)
 
 
 def holds(place: Path | BucketAddress, other: Path | BucketAddress) -> bool:
