@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from phyagi_assets.datasets import LMDataset, WeightedConcatDataset
 from phyagi_assets.datasets.mapped import MappedPart, packed, unpacked
 from phyagi_assets.errors import StoreError
+from tests.forks import FORKS
 
 TOKENS = 100_000
 
@@ -52,10 +53,10 @@ def test_dataset_over_a_mapped_array_is_pickled_without_tokens(file: Path, part:
         assert all(torch.equal(again[-1 - index][name], dataset[-1 - index][name]) for name in ("input_ids", "labels"))
 
 
-def test_spawned_loader_worker_returns_the_same_samples_in_every_epoch(file: Path) -> None:
+def test_loader_worker_that_is_not_forked_from_this_process_returns_the_same_samples_in_every_epoch(file: Path) -> None:
     windows = LMDataset(_mapped(file)[100:3_000], seq_len=64)
     dataset = WeightedConcatDataset([windows, windows], [0.5, 1])
-    loader = DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context="spawn", persistent_workers=True)
+    loader = DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context=FORKS, persistent_workers=True)
     for epoch in (0, 1):
         dataset.set_epoch(epoch)
         for loaded, sample in zip(loader, dataset, strict=True):

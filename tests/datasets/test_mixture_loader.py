@@ -19,6 +19,7 @@ from phyagi_assets.formats.plan import Plan
 from phyagi_assets.order.planning import extended
 from tests.datasets.mixtures import mixture_of
 from tests.datasets.processes import in_processes
+from tests.forks import FORKS
 from tests.order.plans import partitions
 from tests.reading.mixtures import SAMPLES, write_mixture
 
@@ -138,8 +139,8 @@ def test_order_does_not_depend_on_the_number_of_workers(mixture: LoadedMixture, 
         assert plain.state_dict() == other.state_dict()
 
 
-def test_spawned_workers_read_the_same_as_forked_ones(mixture: LoadedMixture) -> None:
-    loader = MixtureLoader(mixture.train, batch_size=8, num_workers=1, rank=1, world_size=2, multiprocessing_context="spawn")
+def test_workers_that_are_not_forked_from_this_process_read_the_same_as_forked_ones(mixture: LoadedMixture) -> None:
+    loader = MixtureLoader(mixture.train, batch_size=8, num_workers=1, rank=1, world_size=2, multiprocessing_context=FORKS)
     assert [batch["position"].tolist() for batch in loader] == [list(range(start + 8, start + 16)) for start in (0, 16, 32)]
 
 

@@ -1,16 +1,16 @@
 """The processes of the UI can be stopped."""
 
 import os
-import select
 import signal
-import subprocess
 import sys
+from multiprocessing.connection import Connection
 
 import pytest
 from dagster._cli import dev
 from dagster._utils.interrupts import setup_interrupt_handlers
 
 from phyagi_assets.orchestration.ui_services import start
+from tests.forks import FORKS
 
 
 def test_ui_that_a_script_started_in_the_background_can_be_terminated(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,25 +26,24 @@ def test_ui_that_a_script_started_in_the_background_can_be_terminated(monkeypatc
             signal.signal(number, handler)
 
 
-_STARTS_ONE_AND_IS_KILLED = """
-import os, signal, sys
-from dagster._cli import dev
-from phyagi_assets.orchestration.ui_services import start
+def start_one_and_be_killed(writes: Connection) -> None:
+    """Start the UI, of which one process holds a pipe open."""
 
-def implementation(**_):
-    dev.open_ipc_subprocess(["sleep", "60"])
-    os.kill(os.getpid(), signal.SIGKILL)
+    def implementation(**_: object) -> None:
+        dev.open_ipc_subprocess(["sleep", "60"], pass_fds=[writes.fileno()])
+        os.kill(os.getpid(), signal.SIGKILL)
 
-dev.dev_command_impl = implementation
-start("127.0.0.1", "3000", "workspace.yaml")
-"""
+    dev.dev_command_impl = implementation
+    start("127.0.0.1", "3000", "workspace.yaml")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux stops the children of a process that was killed")
 def test_processes_of_a_killed_ui_end() -> None:
-    reads, writes = os.pipe()  # whose end is held open by the processes
-    killed = subprocess.run([sys.executable, "-c", _STARTS_ONE_AND_IS_KILLED], check=False, stdout=writes)
-    os.close(writes)
-    assert killed.returncode == -signal.SIGKILL
-    assert select.select([reads], [], [], 20)[0]
-    os.close(reads)
+    reads, writes = FORKS.Pipe(duplex=False)
+    with reads:
+        with writes:
+            killed = FORKS.Process(target=start_one_and_be_killed, args=(writes,))
+            killed.start()
+        killed.join()
+        assert killed.exitcode == -signal.SIGKILL
+        assert reads.poll(20)  # the end of the pipe

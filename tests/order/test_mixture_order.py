@@ -1,7 +1,7 @@
 """Samples at each position of whole plans: laws 1, 3 and 5."""
 
-import subprocess
-import sys
+import resource
+import time
 from collections import Counter, defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +17,7 @@ from phyagi_assets.formats.plan import Plan, PlannedPartition, Shard, Window
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.planning import extended
 from phyagi_assets.order.segment_order import group_draws
+from tests.forks import in_fork
 from tests.order.plans import SHUFFLES, Sample, cut, group_samples, partitions, plan_of, read, sized, stream
 from tests.order.whole_plans import contents
 
@@ -247,20 +248,21 @@ def test_sixty_small_partitions_leave_less_than_one_sample_uncovered(appended: b
     check_nothing_is_lost(plan)
 
 
-PROGRAM = """
-import resource, sys, time
-import numpy as np
-import phyagi_assets.datasets
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-bare = peak()
-started = time.process_time()
-train = phyagi_assets.datasets.load_mixture(sys.argv[1]).train
-sample = train[len(train) // 3]["input_ids"]
-opened = time.process_time() - started
-started = time.process_time()
-train.order.locate(np.random.default_rng(0).integers(0, len(train), 10**5))
-print(len(train), opened, time.process_time() - started, peak() - bare)
-"""
+def peak_memory() -> float:
+    """Return the most memory that this process has had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def opening_cost(folder: Path) -> tuple[int, float, float, float]:
+    """Return the number of samples of a mixture, the seconds to open it and to locate 100,000 of them, and the memory of both."""
+    from phyagi_assets.datasets import load_mixture
+
+    bare, started = peak_memory(), time.process_time()
+    train = load_mixture(folder).train
+    assert train[len(train) // 3]["input_ids"] is not None
+    opened = time.process_time()
+    train.order.locate(np.random.default_rng(0).integers(0, len(train), 10**5))
+    return len(train), opened - started, time.process_time() - opened, peak_memory() - bare
 
 
 def write_large_plan(folder: Path, tokens: int) -> int:
@@ -284,9 +286,7 @@ def write_large_plan(folder: Path, tokens: int) -> int:
 def test_opening_cost_does_not_grow_with_the_number_of_tokens(tmp_path: Path) -> None:
     folder, tokens = tmp_path / "ten trillion", 1_000_000_000
     assert write_large_plan(folder, tokens) == 10_000 * tokens
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(folder)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    samples, opened, located, memory = map(float, done.stdout.split())
+    samples, opened, located, memory = in_fork(opening_cost, folder)
     assert samples > 4_000 * tokens / 1000
     assert opened < 1
     assert located < 2
