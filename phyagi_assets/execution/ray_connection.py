@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -52,20 +53,21 @@ def connected(cluster: RayAddress) -> Iterator[None]:
         _require_answer(cluster, *server)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ray.init(address=cluster.address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
+        with warnings.catch_warnings(action="ignore"):  # the error says the same
+            ray.init(address=cluster.address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
     except (ConnectionError, TimeoutError, ValueError) as problem:
         if cluster.address == "auto":
             message = (
                 f"{cluster.setting}: no Ray cluster runs on this machine; name one, as in --executor ray:HOST:6379 or with $RAY_ADDRESS"
             )
             raise PhyagiAssetsError(message) from None
-        raise _unreachable(cluster, _first_line(problem)) from None
+        raise _unreachable(cluster, _reason(problem)) from None
     except RuntimeError as problem:
         if "mismatch" in str(problem).lower():
             raise PhyagiAssetsError(
                 f"{cluster.setting}: {cluster.address}: {one_line(problem)}; use the same versions on all nodes"
             ) from None
-        raise _unreachable(cluster, _first_line(problem)) from None
+        raise _unreachable(cluster, _reason(problem)) from None
     finally:
         if threading.current_thread() is threading.main_thread():  # Ray replaces them, and Dagster has its own
             for number, handler in handlers.items():
@@ -95,12 +97,15 @@ def _messages_logged() -> Iterator[None]:
         worker.print_to_stdstream = printed
 
 
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+def _reason(problem: Exception) -> str:
+    """Return the first line of an error, and the last one if the first only announces it."""
+    first = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+    return f"{first} {last_line(problem)}" if first.endswith(":") else first
 
 
 def _unreachable(cluster: RayAddress, why: str) -> PhyagiAssetsError:
-    return PhyagiAssetsError(f"{cluster.setting}: the Ray cluster {cluster.address} cannot be reached: {why}{cluster.remedy}")
+    port = "; the port of Ray Client is usually 10001" if cluster.is_client else ""
+    return PhyagiAssetsError(f"{cluster.setting}: the Ray cluster {cluster.address} cannot be reached: {why}{port}{cluster.remedy}")
 
 
 def _require_answer(cluster: RayAddress, host: str, port: int) -> None:

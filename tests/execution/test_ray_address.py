@@ -56,7 +56,8 @@ def test_cluster_that_cannot_be_reached_is_named() -> None:
         port = reserved.getsockname()[1]
         for scheme in ("", "ray://"):
             address = RayAddress(address=f"{scheme}127.0.0.1:{port}", setting="--executor")
-            expected = f"--executor: the Ray cluster {scheme}127.0.0.1:{port} cannot be reached: Connection refused"
+            hint = "; the port of Ray Client is usually 10001" if scheme else ""
+            expected = f"--executor: the Ray cluster {scheme}127.0.0.1:{port} cannot be reached: Connection refused{hint}"
             assert refusal(address) == expected
             by_environment = refusal(replace(address, setting="$RAY_ADDRESS"))
             assert by_environment == f"$RAY_ADDRESS{expected[10:]}; to build on this machine, choose the executor local"
@@ -66,6 +67,17 @@ def test_cluster_that_cannot_be_reached_is_named() -> None:
             RayAddress(address=f"127.0.0.1:{server.server_port}", setting="executor")
         )
         server.shutdown()
+
+
+def test_reason_that_ray_gives_in_its_last_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def fail(**_: object) -> None:
+        raise RuntimeError("Initialization failure from server:\n\nTraceback:\n  ...\nTimeoutError: the server did not start")
+
+    monkeypatch.setattr(ray, "init", fail)
+    told = refusal(RayAddress(address="auto", setting="executor"))
+    assert told.endswith("cannot be reached: Initialization failure from server: TimeoutError: the server did not start")
 
 
 def test_missing_ray_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
