@@ -149,25 +149,14 @@ class Steps:
         rest = stop - begin - self.whole(begin, stop, shard) * shard.step(self.batch_size)
         return 0 if self.trains or self.drop_last else shard.steps(rest)
 
-    def blocks(self, reader: Reader, begin: int, stop: int | None, tokens: int = TOKENS_PER_READ) -> Iterator[Ints]:
-        """Yield the positions of a reader in blocks of runs with about `tokens` tokens.
-
-        The first block is one run, so that it arrives early; each following block is four times as large. A short last step is a block.
-        """
-        most = max(1, min(_MAX_SAMPLES_PER_READ, tokens // self.seq_len) // self.batch_size)
-        whole = sys.maxsize if stop is None else self.whole(begin, stop, reader)
-        turns, together = reader.turns(whole), 1
-        while turns:
-            yield begin + reader.positions(turns[:together], self.batch_size)
-            turns, together = turns[together:], min(4 * together, most)
-        last = 0 if stop is None else self.in_last(begin, stop, reader)
-        if last and whole in reader.turns(whole + 1):
-            yield begin + whole * reader.step(self.batch_size) + reader.positions([0], last)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedReads:
-    """The reads of one iteration, as blocks of positions; see `Steps.blocks`. It can be iterated over several times, and pickled."""
+    """The reads of one iteration, as blocks of runs of positions with about `tokens` tokens each.
+
+    The first block is one run, so that it arrives early; each following block is four times as large. A short last step is a block. It can
+    be iterated over several times, and pickled.
+    """
 
     steps: Steps
     reader: Reader
@@ -179,4 +168,13 @@ class PlannedReads:
     """Number of tokens to read at once."""
 
     def __iter__(self) -> Iterator[Ints]:
-        return self.steps.blocks(self.reader, self.begin, self.stop, self.tokens)
+        steps, reader, begin, stop = self.steps, self.reader, self.begin, self.stop
+        most = max(1, min(_MAX_SAMPLES_PER_READ, self.tokens // steps.seq_len) // steps.batch_size)
+        whole = sys.maxsize if stop is None else steps.whole(begin, stop, reader)
+        turns, together = reader.turns(whole), 1
+        while turns:
+            yield begin + reader.positions(turns[:together], steps.batch_size)
+            turns, together = turns[together:], min(4 * together, most)
+        last = 0 if stop is None else steps.in_last(begin, stop, reader)
+        if last and whole in reader.turns(whole + 1):
+            yield begin + whole * reader.step(steps.batch_size) + reader.positions([0], last)

@@ -70,16 +70,15 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
         random_mask_offset: int = 32768,
         seed: int = 42,
     ) -> None:
-        for name, array in (("input_ids", input_ids), ("labels", labels)):
-            if array is not None and not isinstance(getattr(array, "dtype", None), np.dtype):
+        for name, array in (("input_ids", input_ids), ("labels", input_ids if labels is None else labels)):
+            if not isinstance(getattr(array, "dtype", None), np.dtype):
                 raise TypeError(f"{name} is a {type(array).__name__}; give a NumPy array")
+            if array.dtype.kind not in "iuf":
+                raise ValueError(f"{name} contains {array.dtype}; token ids are integers")
         if input_ids.ndim != 1:
             raise ValueError(f"input_ids has {input_ids.ndim} dimensions; a token array has 1")
         if labels is not None and labels.shape != input_ids.shape:
             raise ValueError(f"labels has shape {labels.shape} and input_ids has {input_ids.shape}; give one label per token")
-        for name, array in (("input_ids", input_ids), ("labels", labels)):
-            if array is not None and array.dtype.kind not in "iuf":
-                raise ValueError(f"{name} contains {array.dtype}; token ids are integers")
         checked_int("seq_len", seq_len, least=1)
         if random_mask_prob is not None and not 0 <= random_mask_prob <= 1:
             raise ValueError(f"random_mask_prob is {random_mask_prob}; use a share from 0 to 1")
