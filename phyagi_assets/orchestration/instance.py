@@ -81,6 +81,8 @@ def ui_environment(settings: Settings) -> dict[str, str]:
 
     Raises
     ------
+    StoreError
+        The records of the instance may not be written to.
     PhyagiAssetsError
         A UI is already running on the store, or ``dagster.yaml`` is not a valid configuration.
     """
@@ -88,6 +90,9 @@ def ui_environment(settings: Settings) -> dict[str, str]:
     home = environment["DAGSTER_HOME"]
     with _configuration_errors(home):
         InstanceRef.from_dir(home)
+    databases = [path for path in (Path(home) / "history" / "runs.db", Path(home) / "schedules" / "schedules.db") if path.exists()]
+    if not all(os.access(path, os.W_OK) for path in (Path(home), *databases)):
+        raise StoreError(_records_problem(home, "readonly"))
     try:
         lock = _locks(settings).hold_lock(UI)
     except (PermissionError, StoreError):  # a read-only store, shown with a DAGSTER_HOME elsewhere

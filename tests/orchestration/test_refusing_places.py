@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
-from phyagi_assets.orchestration.instance import open_instance
+from phyagi_assets.orchestration.instance import open_instance, ui_environment
 from phyagi_assets.settings import Settings
 from phyagi_assets.steps.step import reuse_or_build
 from phyagi_assets.store.base import Artifact, Store
@@ -145,6 +145,8 @@ def test_user_without_write_access_can_read_and_gets_a_clear_error(shared: Store
     refused = as_user(NOBODY, [], lambda: build(shared, "new"))
     assert refused.startswith(f"StoreError: {shared.root}: cannot be written to: Permission denied: {shared.root}")
     refused = as_user(NOBODY, [], lambda: open_records(shared, "tempest"))
+    assert refused.startswith(f"StoreError: {shared.root / '.dagster'}: you may not write to Dagster's records"), refused
+    refused = as_user(NOBODY, [], lambda: ui_environment(Settings(data=shared.root.parent, store=shared.root)))
     assert refused.startswith(f"StoreError: {shared.root / '.dagster'}: you may not write to Dagster's records"), refused
     assert published(shared) == "old"
 
