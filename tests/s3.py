@@ -182,8 +182,7 @@ def _start(folder: Path, attempt: int) -> tuple[subprocess.Popen[bytes], int]:
     options = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     weed = Path(sysconfig.get_path("scripts")) / "weed"  # the environment may not be on the PATH
     command = [str(weed), "mini", f"-dir={folder}", f"-bucket={BUCKET}", *options, *(f"-{name}={port}" for name, port in ports.items())]
-    # With one thread at a time, requests take a quarter less of the processors: the services in it wake each other up.
-    environment = {**os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "GOMAXPROCS": "1"}
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     with (folder / "log").open("ab") as log:
         # Before any thread of the tests' is begun that holds a lock which the child would wait for.
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder, preexec_fn=_die_with_parent)  # noqa: PLW1509
