@@ -94,7 +94,7 @@ class BlockCache:
             self._open_drafts_although_deleted()
             used = self._measured()
             self._write_used(used)
-        self.bound = (shutil.disk_usage(folder).free + used) // 2 if bound is None else bound
+        self.bound = (_free_bytes(folder) + used) // 2 if bound is None else bound
         """Largest size of all blocks together, in bytes."""
         self._limit: int | None = None
         """Size that the blocks had when the disk was full, in bytes; they do not grow beyond it. None if the disk was never full."""
@@ -136,7 +136,8 @@ class BlockCache:
     def _reserved(self, blocks: Sequence[Block], position: int, next_uses: NextUses) -> list[Path | NotReserved]:
         if self._owner != os.getpid() or not self._drafts.exists():
             self._open_drafts()
-        wanted = [not self._is_coming(block) for block in blocks]
+        coming = self._being_fetched({_draft_name(block) for block in blocks})
+        wanted = [_draft_name(block) not in coming and not self.has(block) for block in blocks]  # in this order: a draft becomes a block
         needed = sum(block.size for block, is_wanted in zip(blocks, wanted, strict=True) if is_wanted)
         used = self._read_used()
         if used + needed > self._room:
@@ -165,13 +166,13 @@ class BlockCache:
             return None
         return draft
 
-    def _is_coming(self, block: Block) -> bool:
-        """Return whether a block is there, or a process is fetching it."""
-        if self.has(block):
-            return True
-        drafts, name = f"{self._folder / _DRAFTS}", _draft_name(block)
-        owners = [of for of in os.listdir(drafts) if os.path.exists(f"{drafts}/{of}/{name}")]  # noqa: PTH110, PTH208
-        return any(self._is_alive(Path(drafts) / of) for of in owners)
+    def _being_fetched(self, drafts: set[str]) -> set[str]:
+        """Return the names of those drafts that a process which is alive is writing."""
+        found: set[str] = set()
+        for owner in _entries(self._folder / _DRAFTS):
+            if owner.is_dir() and (there := drafts.intersection(draft.name for draft in _entries(owner.path))):
+                found |= there if self._is_alive(Path(owner.path)) else set()
+        return found
 
     def _is_alive(self, drafts: Path) -> bool:
         """Return whether the owner of a folder of drafts is alive; delete the drafts of a dead one."""
@@ -310,6 +311,15 @@ def _entries(folder: str | Path) -> "Iterator[os.DirEntry[str]]":
     """Yield the entries of a folder; none if it has been deleted."""
     with suppress(FileNotFoundError):
         yield from os.scandir(folder)
+
+
+def _free_bytes(folder: Path) -> int:
+    """Return the free space of the disk of a folder, which may have been deleted."""
+    while True:
+        try:
+            return shutil.disk_usage(folder).free
+        except FileNotFoundError:
+            folder = folder.parent
 
 
 def _draft_name(block: Block) -> str:

@@ -97,7 +97,7 @@ def test_cache_may_be_deleted_at_any_moment(tmp_path: Path) -> None:
             if isinstance(reserved, Path):
                 cache.release(block, reserved, FileNotFoundError())
             if number % 30 == 0:
-                BlockCache(tmp_path / "cache", 1000, "remedy")
+                BlockCache(tmp_path / "cache", None, "remedy")
     finally:
         is_over.set()
         deleting.join()
