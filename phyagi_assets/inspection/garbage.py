@@ -181,19 +181,18 @@ class Cleaning:
                         clear_transfers(item.path)
                         clear_chunks(item.path)
                         removed.append(item)
-                    elif item.why == SPARE and self._is_damaged(item):
-                        continue
-                    elif (self.store.published_fingerprint(item.address) == item.fingerprint) == still[item.path].is_published:
+                    elif self._is_as_found(still[item.path]):
                         with suppress(StoreError):  # a file was added to the folder since the search
                             remove(item.address, item.path)
                             removed.append(item)
         return removed
 
-    def _is_damaged(self, spare: Removable) -> bool:
-        """Return whether the version of which a folder is a second copy is damaged or has been removed."""
-        manifest = Manifest.read(spare.path)
-        version = self.store.find(spare.address, manifest.fingerprint)
-        return version is None or bool(version.damage(checksums=True))
+    def _is_as_found(self, item: Removable) -> bool:
+        """Return whether a version is published if and only if it was, or whether the version of a second copy is there and not damaged."""
+        if item.why != SPARE:
+            return (self.store.published_fingerprint(item.address) == item.fingerprint) == item.is_published
+        version = self.store.find(item.address, Manifest.read(item.path).fingerprint)
+        return version is not None and not version.damage(checksums=True)
 
 
 class RemovableVersion(Record):

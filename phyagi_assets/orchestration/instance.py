@@ -89,9 +89,9 @@ def ui_environment(settings: Settings) -> dict[str, str]:
     environment = dagster_environment(settings)
     home = environment["DAGSTER_HOME"]
     with _configuration_errors(home):
-        InstanceRef.from_dir(home)
+        keeps_records = InstanceRef.from_dir(home).storage_data == InstanceRef.config_defaults(home)["storage"]
     databases = [path for path in (Path(home) / "history" / "runs.db", Path(home) / "schedules" / "schedules.db") if path.exists()]
-    if not all(os.access(path, os.W_OK) for path in (Path(home), *databases)):
+    if keeps_records and not all(os.access(path, os.W_OK) for path in (Path(home), *databases)):
         raise StoreError(_records_problem(home, "readonly"))
     try:
         lock = _locks(settings).hold_lock(UI)

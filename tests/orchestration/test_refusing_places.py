@@ -146,8 +146,12 @@ def test_user_without_write_access_can_read_and_gets_a_clear_error(shared: Store
     assert refused.startswith(f"StoreError: {shared.root}: cannot be written to: Permission denied: {shared.root}")
     refused = as_user(NOBODY, [], lambda: open_records(shared, "tempest"))
     assert refused.startswith(f"StoreError: {shared.root / '.dagster'}: you may not write to Dagster's records"), refused
-    refused = as_user(NOBODY, [], lambda: ui_environment(Settings(data=shared.root.parent, store=shared.root)))
+    settings = Settings(data=shared.root.parent, store=shared.root)
+    refused = as_user(NOBODY, [], lambda: ui_environment(settings))
     assert refused.startswith(f"StoreError: {shared.root / '.dagster'}: you may not write to Dagster's records"), refused
+    (shared.root / ".dagster" / "dagster.yaml").write_text("storage:\n  postgres:\n    postgres_url: postgresql://host/records\n")
+    home = f"{shared.root / '.dagster'}"
+    assert as_user(NOBODY, [], lambda: ui_environment(settings)["DAGSTER_HOME"]) == home  # its records are elsewhere
     assert published(shared) == "old"
 
 

@@ -49,6 +49,7 @@ def test_store_copied_without_links_is_reported_and_restored(workspace: Workspac
     assert len(spares) == 4
     array = spares[0].with_name(spares[0].name.removesuffix(".copy")) / "train.npy"
     intact = array.read_bytes()
+    (copies[0] / "first" / "raw_dataset" / "all").unlink()  # the second copy of what is not published goes too
     array.write_bytes(bytes(len(intact)))  # damaged, with the size that it should have
     for expected in (spares[:1], []):
         cleaned = run("clean --yes --grace 0", data, copies[0])
