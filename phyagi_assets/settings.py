@@ -202,7 +202,7 @@ def store_place(named: str | Path) -> Path | BucketAddress:
 
 
 def _dangling(path: Path) -> Path | None:
-    """Return the link that leads nowhere on the way to a path, as to a disk that is not mounted; None if there is none."""
+    """Return the broken link in a path, such as one to a disk that is not mounted; None if the path has none."""
     return None if path.exists() else next((link for link in (path, *path.parents) if link.is_symlink() and not link.exists()), None)
 
 
@@ -242,21 +242,21 @@ def library_store() -> Path | BucketAddress:
 
 
 def user_folder(variable: str, default: str) -> Path:
-    """Return a folder of the user.
+    """Return the path of a folder or file of the user.
 
     Parameters
     ----------
     variable
-        Environment variable that names the folder.
+        Environment variable that names the path.
     default
-        The folder if the variable is not set, as a path that begins with ``~``.
+        The path if the variable is not set; it begins with ``~``.
 
     Raises
     ------
     PhyagiAssetsError
-        The user has no home folder, as in a container that runs as a number.
+        The user has no home folder, as in a container whose user id has no account.
     """
     try:
         return Path(os.environ.get(variable) or default).expanduser()
     except RuntimeError:
-        raise PhyagiAssetsError(f"the home folder of the user cannot be found; set HOME or {variable} to a folder to write to") from None
+        raise PhyagiAssetsError(f"the home folder of the user cannot be found; set HOME or {variable} to a writable folder") from None

@@ -1,4 +1,4 @@
-"""How the test process is set up, and the state that each test leaves as it was."""
+"""Setup of the test process, and of the environment of each test."""
 
 import fcntl
 import gc

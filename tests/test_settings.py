@@ -96,7 +96,7 @@ def test_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.Monk
         STORE_VARIABLE,
     ):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # as in a container that runs as a number
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # as in a container whose user id has no account
     with pytest.raises(PhyagiAssetsError, match="home folder of the user cannot be found; set HOME or XDG_CACHE_HOME"):
         library_store()
     with pytest.raises(PhyagiAssetsError, match="set HOME or XDG_DATA_HOME"):

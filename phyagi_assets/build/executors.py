@@ -139,7 +139,7 @@ def _prepared(
 
 
 def _run_on_node(run: Callable[[Task], TaskResult], task: Task) -> TaskResult:
-    """Run a task on a node of a cluster. An error of the store or of a disk, which may be one of that node alone, names it."""
+    """Run a task on a node of a cluster. Errors of the store or of a disk, which other nodes may not have, name the node."""
     try:
         result = run(task)
     except MissingArtifactsError:

@@ -92,9 +92,9 @@ def _content(partition: Partition, shared: Sequence[object]) -> str:
 
 
 def _published(corpus: Corpus, keys: Iterable[str], workspace: Workspace, flow: Flow) -> list[list[str]]:
-    """Return the code version of each step of a partition, and the fingerprints that are published of it.
+    """Return a list for each step of a partition: its code version, then the published fingerprints of the partitions.
 
-    The fingerprints are left out for a store in a bucket, which would be listed at each scan.
+    The fingerprints are left out for a store in a bucket, because each scan would list it.
     """
     name, steps = corpus.config.name, list(flow.of(Scope.PARTITION))
     published = [] if workspace.store.is_remote else keys

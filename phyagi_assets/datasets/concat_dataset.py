@@ -137,8 +137,8 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
     def drawn(self, dataset_idx: int, turns: Ints, epoch: int) -> Ints:
         """Return the indices of the samples that are drawn from a dataset in an epoch for the fraction of its weight.
 
-        They are a run of a permutation of the samples, of which `turns` are places. The runs of consecutive epochs cover the permutation;
-        then another one begins.
+        Each epoch draws a run of a permutation of the samples; `turns` are places in this run. The runs of consecutive epochs cover the
+        permutation; then another permutation begins.
         """
         size = len(self.datasets[dataset_idx])
         part = self.counts[dataset_idx] % size

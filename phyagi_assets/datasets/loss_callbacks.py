@@ -45,7 +45,9 @@ def trainer_callback(ledger: Recorder) -> Any:
             """Return the loss of a batch, and record it if the model is in training."""
             self._is_asked = True
             if not self._is_hooked and torch.is_grad_enabled():
-                raise ValueError("callbacks: the Trainer does not have the callback of this function; give it both: callbacks=[callback]")
+                raise ValueError(
+                    "callbacks: the Trainer calls compute_loss of a callback that it was not given; pass it too: callbacks=[callback]"
+                )
             logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs if isinstance(outputs, torch.Tensor) else outputs[0]
             losses, targets = token_losses(logits, labels, shift_labels=ledger.shift_labels, ignore_index=ledger.ignore_index)
             if self._batch is not None:
@@ -61,7 +63,7 @@ def trainer_callback(ledger: Recorder) -> Any:
             """Hook into the model."""
             if args.label_smoothing_factor:
                 raise ValueError(
-                    f"label_smoothing_factor: is {args.label_smoothing_factor}, and the Trainer does not smooth the labels of a "
+                    f"label_smoothing_factor: is {args.label_smoothing_factor}, which the Trainer ignores if it has a "
                     "compute_loss_func; set it to 0, or train without the ledger"
                 )
             self._hook(model)
@@ -79,8 +81,8 @@ def trainer_callback(ledger: Recorder) -> Any:
             """Check that the Trainer takes its losses from here."""
             if not self._is_asked:
                 raise ValueError(
-                    "compute_loss_func: the Trainer does not call the function of this callback, so that no loss is recorded; give it "
-                    "both: compute_loss_func=callback.compute_loss"
+                    "compute_loss_func: the Trainer does not call compute_loss of the ledger's callback, so no loss is recorded; pass it "
+                    "too: compute_loss_func=callback.compute_loss"
                 )
 
         def on_save(self, *_: Any, **__: Any) -> None:

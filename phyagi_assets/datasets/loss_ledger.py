@@ -49,9 +49,9 @@ class LossLedger:
     and ``loss`` (the sum over these tokens, in nats). A loss belongs to the document of the token that is predicted. The command
     ``phyagi-assets losses`` shows a ledger.
 
-    If the folder is a ledger already, this is another run that continues it: rows of earlier runs from its first step on are replaced. So
-    are rows of this run if its steps go back, as those of a second training in the same process do. Make the ledger on every rank before
-    the training begins, so that all ranks belong to the same run.
+    If the folder already holds a ledger, this run continues it: its rows replace those of earlier runs from its first step on. If the steps
+    of this run go back, as in a second training in the same process, they replace its own earlier rows in the same way. Make the ledger on
+    every rank before the training begins, so that all ranks belong to the same run.
 
     Parameters
     ----------
@@ -240,8 +240,8 @@ class LossLedger:
         """Return a callback that records the losses of a ``transformers.Trainer``.
 
         Its method ``compute_loss`` is the ``compute_loss_func`` of the Trainer; both have to be given. The TrainingArguments have to
-        contain ``remove_unused_columns=False``, so that positions reach the callback; the model does not receive them. They cannot contain
-        ``label_smoothing_factor``, which the Trainer leaves out of the loss of a function. The ledger is written with each checkpoint.
+        contain ``remove_unused_columns=False``, so that positions reach the callback; the model does not receive them. They must not set
+        ``label_smoothing_factor``, which the Trainer ignores if it has a ``compute_loss_func``. The ledger is written with each checkpoint.
         Losses of evaluations are not recorded.
 
         Returns

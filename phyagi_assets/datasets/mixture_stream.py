@@ -250,7 +250,8 @@ class MixtureStream(DividedStream):
             if batch_size not in (None, self.batch_size):
                 raise ValueError(
                     f"batch_size: the loader has {batch_size} and the stream has {self.batch_size}; with several loader workers, another "
-                    "batch size changes the order; use the same for both (with dispatch_batches=False of accelerate, that of all processes)"
+                    "batch size changes the order; use the same for both (with accelerate and dispatch_batches=False, that of all "
+                    "processes together)"
                 )
         cursor.is_loaded_here = False
         cursor.put(position=begin, given=given, end=_NO_END if stop is None else stop)
@@ -358,7 +359,7 @@ def _batch_size_of_loader() -> int | None:
     """Return the batch size of the loader whose worker reads, or None for any other reader.
 
     ``DataLoader`` does not pass it to its dataset; the frame of its fetcher is the only place where a worker can find it. Where
-    ``accelerate`` divides what a worker reads among processes, it is that of all processes.
+    ``accelerate`` divides what a worker reads among processes, the size is that of all processes together.
     """
     frame = inspect.currentframe()
     while frame is not None:

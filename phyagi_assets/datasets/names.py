@@ -7,7 +7,7 @@ Value = TypeVar("Value")
 
 
 def named(argument: str, known: Mapping[str, Value], name: str) -> Value:
-    """Return the value of a name, given also the argument that it is from, for the error.
+    """Return the value of a name that was passed as an argument; the error names the argument.
 
     Raises
     ------

@@ -17,11 +17,11 @@ from phyagi_assets.store.parcels import StoreMarkers
 
 _MARKER = ".phyagi-assets-nodes-"
 _OF_OUTPUT = ("jinja2", "pyarrow", "tokenizers")
-"""Packages of which another version can give other ids, or other bytes of a file."""
+"""Packages whose version can change the ids or the bytes of a file."""
 
 
 def installed_versions() -> dict[str, str]:
-    """Return the versions of the packages that determine what tasks write, as this process has them; empty for one that is missing."""
+    """Return the installed versions of the packages that affect what tasks write; an empty string for a package that is missing."""
     found = {}
     for name in _OF_OUTPUT:
         try:
@@ -49,9 +49,9 @@ class NodeCheck:
     """The store to reach, if it is not in one of the folders."""
     marker: str = field(default_factory=lambda: f"{_MARKER}{uuid.uuid4().hex}")
     version: str = __version__
-    """Version of the package that the driver has."""
+    """The driver's version of phyagi-assets."""
     packages: Mapping[str, str] = field(default_factory=installed_versions)
-    """Versions of other packages that the driver has, see `installed_versions`."""
+    """The driver's versions of other packages; see `installed_versions`."""
     unmarked: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Inode and time of change of each folder that the driver cannot write to, by path."""
 
@@ -87,7 +87,7 @@ class NodeCheck:
                 return f"has no {name}; pip install 'phyagi-assets[ray]' on all nodes, in the environment that Ray runs in"
             if found != self.packages[name]:
                 return (
-                    f"has {name} {found}, and this machine {self.packages[name] or 'none'}, so that it could write other bytes; "
+                    f"has {name} {found}, and this machine {self.packages[name] or 'none'}; other versions could write other bytes; "
                     "install the same version on all nodes"
                 )
         return ""

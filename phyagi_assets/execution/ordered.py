@@ -58,7 +58,7 @@ def map_in_order(
     try:
         yield from run.results()
     finally:
-        if not program_ends() and not run.is_forked:  # either ends the threads where they are
+        if not program_ends() and not run.is_forked:  # in both cases, the threads do not run any more
             run.stop()
             for worker in workers:
                 worker.join()
@@ -87,7 +87,7 @@ class _Run(Generic[T, R]):
 
     @property
     def is_forked(self) -> bool:
-        """Whether this is a process that was forked since the threads began."""
+        """Whether this process was forked after the threads began."""
         return os.getpid() != self._process
 
     def work(self) -> None:
@@ -136,8 +136,8 @@ class _Run(Generic[T, R]):
         for number in count():
             if self.is_forked:
                 raise RuntimeError(
-                    f"the process {self._process} began this iteration, and its threads are not in the process {os.getpid()}, which was "
-                    "forked from it; begin an iteration in each process"
+                    f"process {self._process} began this iteration with threads that process {os.getpid()}, which was forked from it, does "
+                    "not have; begin an iteration in each process"
                 )
             with self._changed:
                 self._changed.wait_for(partial(self._is_settled, number))

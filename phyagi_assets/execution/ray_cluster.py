@@ -149,12 +149,12 @@ class _Run(Generic[Task, Result]):
         Raises
         ------
         PhyagiAssetsError
-            It has not answered for some time, or the node through which this process reaches it has died. Ray would end this process
-            without a word.
+            It has not answered for some time, or the node through which this process is connected to it has died. Ray would end this
+            process without a message.
         """
         if self._own_node and _is_closed(self._own_node):
             self._is_cut_off = True
-            raise self._lost(f"the Ray node at {self._own_node[0]}, by which this process reaches the cluster, has died")
+            raise self._lost(f"the Ray node at {self._own_node[0]}, through which this process is connected to the cluster, has died")
         try:
             with socket.create_connection(self._server, timeout=_REFRESHED):
                 self._answered = time.monotonic()
@@ -165,7 +165,7 @@ class _Run(Generic[Task, Result]):
             raise self._lost(f"the Ray cluster {self._executor.cluster.address} does not answer any more") from None
 
     def _lost(self, why: str) -> PhyagiAssetsError:
-        """Log that the connection is lost, because Ray may end this process while it is closed, and return the error to raise."""
+        """Return the error about a lost connection, after logging it: Ray may end this process while the connection is being closed."""
         message = f"{self._executor.cluster.setting}: {why}; run the command again"
         logger.error("%s", message)
         return PhyagiAssetsError(message)
@@ -204,15 +204,15 @@ class _Run(Generic[Task, Result]):
         return report
 
     def _warn_if_idle(self) -> None:
-        """Say why no task has ended for some time, as far as the cluster tells."""
+        """Log why no task has ended for some time, as far as the cluster shows it."""
         nodes = [int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]]
         free = int(self._ray.available_resources().get("CPU", 0))
         if max(nodes, default=0) < self._each:
             logger.warning("no node of the Ray cluster has %d processors for a task; waiting for one", self._each)
         elif free < self._each:
             logger.warning(
-                "no task has ended for %.0f s: all %d processors of the Ray cluster are in use, by tasks of this run or by other programs, "
-                "for which they wait",
+                "no task has ended for %.0f s: all %d processors of the Ray cluster are in use, by tasks of this run or by other programs; "
+                "waiting tasks begin when processors are free",
                 _IDLE,
                 sum(nodes),
             )
@@ -257,13 +257,13 @@ def _is_closed(server: tuple[str, int]) -> bool:
         socket.create_connection(server, timeout=_REFRESHED).close()
     except ConnectionRefusedError:
         return True
-    except OSError:  # it is slow, or its machine is
+    except OSError:  # the node may only be slow
         return False
     return False
 
 
 def _crash(problem: Any) -> Exception:
-    """Return the outcome of a task that Ray could not run: tasks themselves raise nothing."""
+    """Return the error of a task that Ray could not run. Exceptions inside a task do not come here, because tasks return them."""
     if "failed to import on the worker" not in str(problem) and not isinstance(problem.cause, ImportError):
         return TaskCrashed(str(problem))
     node = re.search(r"\bip=([^\s,)]+)", str(problem))

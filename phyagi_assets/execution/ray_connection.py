@@ -53,7 +53,7 @@ def connected(cluster: RayAddress) -> Iterator[None]:
         _require_answer(cluster, *server)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with warnings.catch_warnings(action="ignore"):  # the error says the same
+        with warnings.catch_warnings(action="ignore"):  # the error says what the warnings say
             ray.init(address=cluster.address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
     except (ConnectionError, TimeoutError, ValueError) as problem:
         if cluster.address == "auto":
@@ -98,7 +98,7 @@ def _messages_logged() -> Iterator[None]:
 
 
 def _reason(problem: Exception) -> str:
-    """Return the first line of an error, and the last one if the first only announces it."""
+    """Return the first line of an error, followed by the last one if the first ends with a colon."""
     first = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
     return f"{first} {last_line(problem)}" if first.endswith(":") else first
 

@@ -137,7 +137,7 @@ def write_config(cache: Path, settings: Mapping[str, Any]) -> None:
 class SplitArrays:
     """The arrays of a split of a cache with a manifest, each in one file or in pieces. They are mapped into memory when they are read.
 
-    All of them raise `StoreError` if a file is missing or damaged.
+    Reading an array raises `StoreError` if a file is missing or damaged.
     """
 
     cache: Path
@@ -158,7 +158,7 @@ class SplitArrays:
         return [array_path(self.cache, stem, ending) for stem in self._counts]
 
     def _joined(self, ending: str, dtype: npt.DTypeLike, row: tuple[int, ...] = (), count: str = "documents") -> JoinedArray:
-        """Return an array, given the count that is its length."""
+        """Return an array, given the name of the count in the manifest that is its length."""
         return JoinedArray(self.paths(ending), [of[count] for of in self._counts.values()], np.dtype(dtype), row)
 
     @cached_property

@@ -98,7 +98,7 @@ _NARROWER: Mapping[tuple[type, str], _Kind] = {
     (Group, "block"): _integer(1),
     (Window, "window"): _integer(1),
 }
-"""Kinds of the values of single fields."""
+"""Kinds of the values of fields for which `_KINDS` allows too much."""
 _SINCE = {
     **dict.fromkeys(("pad_id", "crosses", "cuts"), FORMAT),
     "trained": MASKED_FORMAT,
@@ -108,7 +108,7 @@ _SINCE = {
     "evaluation": EVALUATION_FORMAT,
     "pieces": PIECES_FORMAT,
 }
-"""First format that has a key. Objects may be without a key that came after `FORMAT`."""
+"""First format that has a key. A key of a format after `FORMAT` may be missing from an object."""
 
 
 def read_plan(path: Path) -> Plan:
@@ -175,7 +175,7 @@ def _parsed(text: str, path: Path) -> Plan:
 
 @cache
 def _fields(of: type, format_: int) -> Mapping[str, tuple[_Kind | None, Any]]:
-    """Return the fields of a dataclass that a format has: the kind of the value, unless it is an object or a list, and the type."""
+    """Return the fields of a dataclass that a format has: for each, the kind of its value (None for an object or a list) and its type."""
     types = {name: type_ for name, type_ in get_type_hints(of).items() if _SINCE.get(name, OLDEST_FORMAT) <= format_}
     return {name: (_NARROWER.get((of, name)) or _KINDS.get(type_), type_) for name, type_ in types.items()}
 
@@ -185,7 +185,7 @@ def _object(of: type, record: Any, key: Key, format_: int) -> Any:
     if type(record) is not dict:
         raise _Refused(key, f"{_shown(record)} is not an object")
     fields = _fields(of, format_)
-    if format_ == OLDEST_FORMAT and of is Shard:  # which counts samples, too
+    if format_ == OLDEST_FORMAT and of is Shard:  # the oldest format counts samples, too
         record = {name: value for name, value in record.items() if name != "samples"}
     if record.keys() != fields.keys():
         for name in fields.keys() - record.keys():
@@ -198,7 +198,7 @@ def _object(of: type, record: Any, key: Key, format_: int) -> Any:
         kind, type_ = fields[name]
         if kind is None:
             found[name] = _value(type_, value, (*key, name), format_)
-        elif kind.fits(value):  # tuples of keys are built for few values: a plan can have a hundred thousand
+        elif kind.fits(value):  # without a tuple for the key: a plan can have a hundred thousand values
             found[name] = value
         else:
             raise _Refused((*key, name), f"{_shown(value)} is not {kind.described}")
@@ -232,7 +232,7 @@ _arguments = cache(get_args)
 
 
 def _contradictions(plan: Plan) -> Iterator[tuple[Key, str]]:
-    """Yield the keys of values that contradict others, and what is wrong with them. What follows the first may not hold."""
+    """Yield the keys of values that contradict others, and what is wrong with them. The first can be the cause of the others."""
     if plan.pad_id is not None:
         unsigned, bits = _DTYPE.fullmatch(plan.dtype).groups()  # type: ignore[union-attr]
         most = (1 << (int(bits) - (not unsigned))) - 1

@@ -109,7 +109,7 @@ class Cleaning:
                     )
                 )
         self.foreign += [Foreign(path=self.store.place(name), why=why) for name, why in self.others.items()]
-        return [*self._spares(surveyed), *found, *self._transfers()]  # a second copy goes while its version is there
+        return [*self._spares(surveyed), *found, *self._transfers()]  # second copies first, while their versions exist
 
     def _unneeded(self, surveyed: Survey) -> Iterable[tuple[StoredVersion, str]]:
         named: set[Version] = set()
@@ -130,7 +130,7 @@ class Cleaning:
                     yield version, UNDECLARED if partitions is None else SUPERSEDED if is_there else RETIRED
 
     def _spares(self, surveyed: Survey) -> Iterable[Removable]:
-        """Yield second copies of versions. One whose version is not there, or is damaged, is left alone."""
+        """Yield the second copies of versions, except those whose version is missing or damaged."""
         for spare in surveyed.spares:
             version = self.store.find(spare.address, spare.fingerprint)
             why = spare.protected or ("" if version else f"is the only copy of {spare.version.path}")
@@ -188,7 +188,7 @@ class Cleaning:
         return removed
 
     def _is_as_found(self, item: Removable) -> bool:
-        """Return whether a version is published if and only if it was, or whether the version of a second copy is there and not damaged."""
+        """Return whether a version is still published or still not, as it was found; for a second copy, whether its version is intact."""
         if item.why != SPARE:
             return (self.store.published_fingerprint(item.address) == item.fingerprint) == item.is_published
         version = self.store.find(item.address, Manifest.read(item.path).fingerprint)

@@ -9,7 +9,7 @@ def nothing_named(name: str, store: Store) -> StoreError:
     """Return the error: a name in the store that is similar, or else how to build a corpus or mixture of this name."""
     known = store.names()
     if name in known:
-        return StoreError(f"{store} has nothing of {name!r} to show yet; phyagi-assets status tells its state")
+        return StoreError(f"{store} has nothing of {name!r} to show yet; phyagi-assets status shows its state")
     meant = did_you_mean(name, known) or advice_on_no_store(store)
     return StoreError(f"{store} has nothing named {name!r}{meant or f'; materialize it with: phyagi-assets materialize {name}'}")
 

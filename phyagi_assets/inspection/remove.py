@@ -46,7 +46,7 @@ def remove_documents(
     until: int | None = None,
     dry_run: bool = False,
 ) -> RemoveReport:
-    """Exclude documents from a corpus: those with some ids, or those whose text matches a regular expression.
+    """Exclude documents from a corpus: those with the given ids, or those whose text matches a regular expression.
 
     Parameters
     ----------

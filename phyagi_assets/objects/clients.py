@@ -78,7 +78,7 @@ class Clients:
     read_timeout
         Time without a byte of an answer after which a request is given up, in seconds.
     waits_for_access
-        Whether a refusal is transient after a request that was granted, as when credentials expire and are renewed.
+        Whether a refusal counts as transient once another request was granted, as when credentials expire before they are renewed.
     """
 
     def __init__(self, scheme: str, read_timeout: float = 60.0, *, waits_for_access: bool = False) -> None:
@@ -98,8 +98,8 @@ class Clients:
         Parameters
         ----------
         action
-            The function. It is called again if the first answer tells that the machine has no role, or the bucket another region, or if the
-            credentials are refused and the files of AWS have others now.
+            The function. It is called again if the first answer shows that the machine has no role, or that the bucket is in another
+            region, or if the credentials are refused and the files of AWS have others by now.
 
         Raises
         ------
@@ -241,7 +241,7 @@ class Clients:
         """Read the files of AWS again, and return whether their settings have changed."""
         if self._scheme != S3 or not self._is_signed:
             return False
-        with suppress(SourceError):  # the file is being written
+        with suppress(SourceError):  # a file is being written
             if (found := s3_settings()).config != self._profile.config:
                 self._profile = found
                 return True

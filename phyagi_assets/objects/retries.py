@@ -28,7 +28,7 @@ class NoAnswerError(TransientError):
 
 
 class RefusedError(TransientError):
-    """A request that was refused, where such requests were granted before."""
+    """A request that was refused, although such requests were granted before."""
 
 
 def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Result:

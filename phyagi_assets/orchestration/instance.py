@@ -162,8 +162,8 @@ def database_failure_message(error: SerializableErrorInfo, home: str) -> str:
 def _records_problem(home: str, found: str) -> str:
     if "readonly" in found:
         return (
-            f"{home}: you may not write to Dagster's records; ask for the right to write to every file in it (docs/keeping-fresh.md "
-            "describes stores that several users write to), or set DAGSTER_HOME to a folder of your own"
+            f"{home}: you may not write to Dagster's records; ask for the right to write to every file in it (docs/deploying.md "
+            "describes a store that a group shares), or set DAGSTER_HOME to a folder of your own"
         )
     causes = {"I/O": ", as when the disk is full", "unable to open": ", as when the disk is full or has no free inodes"}
     why = next((why for words, why in causes.items() if words in found), "")

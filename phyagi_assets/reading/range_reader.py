@@ -239,7 +239,7 @@ class RangeReader:
         return file is not None or self._cache.has(self._block_of(key))
 
     def _is_coming(self, key: tuple[int, int]) -> bool:
-        """Return whether a block is in the cache, or on its way to this process. Another one that fetches it may have died."""
+        """Return whether a block is in the cache or being fetched by this process. Another process that fetches it may have died."""
         if self._coming.get(key) is not None:
             return True
         is_here = self._is_here(key)

@@ -175,7 +175,7 @@ class TokenShards:
         return opened.mapping, opened.offset
 
     def document_starts(self, runs: Runs, *, width: int, only_packed: bool = False) -> Ints:
-        """Return the first tokens of documents in samples. A sample that begins within a document counts as one that begins with it.
+        """Return the first tokens of documents in samples. The first token of a sample always counts, even within a document.
 
         A document begins at the start of each partition and of padding. The samples are given as in `samples`.
 

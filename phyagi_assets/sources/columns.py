@@ -45,7 +45,7 @@ class TextColumn:
         return [".".join(self.path)]
 
     def located(self, batch: pa.RecordBatch) -> ReadPart:
-        """Return the text of the column in a batch from a file, after validating its buffers, but not yet its UTF-8.
+        """Return a reader of the column in a batch from a file, after validating its buffers, but not its UTF-8.
 
         Raises
         ------
@@ -138,7 +138,7 @@ def _read(
     numbers: npt.NDArray[np.int64],
     problems: dict[int, RowProblem],
 ) -> pa.Array:
-    """Return the text of some rows, as `ReadPart`; values that are not UTF-8 are null and problems.
+    """Return the text of some rows; a value that is not UTF-8 becomes null, with a problem. See `ReadPart`.
 
     Parameters
     ----------

@@ -100,7 +100,7 @@ def _message(message: Any, turn: int) -> dict[str, Any]:
     _check_content(message, turn)
     calls = message.get("tool_calls")
     if calls and not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
-        raise InvalidConversationError(f"turn {turn} has tool_calls that are {_described(calls)}; use a list of calls, as objects")
+        raise InvalidConversationError(f"turn {turn} has tool_calls that are {_described(calls)}; use a list of objects, one per call")
     return dict(message)
 
 
@@ -171,7 +171,7 @@ def _converted(messages: Any, tools: Any, name: str) -> str | RowProblem:
 
 
 def _texts(converted: Iterable[tuple[int, str | RowProblem]], problems: dict[int, RowProblem]) -> pa.Array:
-    """Return the texts of rows, given with their numbers, with null for rows that have none; add to the problems why."""
+    """Return the texts of rows, given with their numbers. A row without a text is null, and its problem is added to the problems."""
     texts: list[str | None] = []
     for number, found in converted:
         if isinstance(found, RowProblem):
@@ -201,7 +201,7 @@ class ConversationColumn:
         return self.tables_columns
 
     def located(self, batch: pa.RecordBatch) -> ReadPart:
-        """Return the conversations of a batch from a file as JSON, after validating its buffers: the file may be damaged.
+        """Return a reader of the conversations in a batch from a file, as JSON, after validating the buffers: the file may be damaged.
 
         Arrow gives every row the fields of all rows, with nulls where a row has none. Keys whose value is null are therefore left out.
         """

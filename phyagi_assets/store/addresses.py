@@ -97,7 +97,7 @@ class Version:
 
     @classmethod
     def of_folder(cls, folder: str, name: str) -> "Version | None":
-        """Parse the name of a version's folder, given the path relative to the root of the store of the folder with its pointer."""
+        """Parse the name of a version's folder, given the folder that holds its pointer, relative to the root of the store."""
         found = _FOLDER.fullmatch(name)
         return cls(Address(f"{folder}/{found['key']}"), found["fingerprint"]) if found else None
 
@@ -120,7 +120,7 @@ def spare_name(name: str) -> str:
 
 
 def spare_of(name: str) -> str:
-    """Return the name of the version's folder whose second copy a folder is by its name; an empty string for another name."""
+    """Return the name of a version's folder, given the name of the folder of its second copy; an empty string for any other name."""
     version, mark, number = name.rpartition(spare_name(""))
     return version if mark and re.fullmatch(r"(-\d+)?", number) and split_version_name(version)[0] else ""
 

@@ -208,7 +208,7 @@ class Store(Protocol):
     """
 
     root: Path
-    """That folder: the store itself, or the scratch space of a store in a bucket. It is created when something is written."""
+    """Folder on this machine: the store itself, or the scratch space of a store in a bucket. It is created when something is written."""
 
     @property
     def is_remote(self) -> bool:
@@ -311,7 +311,7 @@ class Store(Protocol):
     def is_copy(self, address: str) -> bool:
         """Return whether the pointer of an artifact was replaced by a copy of a version, as in a store copied without links.
 
-        Only a store on a disk can have such copies, so only this kind overrides the methods about them.
+        Only a store on a disk can have such copies, so only its class overrides this method, `restore` and `restore_all`.
         """
         del address
         return False

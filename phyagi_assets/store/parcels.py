@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from phyagi_assets.objects.bucket import BucketFolder
 
 _TRIED = 1 << 20
-"""Size of the file by which scratch space is tried, in bytes."""
+"""Size of the file that is written to try the scratch space, in bytes."""
 
 
 @dataclass(eq=False)
@@ -95,7 +95,7 @@ class StoreMarkers:
         return self._folder.read(name) is not None
 
     def try_scratch(self, name: str) -> None:
-        """Write a file to the scratch space of this process, and remove it.
+        """Try the scratch space of this process: write a file to it, and remove the file.
 
         Raises
         ------

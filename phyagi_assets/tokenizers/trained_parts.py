@@ -18,7 +18,7 @@ from phyagi_assets.tokenizers.generation_blocks import Part
 
 NOTHING_TRAINED = "has no token to train on: the assistant says nothing in what the chat template renders"
 _TRIED_TURNS = 64
-"""Number of turns from the first one that are tried one after another to find the turn with which rendering fails."""
+"""Number of turns that are tried one after another, from the first, to find the turn with which rendering fails."""
 _REMEDY = "name a template that marks what the assistant writes by {% generation %} in chat_template"
 
 

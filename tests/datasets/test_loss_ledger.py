@@ -409,8 +409,8 @@ def test_trainer_that_removes_the_positions_is_refused_with_the_setting(mixture:
 @pytest.mark.parametrize(
     ("given", "arguments", "refusal"),
     [
-        ({"callbacks"}, {}, "compute_loss_func: the Trainer does not call the function of this callback"),
-        ({"compute_loss_func"}, {}, "callbacks: the Trainer does not have the callback of this function"),
+        ({"callbacks"}, {}, "compute_loss_func: the Trainer does not call compute_loss of the ledger's callback"),
+        ({"compute_loss_func"}, {}, "callbacks: the Trainer calls compute_loss of a callback that it was not given"),
         ({"callbacks", "compute_loss_func"}, {"label_smoothing_factor": 0.1}, "label_smoothing_factor: is 0.1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a node of a cluster lacks."""
+"""Checks of nodes name what a node lacks."""
 
 import pytest
 
@@ -12,7 +12,8 @@ def test_other_version_of_a_package_that_writes_files_is_named(monkeypatch: pyte
     assert check.problem() == ""
     monkeypatch.setattr(node_check, "installed_versions", lambda: {**here, "pyarrow": "7.0"})
     assert check.problem() == (
-        f"has pyarrow 7.0, and this machine {here['pyarrow']}, so that it could write other bytes; install the same version on all nodes"
+        f"has pyarrow 7.0, and this machine {here['pyarrow']}; other versions could write other bytes; "
+        "install the same version on all nodes"
     )
     monkeypatch.setattr(node_check, "installed_versions", lambda: {**here, "tokenizers": ""})
     assert check.problem() == "has no tokenizers; pip install 'phyagi-assets[ray]' on all nodes, in the environment that Ray runs in"

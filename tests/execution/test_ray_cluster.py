@@ -197,7 +197,7 @@ def test_death_of_the_node_of_the_driver_is_told(nodes: RayNodes, tmp_path: Path
         results = executor.results()
         assert next(results)[1][0] == 1
     with pytest.raises(
-        PhyagiAssetsError, match=r"--executor: the Ray node at 127\.0\.0\.1, by which this .* has died; run the command again"
+        PhyagiAssetsError, match=r"--executor: the Ray node at 127\.0\.0\.1, through which this .* has died; run the command again"
     ):
         next(results)
     (tmp_path / "go on").touch()

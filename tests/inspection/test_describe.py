@@ -95,7 +95,7 @@ def test_unknown_name_is_an_error_with_advice(workspace: Workspace, tmp_path: Pa
         with pytest.raises(StoreError, match=f"has nothing named '{unknown}', .*; did you mean '{meant}'"):
             inspect_named(unknown, workspace.store)
     (workspace.data / "store" / "e" / "raw_dataset").mkdir(parents=True)  # as failed builds leave it
-    with pytest.raises(StoreError, match=r"has nothing of 'e' to show yet; phyagi-assets status tells its state"):
+    with pytest.raises(StoreError, match=r"has nothing of 'e' to show yet; phyagi-assets status shows its state"):
         inspect_named("e", workspace.store)
     with pytest.raises(StoreError, match="there is no manifest"):
         inspect_artifact(tmp_path)

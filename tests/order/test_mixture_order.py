@@ -249,7 +249,7 @@ def test_sixty_small_partitions_leave_less_than_one_sample_uncovered(appended: b
 
 
 def peak_memory() -> float:
-    """Return the most memory that this process has had, in MB."""
+    """Return the peak memory of this process, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

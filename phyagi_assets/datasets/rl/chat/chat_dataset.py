@@ -36,7 +36,7 @@ class ChatDataset(Dataset[dict[str, Any]]):
     max_length
         Largest number of tokens of a prompt; None for no limit.
     filter_max_length
-        Whether longer prompts are left out, with a warning if none is left; otherwise reading one raises an error.
+        Whether longer prompts are left out, with a warning if the dataset is empty then; otherwise reading one raises an error.
     tokenize
         Whether all prompts are encoded now; otherwise each when it is read.
 
@@ -161,6 +161,6 @@ class ChatDataset(Dataset[dict[str, Any]]):
     def _leave_out_longer_than(self, max_length: int) -> None:
         kept = [index for index, ids in enumerate(self._prompts["ids"]) if len(ids) <= max_length]
         if not kept and len(self._rows):
-            logger.warning("all prompts have more than %d tokens, and none is left; raise max_length", max_length)
+            logger.warning("all prompts have more than %d tokens, so the dataset is empty; raise max_length", max_length)
         self.removed_rows = len(self._rows) - len(kept)
         self._rows, self._prompts = self._rows.select(kept), self._prompts.select(kept)
