@@ -92,6 +92,7 @@ _NARROWER: Mapping[tuple[type, str], _Kind] = {
     (Plan, "dtype"): _Kind(
         described="an integer dtype such as uint16", fits=lambda value: type(value) is str and bool(_DTYPE.fullmatch(value))
     ),
+    (Shard, "trained"): _COUNT,
     (Source, "rate"): _DRAWS,
     (Source, "drawn"): _DRAWS,
     (Group, "key"): _integer(0, (1 << 64) - 1),

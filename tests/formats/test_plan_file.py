@@ -84,6 +84,7 @@ CASES: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("corpora", 0, "partitions", 0, "shards", "train", "tokens"), 10**30, "shards.train.tokens: 1000000000000000000000000000000 is not"),
     (("corpora", 0, "partitions", 0, "shards", "train", "tokens"), 99, "segments[0].sources[0].groups[0].samples: is 6, and the tokens"),
     (("corpora", 0, "partitions", 1), "b", 'corpora[0].partitions[1]: "b" is not an object'),
+    (("corpora", 0, "partitions", 0, "shards", "train", "trained"), None, "shards.train.trained: null is not a whole number from 0"),
     (("segments",), [], "segments: begin at []; the first segment begins at 0"),
     (("segments", 1, "start"), 0, "segments: begin at [0, 0]"),
     (("segments", 1, "crosses"), None, "segments[1].crosses: null is not true or false"),
@@ -99,6 +100,7 @@ CASES: list[tuple[tuple[str | int, ...], Any, str]] = [
 @pytest.mark.parametrize(("keys", "value", "refusal"), CASES, ids=lambda case: str(case)[:40])
 def test_invalid_value_is_refused_with_its_file_and_key(tmp_path: Path, keys: tuple[str | int, ...], value: Any, refusal: str) -> None:
     record = json.loads(grown().to_json())
+    record["format"] = 4
     placed(record, keys[:-1])[keys[-1]] = value
     path = written(tmp_path / "mixture.json", record)
     with pytest.raises(StoreError, match=re.escape(f"{path}: ") + ".*" + re.escape(refusal)):
