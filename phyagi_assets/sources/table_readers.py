@@ -30,8 +30,8 @@ def read_parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
         nested = any(len(column.path) > 1 for column in columns)  # pyarrow cannot join nested dictionaries of several groups
         of_a_row = source.size / max(metadata.num_rows, 1)
         first = span.first
-        source.expect(_ranges_of_columns(metadata, groups, {name for column in columns for name in column.tables_columns}))
         names = [name for column in columns for name in column.in_parquet]
+        source.expect(_ranges_of_columns(metadata, groups, names))
         for some in [[group] for group in groups] if nested else [groups]:
             for batch in file.iter_batches(batch_size=rows, row_groups=some, columns=names):
                 located = [column.located(batch) for column in columns]
@@ -40,11 +40,11 @@ def read_parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
 
 
 def _ranges_of_columns(metadata: pa.parquet.FileMetaData, groups: Sequence[int], names: Collection[str]) -> list[ByteRange]:
-    """Return the places of columns in some row groups of a Parquet file, given their names at the top of the schema."""
+    """Return the places of columns in some row groups of a Parquet file, given names as in `TextColumn.in_parquet`."""
     ranges = []
     for group in map(metadata.row_group, groups):
         for column in map(group.column, range(group.num_columns)):
-            if column.path_in_schema.partition(".")[0] in names:
+            if any(f"{column.path_in_schema}.".startswith(f"{name}.") for name in names):
                 dictionary = column.dictionary_page_offset if column.has_dictionary_page else None
                 start = min(column.data_page_offset, dictionary or column.data_page_offset)
                 ranges.append((start, start + column.total_compressed_size))

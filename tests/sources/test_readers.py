@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from phyagi_assets.declare.schema import Format
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.files import Span
+from phyagi_assets.sources.local_file import LocalFile
+from phyagi_assets.sources.readable import ByteRange
 from phyagi_assets.sources.rows import ReadOptions, RowProblem
 from tests.support import local_file, read_rows, small_blocks, write_jsonl, write_text
 
@@ -290,6 +292,19 @@ def test_dotted_name_selects_struct_fields_after_the_exact_column(tmp_path: Path
         texts(tmp_path / "file", kind, columns=("meta",))
     write_nested(tmp_path / "both", kind, values, pa.array(["A", "B", "C", "D", "E"]))
     assert texts(tmp_path / "both", kind, columns=("meta.text",)) == ["A", "B", "C", "D", "E"]
+
+
+@pytest.mark.parametrize("is_nested", [True, False])
+def test_column_of_a_parquet_file_is_announced_before_it_is_read(tmp_path: Path, is_nested: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[ByteRange] = []
+    monkeypatch.setattr(LocalFile, "expect", lambda _, ranges: told.extend(ranges))
+    values = pa.array(["a", "b"])
+    nested = pa.StructArray.from_arrays([values, pa.array([1, 2])], names=["text" if is_nested else "body", "n"])
+    write_nested(tmp_path / "file", "parquet", nested, None if is_nested else values)
+    assert texts(tmp_path / "file", "parquet", columns=("meta.text",)) == ["a", "b"]
+    group = pa.parquet.read_metadata(tmp_path / "file").row_group(0)
+    (column,) = (of for of in map(group.column, range(group.num_columns)) if of.path_in_schema == "meta.text")
+    assert told == [(column.dictionary_page_offset, column.dictionary_page_offset + column.total_compressed_size)]
 
 
 KINDS = [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view()]
