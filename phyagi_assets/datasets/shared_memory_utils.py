@@ -46,7 +46,7 @@ def process_dataset_to_memory(
     dataset_dict
         Splits whose rows contain lists of integers; a dataset without splits is treated as ``train``.
     cache_dir
-        Folder of the mapped files; created if needed.
+        Folder of the mapped files, or of the temporary files that private arrays are read from; created if needed.
     dtype
         Data type of the arrays.
     processing_column_name
