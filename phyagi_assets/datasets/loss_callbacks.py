@@ -61,17 +61,12 @@ def trainer_callback(ledger: Recorder) -> Any:
 
         def on_init_end(self, args: Any, *_: Any, model: Any = None, **__: Any) -> None:
             """Hook into the model."""
-            if args.label_smoothing_factor:
-                raise ValueError(
-                    f"label_smoothing_factor: is {args.label_smoothing_factor}, which the Trainer ignores if it has a "
-                    "compute_loss_func; set it to 0, or train without the ledger"
-                )
-            self._hook(model)
+            self._hook(args, model)
 
-        def on_train_begin(self, _args: Any, state: Any, _control: Any, model: Any = None, **__: Any) -> None:
-            """Hook into a model that did not exist earlier."""
+        def on_train_begin(self, args: Any, state: Any, _control: Any, model: Any = None, **__: Any) -> None:
+            """Hook into a model that did not exist earlier, or whose Trainer was given the callback later."""
             self._step = state.global_step
-            self._hook(model)
+            self._hook(args, model)
 
         def on_step_begin(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
             """Take over the number of the step."""
@@ -93,7 +88,12 @@ def trainer_callback(ledger: Recorder) -> Any:
             """Write the rest of the ledger."""
             ledger.flush()
 
-        def _hook(self, model: Any) -> None:
+        def _hook(self, args: Any, model: Any) -> None:
+            if args.label_smoothing_factor:
+                raise ValueError(
+                    f"label_smoothing_factor: is {args.label_smoothing_factor}, which the Trainer ignores if it has a "
+                    "compute_loss_func; set it to 0, or train without the ledger"
+                )
             if model is None:
                 return
             self._is_hooked = True

@@ -8,6 +8,8 @@ from phyagi_assets.errors import PhyagiAssetsError
 
 LOCAL, RAY = "local", "ray"
 ADDRESS_VARIABLE = "RAY_ADDRESS"
+CLIENT_PORT = 10001
+"""Port of Ray Client, unless another one is chosen."""
 _ADDRESS = re.compile(r"(?P<scheme>ray://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})")
 _RIGHT = "auto, HOST:PORT as in 10.0.0.1:6379, or ray://HOST:PORT as in ray://10.0.0.1:10001"
 _WITHOUT = "; to build on this machine, choose the executor local"

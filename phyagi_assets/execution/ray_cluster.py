@@ -266,10 +266,11 @@ def _crash(problem: Any) -> Exception:
     """Return the error of a task that Ray could not run. Exceptions inside a task do not come here, because tasks return them."""
     if "failed to import on the worker" not in str(problem) and not isinstance(problem.cause, ImportError):
         return TaskCrashed(str(problem))
-    node = re.search(r"\bip=([^\s,)]+)", str(problem))
+    found = re.search(r"\bip=([^\s,)]+)", str(problem))
+    node = f"node {found[1]}" if found else "a node"
     return PhyagiAssetsError(
-        f"node {node[1] if node else ''} cannot run tasks: {last_line(problem)}; install phyagi-assets {__version__} on all nodes, in the "
-        "environment that Ray runs in"
+        f"{node} cannot run tasks: {last_line(problem)}; install phyagi-assets {__version__} on all nodes, in the environment that Ray "
+        "runs in"
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from phyagi_assets.errors import MissingPackageError, PhyagiAssetsError, translate_missing_packages
 from phyagi_assets.execution.node_check import NodeCheck
-from phyagi_assets.execution.ray_address import RayAddress
+from phyagi_assets.execution.ray_address import CLIENT_PORT, RayAddress
 from phyagi_assets.formatting import one_line
 
 _TO_ANSWER = 10.0
@@ -104,7 +104,8 @@ def _reason(problem: Exception) -> str:
 
 
 def _unreachable(cluster: RayAddress, why: str) -> PhyagiAssetsError:
-    port = "; the port of Ray Client is usually 10001" if cluster.is_client else ""
+    is_other = cluster.is_client and cluster.server is not None and cluster.server[1] != CLIENT_PORT
+    port = f"; the port of Ray Client is usually {CLIENT_PORT}" if is_other else ""
     return PhyagiAssetsError(f"{cluster.setting}: the Ray cluster {cluster.address} cannot be reached: {why}{port}{cluster.remedy}")
 
 

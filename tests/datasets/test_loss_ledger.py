@@ -373,6 +373,8 @@ def trained_by_trainer(
         compute_loss_func=callback.compute_loss if "compute_loss_func" in given else None,
         callbacks=[callback] if "callbacks" in given else [],
     )
+    if "add_callback" in given:
+        trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=checkpoint)
     return trainer
 
@@ -412,6 +414,7 @@ def test_trainer_that_removes_the_positions_is_refused_with_the_setting(mixture:
         ({"callbacks"}, {}, "compute_loss_func: the Trainer does not call compute_loss of the ledger's callback"),
         ({"compute_loss_func"}, {}, "callbacks: the Trainer calls compute_loss of a callback that it was not given"),
         ({"callbacks", "compute_loss_func"}, {"label_smoothing_factor": 0.1}, "label_smoothing_factor: is 0.1"),
+        ({"add_callback", "compute_loss_func"}, {"label_smoothing_factor": 0.1}, "label_smoothing_factor: is 0.1"),
     ],
 )
 def test_trainer_that_would_record_nothing_or_train_on_another_loss_is_refused(

@@ -10,7 +10,7 @@ import pytest
 
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.ray_address import RayAddress, chosen_executor, default_executor
-from phyagi_assets.execution.ray_connection import connected
+from phyagi_assets.execution.ray_connection import _unreachable, connected
 
 
 @pytest.mark.parametrize("choice", ["", "rays", "ray:", "ray:http://host:80", "ray:host", "ray:host:0", "ray:host:99999", "ray:a b:6379"])
@@ -67,6 +67,12 @@ def test_cluster_that_cannot_be_reached_is_named() -> None:
             RayAddress(address=f"127.0.0.1:{server.server_port}", setting="executor")
         )
         server.shutdown()
+
+
+def test_port_of_ray_client_is_named_unless_it_is_that_of_the_address() -> None:
+    for port, is_named in ((6379, True), (10001, False)):
+        told = f"{_unreachable(RayAddress(address=f'ray://head:{port}', setting='executor'), 'Connection refused')}"
+        assert told.endswith("; the port of Ray Client is usually 10001" if is_named else "Connection refused")
 
 
 def test_reason_that_ray_gives_in_its_last_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,6 +184,8 @@ def test_process_that_cannot_import_the_package_is_told_with_its_node() -> None:
     found = ray_cluster._crash(crashed)
     wanted = "node 10.0.0.2 cannot run tasks: ModuleNotFoundError: No module named 'phyagi_assets'; install phyagi-assets "
     assert str(found).startswith(wanted)
+    unknown = ray_cluster._crash(ray.exceptions.RayTaskError("run_task", "failed to import on the worker\nImportError: x", RuntimeError()))
+    assert str(unknown).startswith("a node cannot run tasks: ImportError: x; install phyagi-assets ")
 
 
 def test_death_of_the_node_of_the_driver_is_told(nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
