@@ -37,6 +37,8 @@ def clean(output: Output, old_plans: bool, yes: bool, grace: float, settings: Se
     mixture is not declared any more. Versions that a plan names are kept, because a training run may still read them. With
     --old-plans, only the versions that the published plan of each mixture names are kept; use it if no run reads an older plan.
 
+    The second copy of a version can be removed too. It is left when materialize restores the links of a store that was copied without them.
+
     Links and files that the store did not create are listed and never removed.
     """
     from phyagi_assets.cli.render import show_removable

@@ -167,7 +167,7 @@ class BlockCache:
         return draft
 
     def _being_fetched(self, drafts: set[str]) -> set[str]:
-        """Return the names of those drafts that a process which is alive is writing."""
+        """Return the names of those drafts that a live process is writing."""
         found: set[str] = set()
         for owner in _entries(self._folder / _DRAFTS):
             if owner.is_dir() and (there := drafts.intersection(draft.name for draft in _entries(owner.path))):

@@ -75,7 +75,7 @@ def test_port_of_ray_client_is_named_unless_it_is_that_of_the_address() -> None:
         assert told.endswith("; the port of Ray Client is usually 10001" if is_named else "Connection refused")
 
 
-def test_reason_that_ray_gives_in_its_last_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reason_that_ray_gives_in_its_last_line_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
     def fail(**_: object) -> None:

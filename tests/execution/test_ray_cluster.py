@@ -148,7 +148,7 @@ def test_closing_interrupts_the_tasks_and_number_in_flight_is_bounded(nodes: Ray
     assert not (tmp_path / "did 100").exists()
 
 
-def test_cluster_that_others_have_filled_is_told(
+def test_cluster_that_others_have_filled_is_reported(
     nodes: RayNodes, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import ray
@@ -176,7 +176,7 @@ def test_cluster_that_others_have_filled_is_told(
     assert "all 2 processors of the Ray cluster are in use, by tasks of this run or by other programs" in caplog.text
 
 
-def test_process_that_cannot_import_the_package_is_told_with_its_node() -> None:
+def test_process_that_cannot_import_the_package_is_reported_with_its_node() -> None:
     import ray
 
     lines = "ray::run_task() (pid=7, ip=10.0.0.2)\nRuntimeError: The remote function failed to import on the worker.\n"
@@ -188,7 +188,7 @@ def test_process_that_cannot_import_the_package_is_told_with_its_node() -> None:
     assert str(unknown).startswith("a node cannot run tasks: ImportError: x; install phyagi-assets ")
 
 
-def test_death_of_the_node_of_the_driver_is_told(nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_death_of_the_node_of_the_driver_is_reported(nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         node = server.getsockname()
         monkeypatch.setattr(ray_cluster, "own_node", lambda: node)
