@@ -64,7 +64,7 @@ def trainer_callback(ledger: Recorder) -> Any:
             self._hook(args, model)
 
         def on_train_begin(self, args: Any, state: Any, _control: Any, model: Any = None, **__: Any) -> None:
-            """Hook into a model that did not exist earlier, or whose Trainer was given the callback later."""
+            """Hook into the model, if it did not exist earlier or the Trainer was given the callback later."""
             self._step = state.global_step
             self._hook(args, model)
 

@@ -241,8 +241,8 @@ class MixtureStream(DividedStream):
             if self._trains:
                 raise ValueError(
                     f"loader workers have read the mixture from position {begin} before, and how much of it was delivered is "
-                    f"unknown here; call set_epoch({self.dataset.epochs.at(begin) + 1}), or with the epoch that follows a resumed one, or "
-                    "load a state, before the next iteration, or use MixtureLoader, which knows"
+                    f"unknown here; before the next iteration, call set_epoch({self.dataset.epochs.at(begin) + 1}) (after a resumed epoch, "
+                    "with the number of the epoch that follows it) or load a state; or use MixtureLoader, which knows the position"
                 )
             begin = given = 0
         if self.samples and reader.workers > 1:
