@@ -186,6 +186,10 @@ class TokenizerError(PhyagiAssetsError):
     """A tokenizer cannot be loaded, or does not support a setting of the corpus."""
 
 
+class TokenizerDownError(TokenizerError):
+    """The Hub did not tell the commit of a tokenizer; it may tell it later."""
+
+
 class StoreError(PhyagiAssetsError):
     """An artifact in the store is missing or damaged, or does not match its manifest."""
 

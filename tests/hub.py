@@ -100,6 +100,8 @@ class Traffic:
     """Number of the next requests to answer with 503."""
     refusal: int = 0
     """Status with which all requests are refused."""
+    wait: str = ""
+    """Value of ``Retry-After`` in these answers."""
     cut: list[int] = field(default_factory=list)
     """Numbers of bytes after which the next contents are cut off."""
 
@@ -117,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(503)
             return
         if self.traffic.refusal:
-            self._answer(self.traffic.refusal)
+            self._answer(self.traffic.refusal, **({"Retry-After": self.traffic.wait} if self.traffic.wait else {}))
             return
         route = _Route.of(self.path)
         name = f"{route.kind}/{route.repository}"

@@ -15,7 +15,7 @@ from phyagi_assets.build.failures import Failures
 from phyagi_assets.build.scan import READ_AT_MOST
 from phyagi_assets.build.staleness import fingerprint_at, mixture_artifact
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
-from phyagi_assets.errors import PhyagiAssetsError, StoreError
+from phyagi_assets.errors import PhyagiAssetsError, StoreError, TokenizerDownError, TokenizerError
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.inspection.report import Record, Report
@@ -24,6 +24,7 @@ from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.raw import is_known
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.base import Artifact
+from phyagi_assets.tokenizers.identity import tokenizer_identity
 
 State = Literal["current", "stale", "failed", "never built"]
 
@@ -65,7 +66,7 @@ class CorpusStatus(Record):
     not_current: tuple[PartitionStatus, ...]
     """The partitions that are not up to date."""
     problem: str | None
-    """Reason for which the source cannot be listed."""
+    """Reason for which the source cannot be listed, or for which the Hub does not tell the commit of the tokenizer."""
 
 
 class MixtureStatus(Record):
@@ -124,6 +125,9 @@ def _corpus(corpus: Corpus, workspace: Workspace, caches: dict[str, str | None])
     partitions: Mapping[str, Partition] = {}
     try:
         partitions = workspace.sources.partitions(corpus)
+        tokenizer_identity(corpus, workspace.data)
+    except TokenizerError as found:
+        problem = str(found) if isinstance(found, TokenizerDownError) else None  # its build reports any other
     except PhyagiAssetsError as found:
         problem = str(found)
     last = list(FLOW.of(Scope.PARTITION))[-1]

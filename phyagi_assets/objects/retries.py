@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,7 +21,17 @@ _LOOK = 0.5
 
 
 class TransientError(Exception):
-    """A failure that may not recur: a server that is down or busy, or a connection that broke off."""
+    """A failure that may not recur: a server that is down or busy, or a connection that broke off.
+
+    Parameters
+    ----------
+    wait
+        Time that the server asks to wait before the next request, in seconds.
+    """
+
+    def __init__(self, message: str, *, wait: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait = wait
 
 
 class NoAnswerError(TransientError):
@@ -31,11 +42,18 @@ class RefusedError(TransientError):
     """A request that was refused, although such requests were granted before."""
 
 
+_end: ContextVar[float] = ContextVar("end", default=float("inf"))
+"""Time of the monotonic clock at which the caller of `within` stops waiting for the action that runs."""
+
+_LONGEST_WAIT = 300.0
+"""Longest pause that a server can ask for, in seconds."""
+
+
 def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Result:
     """Run an action, and stop waiting for it after a time limit.
 
     The action runs in a daemon thread, so that signals interrupt the wait. After the time limit or a signal, it continues until its own
-    timeouts end it; its result is ignored.
+    timeouts end it; its result is ignored. Retries that would begin after the time limit are not made.
 
     Parameters
     ----------
@@ -53,15 +71,16 @@ def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Re
         The action took longer than the time limit.
     """
     outcome: Future[Result] = Future()
+    until = float("inf") if seconds is None else time.monotonic() + seconds
 
     def run() -> None:
+        _end.set(until)
         try:
             outcome.set_result(action())
         except BaseException as problem:
             outcome.set_exception(problem)
 
     threading.Thread(target=run, name=f"look at {what}", daemon=True).start()
-    until = float("inf") if seconds is None else time.monotonic() + seconds
     while not wait([outcome], timeout=max(0.0, min(_LOOK, until - time.monotonic()))).done and time.monotonic() < until:
         pass
     if not outcome.done():
@@ -75,7 +94,10 @@ LISTING_SILENCES = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryPolicy:
-    """Number of attempts, and the pauses between them. Each pause is twice as long as the one before it, and up to half of it is random."""
+    """Number of attempts, and the pauses between them.
+
+    Each pause is twice as long as the one before it, and up to half of it is random. It is longer if the server asks for that.
+    """
 
     attempts: int = 6
     pause: float = 1.0
@@ -107,13 +129,13 @@ class RetryPolicy:
                 raise type(problem)(f"{what}: {problem}") from None
             except TransientError as problem:
                 silent += isinstance(problem, NoAnswerError)
-                if attempt == self.attempts or silent == silences:
+                pause = max(self.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1), min(problem.wait, _LONGEST_WAIT))
+                if attempt == self.attempts or silent == silences or time.monotonic() + pause >= _end.get():
                     tried = f"tried {attempt} times" if attempt > 1 else "tried once"
                     if isinstance(problem, RefusedError):
                         raise SourceError(f"{what}: {problem} ({tried})") from None
                     message = f"{what}: {problem} ({tried}); what was built before is kept; check whether the server is up"
                     raise SourceDownError(message) from None
-                pause = self.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1)
                 level = logging.WARNING if attempt == 1 else logging.DEBUG  # one line for a server that is down
                 logger.log(
                     level, "%s; trying again up to %d times, in %.0f s", redacted(f"{what}: {problem}"), self.attempts - attempt, pause

@@ -18,7 +18,15 @@ from phyagi_assets.build.partitions import build_partitions
 from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceDownError, SourceError, TokenizerError, translate_memory_errors
+from phyagi_assets.errors import (
+    DeclarationError,
+    PhyagiAssetsError,
+    SourceDownError,
+    SourceError,
+    TokenizerDownError,
+    TokenizerError,
+    translate_memory_errors,
+)
 from phyagi_assets.execution.ray_address import LOCAL, chosen_executor
 from phyagi_assets.formatting import counted
 from phyagi_assets.orchestration.declared import require_as_requested
@@ -39,6 +47,8 @@ _RETRIES = 3
 """Number of further attempts of a run that the UI or automation launched and whose sources are down."""
 _PAUSES = 30
 """Wait before the first of them, as a multiple of the first pause between requests; each further wait is twice as long."""
+_DOWN = (SourceDownError, TokenizerDownError)
+"""Errors of servers that may answer later."""
 _FEW = 10
 """Largest number of partitions of a run whose log has an event for each result of a check."""
 _LISTED = 20
@@ -187,7 +197,7 @@ def _end_of_step(context: Context, description: str, problems: Sequence[Exceptio
     """
     failure = dg.Failure(description=description, allow_retries=False)
     is_repeated = context.run.tags.get(LAUNCHED_BY) in (COMMAND, REFRESH)
-    if is_repeated or context.retry_number >= _RETRIES or not all(isinstance(problem, SourceDownError) for problem in problems):
+    if is_repeated or context.retry_number >= _RETRIES or not all(isinstance(problem, _DOWN) for problem in problems):
         return failure
     pause = context.resources.workspace.retry_policy.pause * _PAUSES * 2**context.retry_number
     context.log.warning(f"{description}\nTrying again in {pause:,.0f} s, up to {_RETRIES - context.retry_number} times")

@@ -23,6 +23,10 @@ _SECONDS = 30
 """Longest silence of a server, in seconds."""
 _LISTING_SECONDS = 900
 """Longest time for listing a commit, in seconds: some requests of the Hub's clients have no time limit."""
+_COMMIT_SECONDS = 10.0
+"""Longest time for finding the commit of a model, in seconds, with all retries."""
+_FOR_COMMITS = RetryPolicy(attempts=3, pause=0.5)
+"""Retries of finding the commit of a model."""
 _LARGE = 1 << 26
 """Size in bytes from which a file is fetched by the Hub's own client, which is faster for large files."""
 _RULES = 2
@@ -65,7 +69,7 @@ class Hub:
     def _list(self, corpus: Corpus, source: SourceConfig, repository: str, pattern: str) -> Listing:
         from huggingface_hub import HfApi
 
-        with _translated(source):
+        with _translated("dataset", source.revision):
             found = HfApi().dataset_info(repository, revision=source.revision, timeout=_SECONDS)
         identity, commit = str(found.id), str(found.sha)
         state = self._store.state("listings", corpus.config.name)
@@ -75,7 +79,7 @@ class Hub:
             if known["asked"] == asked:
                 files = tuple(SourceFile(**{**file, "stamp": tuple(file["stamp"])}) for file in known["files"])
                 return Listing(files=files, left_out=tuple(LeftOut(**file) for file in known["left_out"]))
-        with _translated(source):
+        with _translated("dataset", source.revision):
             listing = within(_LISTING_SECONDS, "the Hub", lambda: self._list_commit(corpus, identity, commit, pattern))
         state.remember({"asked": asked, **asdict(listing)})
         return listing
@@ -101,7 +105,7 @@ class Hub:
 
         repository, _, rest = file.origin.removeprefix(SCHEME).partition("@")
         commit, _, path = rest.partition("/")
-        with _translated(None):
+        with _translated("dataset", fetches=True):
             if file.size < _LARGE:
                 arrived = append_chunks(folder / "content", file.size, lambda start: _content(repository, commit, path, start), on_bytes)
             else:
@@ -109,6 +113,27 @@ class Hub:
                 on_bytes(file.size)
         algorithm, value, _ = file.stamp
         return Fetched(path=arrived, checksum=Checksum(algorithm=str(algorithm), value=str(value)))
+
+
+def commit_of_model(name: str, revision: str) -> str | None:
+    """Return the commit of a branch or tag of a model's repository; None if the Hub gives none.
+
+    Raises
+    ------
+    SourceError
+        The repository or the revision does not exist or cannot be read.
+    SourceDownError
+        The Hub does not answer, or not soon: a scan asks for it after the listing of its source, and has to end in time.
+    """
+    from huggingface_hub import HfApi
+
+    def ask() -> str | None:
+        with _translated("model", revision):
+            found = HfApi().model_info(name, revision=revision, timeout=_COMMIT_SECONDS).sha
+        return str(found) if found else None
+
+    what = f"tokenizer {name}@{revision} on the Hub"
+    return within(_COMMIT_SECONDS, what, lambda: _FOR_COMMITS.with_retries(what, ask))
 
 
 def _content(repository: str, commit: str, path: str, start: int) -> Iterator[bytes]:
@@ -182,39 +207,47 @@ def _of_other_formats(files: Mapping[str, SourceFile], chosen: Mapping[str, Sour
 
 
 @contextmanager
-def _translated(source: SourceConfig | None) -> Iterator[None]:
-    """Turn exceptions of the Hub's clients into transient errors and errors that the user can act on."""
+def _translated(kind: str, revision: str | None = None, *, fetches: bool = False) -> Iterator[None]:
+    """Turn exceptions of the Hub's clients into transient errors and errors that the user can act on.
+
+    Parameters
+    ----------
+    kind
+        Kind of the repository, ``dataset`` or ``model``.
+    revision
+        The declared revision.
+    fetches
+        Whether a file is fetched, and not asked about.
+    """
     from huggingface_hub import errors as raised
 
-    revision = source.revision if source else None
     try:
         yield
     except (PhyagiAssetsError, TransientError):
         raise
     except raised.RevisionNotFoundError:
-        raise SourceError(f"there is no revision {revision!r}; name a branch, tag or commit with source.revision") from None
+        raise SourceError(f"there is no revision {revision!r}; name a branch, tag or commit {_NAMED[kind]}") from None
     except raised.GatedRepoError:
         raise SourceError("is gated; ask for access on its page, and log in (HF_TOKEN, or: hf auth login)") from None
     except raised.RepositoryNotFoundError:
-        raise SourceError("there is no such dataset, or it is private and nobody is logged in (HF_TOKEN, or: hf auth login)") from None
+        raise SourceError(f"there is no such {kind}, or it is private and nobody is logged in (HF_TOKEN, or: hf auth login)") from None
     except raised.RemoteEntryNotFoundError:
         raise SourceError("the file is gone; list the source again") from None
     except raised.OfflineModeIsEnabled:
         raise SourceError("the Hub's clients are told to stay offline (HF_HUB_OFFLINE)") from None
     except raised.HfHubHTTPError as problem:
-        raise _of_status(problem.response.status_code if problem.response is not None else 500) from None
+        raise _of_answer(problem.response) from None
     except Exception as problem:
-        if source is None and isinstance(problem, OSError) and problem.errno is not None and not isinstance(problem, ConnectionError):
+        if fetches and isinstance(problem, OSError) and problem.errno is not None and not isinstance(problem, ConnectionError):
             raise  # an error of the disk that the file is written to
         if any(type(cause).__name__ in _OF_SETTINGS for cause in _causes(problem)):
             raise SourceError(f"the Hub's address or the token is not valid (HF_ENDPOINT, HF_TOKEN): {type(problem).__name__}") from None
         if problem_of_network := next(filter(_is_of_network, _causes(problem)), None):
             raise TransientError(f"cannot be reached, or broke off: {type(problem_of_network).__name__}") from None
         told = next(iter(str(problem).splitlines()), "").partition(" with any supported extension")[0]
-        if source is None and isinstance(problem, OSError):  # the client compares the size of what arrived
+        if fetches and isinstance(problem, OSError):  # the client compares the size of what arrived
             raise TransientError(told) from None
-        advice = "correct the repository, or name its files in source.path, as in hf://org/name/data/*.jsonl"
-        unusable = f"the dataset cannot be loaded: {type(problem).__name__}: {told}; {advice}"
+        unusable = f"the {kind} cannot be loaded: {type(problem).__name__}: {told}; {_REMEDY[kind]}"
         raise SourceError(answered_by_page(problem) or unusable) from None
 
 
@@ -225,12 +258,16 @@ def answered_by_page(problem: BaseException) -> str:
     return ""
 
 
-def _of_status(status: int) -> Exception:
+def _of_answer(response: Any) -> Exception:
+    """Return the error for an answer of the Hub, which is None if the client does not have it."""
+    status, headers = (500, {}) if response is None else (response.status_code, response.headers)
     if reason := _REFUSALS.get(status):
         return SourceError(f"{reason} (HF_TOKEN, or: hf auth login)")
     if status < 500 and status not in (408, 429):
         return SourceError(f"the Hub answers {status}")
-    return TransientError(f"the Hub answers {status}")
+    asked = str(headers.get("Retry-After", ""))
+    wait = float(asked) if asked.isdecimal() else 0.0
+    return TransientError(f"the Hub answers {status}" + (f" and asks to wait {wait:,.0f} s" if wait else ""), wait=wait)
 
 
 def _causes(problem: BaseException | None) -> Iterator[BaseException]:
@@ -255,5 +292,12 @@ _OF_SETTINGS = ("UnsupportedProtocol", "InvalidURL", "LocalProtocolError")
 """Exceptions of HTTP clients for addresses and headers that they cannot use; some of them derive from network errors."""
 _REFUSALS = {
     401: "the Hub refuses the token, which is wrong or has expired; log in again",
-    403: "access is denied; use a token that may read the dataset",
+    403: "access is denied; use a token that may read the repository",
 }
+_NAMED = {"dataset": "with source.revision", "model": "after the @"}
+"""Where a declaration names the revision of a repository, by kind."""
+_REMEDY = {
+    "dataset": "correct the repository, or name its files in source.path, as in hf://org/name/data/*.jsonl",
+    "model": "correct the name of the tokenizer",
+}
+"""Remedy for a repository that cannot be loaded, by kind."""

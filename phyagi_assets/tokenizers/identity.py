@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import TokenizerError
+from phyagi_assets.errors import SourceDownError, SourceError, TokenizerDownError, TokenizerError
 from phyagi_assets.store.disk import FileStamp, stamp_of
 from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest
 
@@ -26,6 +26,11 @@ _commits: dict[tuple[str, str], str] = {}
 """Commits that this process uses until `forget_commits`, so that all partitions of a run use the same commit even if a branch moves."""
 
 
+_unknown: dict[tuple[str, str], tuple[float, str]] = {}
+"""Commits for which the Hub did not answer: until when it is not asked again, and the error; each partition of a run needs them."""
+_AGAIN = 60.0
+"""Time for which the Hub is not asked again for a commit after it did not answer, in seconds."""
+
 _identities: dict[str, str] = {}
 """Identities of declared tokenizers that another process found; see `use_identities`."""
 
@@ -36,7 +41,9 @@ def tokenizer_identity(corpus: Corpus, data: Path) -> str:
     Raises
     ------
     TokenizerError
-        The Hub does not know the name or the revision, or does not answer.
+        The Hub does not know the name or the revision, or refuses to tell.
+    TokenizerDownError
+        The Hub does not answer.
     """
     name, _, revision = corpus.config.tokenizer.partition("@")
     if revision:
@@ -60,6 +67,7 @@ def _folder_digest(folder: str, stamps: tuple[FileStamp, ...]) -> str:
 def forget_commits() -> None:
     """Forget the commits of branches and tags. Long-running processes call this at the beginning of each refresh."""
     _commits.clear()
+    _unknown.clear()
 
 
 def find_commits(corpora: Iterable[Corpus]) -> Commits:
@@ -87,6 +95,9 @@ def use_identities(identities: Mapping[str, str]) -> None:
 
 
 def _commit(name: str, revision: str) -> str:
+    until, reason = _unknown.get((name, revision), (0.0, ""))
+    if time.monotonic() < until and (name, revision) not in _commits:
+        raise TokenizerDownError(reason)
     if (name, revision) not in _commits:
         _commits[name, revision] = _commit_on_hub(name, revision)
     return _commits[name, revision]
@@ -95,17 +106,16 @@ def _commit(name: str, revision: str) -> str:
 def _commit_on_hub(name: str, revision: str) -> str:
     if re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
-    from huggingface_hub import HfApi
+    from phyagi_assets.sources.hub import commit_of_model
 
     try:
-        commit: str | None = HfApi().model_info(name, revision=revision).sha
-    except Exception as problem:  # network, protocol or permission: in all cases, the commit is unknown
-        from phyagi_assets.sources.hub import answered_by_page
-
-        reason = (answered_by_page(problem) or str(problem)).strip().splitlines()
-        raise TokenizerError(
-            f"the commit of tokenizer {name}@{revision} cannot be read from the Hub: {reason[0] if reason else problem!r}"
-        ) from problem
+        commit = commit_of_model(name, revision)
+    except SourceDownError as problem:
+        reason = f"{problem}, or name the commit itself after the @, for which the Hub is not asked"
+        _unknown[name, revision] = time.monotonic() + _AGAIN, reason
+        raise TokenizerDownError(reason) from problem
+    except SourceError as problem:
+        raise TokenizerError(str(problem)) from problem
     if not commit:
         raise TokenizerError(f"the Hub gives no commit for tokenizer {name}@{revision}; name the commit itself after the @")
     return commit

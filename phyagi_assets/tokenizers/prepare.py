@@ -49,7 +49,7 @@ def prepare_tokenizer(corpus: Corpus, data: Path, store: Store) -> PreparedToken
         source = identity.removeprefix("hub:") if identity.startswith("hub:") else str(data / name)
         prepared = prepare(name, identity, lambda: _load(source, name), store)
     except TokenizerError as problem:
-        raise TokenizerError(f"{corpus.path}: {problem}") from problem
+        raise type(problem)(f"{corpus.path}: {problem}") from problem
     _check_fit(corpus, prepared)
     return prepared
 

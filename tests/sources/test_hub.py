@@ -11,7 +11,7 @@ import pytest
 
 from phyagi_assets.build.scan import scan_source
 from phyagi_assets.declare.catalog import load_catalog
-from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.errors import PhyagiAssetsError, TokenizerDownError
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.reading import load_mixture
 from phyagi_assets.steps.mixture import build_mixture
@@ -20,6 +20,7 @@ from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers import conformance
 from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.identity import forget_commits, tokenizer_identity
 from tests.hub import WIKITEXT, Hub
 from tests.support import DATA, build, declare, declare_corpus, write_jsonl, write_text
 
@@ -141,6 +142,38 @@ def test_busy_hub_is_retried_and_reported(hub: Hub, run: Callable[..., Any]) -> 
     said = run(_listed, f"hf://{REPOSITORY}/plays/*.txt")
     hub.traffic.unavailable = 0
     assert "hf://lab/plays: the Hub answers 503 (tried 3 times)" in said
+
+
+def _commits(workspace: Workspace, tokenizer: str) -> list[str]:
+    """The commit of a tokenizer, or the error, for each of several partitions."""
+    corpus = declare_corpus(workspace.data, "c", "c.txt", tokenizer=tokenizer)
+    forget_commits()
+    found = []
+    for _ in range(3):
+        try:
+            found.append(tokenizer_identity(corpus, workspace.data))
+        except TokenizerDownError as problem:
+            found.append(str(problem))
+    return found
+
+
+def test_commit_of_a_tokenizer_is_asked_for_again_if_the_hub_is_busy(hub: Hub, run: Callable[..., Any]) -> None:
+    name = "openai-community/gpt2@main"
+    hub.traffic.unavailable = 1
+    assert {found[:26] for found in run(_commits, name)} == {"hub:openai-community/gpt2@"}
+    hub.traffic.unavailable = 1000
+    (told,) = set(run(_commits, name))
+    requests, hub.traffic.unavailable = 1000 - hub.traffic.unavailable, 0
+    assert "the Hub answers 503 (tried 3 times); what was built before is kept" in told
+    assert requests == 3  # of all partitions together
+
+
+def test_time_that_the_hub_asks_to_wait_is_told_if_a_tick_cannot_wait_so_long(
+    hub: Hub, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub.traffic, "refusal", 429)
+    monkeypatch.setattr(hub.traffic, "wait", "90")
+    assert run(_due).startswith(f"hf://{REPOSITORY}: the Hub answers 429 and asks to wait 90 s (tried once); what was built before is kept")
 
 
 @pytest.mark.parametrize(
