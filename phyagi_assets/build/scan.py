@@ -10,6 +10,7 @@ from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.raw import is_known, raw_address
 from phyagi_assets.steps.step import Scope, Workspace
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
 from phyagi_assets.tokenizers.identity import tokenizer_identity
 from phyagi_assets.tokenizers.prepare_chat import template_identity
@@ -92,10 +93,18 @@ def _content(partition: Partition, shared: Sequence[object]) -> str:
 
 
 def _published(corpus: Corpus, keys: Iterable[str], workspace: Workspace, flow: Flow) -> list[list[str]]:
-    """Return a list for each step of a partition: its code version, then the published fingerprints of the partitions.
+    """Return a list for each step of a partition: its code version, then stamps of the published versions of the partitions.
 
-    The fingerprints are left out for a store in a bucket, because each scan would list it.
+    The stamps are left out for a store in a bucket, because each scan would list it.
     """
-    name, steps = corpus.config.name, list(flow.of(Scope.PARTITION))
-    published = [] if workspace.store.is_remote else keys
-    return [[step.code_version, *(workspace.store.published_fingerprint(step.address(name, key)) for key in published)] for step in steps]
+    store, name = workspace.store, corpus.config.name
+    published = [] if store.is_remote else list(keys)
+    return [[step.code_version, *(_stamp(store, step.address(name, key)) for key in published)] for step in flow.of(Scope.PARTITION)]
+
+
+def _stamp(store: Store, address: str) -> str:
+    """Return the fingerprint of a published version and the time at which its folder changed, as when a file is deleted from it."""
+    try:
+        return f"{store.published_fingerprint(address)} {store.pointer(address).stat().st_mtime_ns}"
+    except OSError:  # nothing is published, or the version is gone
+        return ""

@@ -170,7 +170,12 @@ def test_lost_version_or_tokenizer_replaced_in_place_is_requested_from_an_unchan
     declare_corpus(data, "plays", "raw/*.txt", partition_by="file", tokenizer="tokenizers/gpt2")
     settled = str(tick(built_project).cursor)
     assert not tick(built_project, settled).run_requests
-    shutil.rmtree(built_project.workspace.store.pointer("plays/numpy_cache/two").parent)
+    store = built_project.workspace.store
+    (store.published_path("plays/numpy_cache/two") / "train.npy").unlink()
+    assert asked(tick(built_project, settled)) == {"two"}
+    shutil.rmtree(store.published_path("plays/numpy_cache/three"))
+    assert asked(tick(built_project, settled)) == {"three", "two"}
+    shutil.rmtree(store.pointer("plays/numpy_cache/two").parent)
     (request,) = tick(built_project, settled).run_requests or []
     assert set(partitions_of(request)) == every
     begun(built_project, request, DagsterRunStatus.CANCELED)
