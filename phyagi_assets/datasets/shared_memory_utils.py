@@ -86,7 +86,7 @@ def process_dataset_to_memory(
     arrays = {}
     for split, columns in _columns(dataset_dict, dict.fromkeys(names, wanted), shared=use_shared_memory):
         with tempfile.TemporaryFile(dir=folder) as file:
-            shape = len(names), _one_length(split, {column: _append(file, ids) for column, ids in columns.items()})
+            shape = len(names), max(_append(file, ids) for ids in columns.values())
             mapped = (
                 np.memmap(file, wanted, "r+", shape=shape) if math.prod(shape) else np.empty(shape, wanted)
             )  # no empty file can be mapped
@@ -155,14 +155,12 @@ def save_columns(
 
     def write(folder: Path) -> dict[str, int]:
         tokens = {}
-        for split, columns in _columns(dataset, dtypes, shared=shared):
-            lengths = {}
+        for split, columns in _columns(dataset, dtypes, shared=shared, by_row=True):
             for column, parts in columns.items():
                 with ArrayWriter(array_path(folder, split, IDS if column == "input_ids" else LABELS), dtypes[column]) as writer:
                     for ids in parts:
                         writer.append(ids)
-                lengths[column] = writer.length
-            tokens[split] = _one_length(split, lengths)
+                tokens[split] = writer.length
         return tokens
 
     _save(write, dtypes["input_ids"], tokenizer, cache_dir)
@@ -200,13 +198,6 @@ save_numpy_dataset = save_memory_dataset
 
 def _ids(split: "datasets.Dataset", column: str, dtype: np.dtype[Any], where: str, bar: Any) -> Iterator[npt.NDArray[Any]]:
     """Yield the numbers of a column, a few rows at a time."""
-    import pyarrow as pa
-
-    if column not in split.column_names:
-        raise SourceError(f"{where}: does not exist; the columns are {', '.join(split.column_names)}")
-    kind = split.features.arrow_schema.field(column).type
-    if not isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType) or not pa.types.is_integer(kind.value_type):
-        raise SourceError(f"{where}: contains {kind}, not lists of integers; tokenize the dataset first")
     limits = np.iinfo(dtype)
     for batch in split.select_columns([column]).with_format("arrow").iter(batch_size=64):
         for chunk in batch.column(column).chunks:
@@ -224,7 +215,7 @@ def _ids(split: "datasets.Dataset", column: str, dtype: np.dtype[Any], where: st
 
 
 def _columns(
-    dataset: "datasets.DatasetDict | datasets.Dataset", dtypes: Mapping[str, np.dtype[Any]], *, shared: bool
+    dataset: "datasets.DatasetDict | datasets.Dataset", dtypes: Mapping[str, np.dtype[Any]], *, shared: bool, by_row: bool = False
 ) -> Iterator[tuple[str, dict[str, Iterator[npt.NDArray[Any]]]]]:
     """Yield each split with the parts of its columns, under a progress bar that the first column advances."""
     from datasets import DatasetDict
@@ -233,6 +224,8 @@ def _columns(
     splits = dataset if isinstance(dataset, DatasetDict) else DatasetDict(train=dataset)
     first = next(iter(dtypes))
     for name, split in splits.items():
+        lengths = {column: row_lengths(split, column, f"split {name!r}, column {column!r}") for column in dtypes}
+        _require_same_lengths(name, lengths, by_row=by_row)
         with tqdm(total=len(split), desc=PROCESSING[shared], unit=" examples") as bar:
             yield (
                 name,
@@ -240,6 +233,47 @@ def _columns(
                     column: _ids(split, column, dtype, f"split {name!r}, column {column!r}", bar if column == first else None)
                     for column, dtype in dtypes.items()
                 },
+            )
+
+
+def row_lengths(split: "datasets.Dataset", column: str, where: str) -> npt.NDArray[np.int64]:
+    """Return the number of entries of a column in each row.
+
+    Raises
+    ------
+    SourceError
+        The column does not exist, or has a row that is not a list of integers.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if column not in split.column_names:
+        raise SourceError(f"{where}: does not exist; the columns are {', '.join(split.column_names)}")
+    kind = split.features.arrow_schema.field(column).type
+    if not isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType) or not pa.types.is_integer(kind.value_type):
+        raise SourceError(f"{where}: contains {kind}, not lists of integers; tokenize the dataset first")
+    lengths = [np.zeros(0, np.int64)]
+    for batch in split.select_columns([column]).with_format("arrow").iter(batch_size=1000):
+        found = pc.list_value_length(batch.column(column))
+        if found.null_count:
+            row = sum(map(len, lengths)) + found.is_null().to_pylist().index(True)
+            raise SourceError(f"{where}, row {row}: is null, not a list of integers; use an empty list, or remove the row")
+        lengths.append(found.to_numpy())
+    return np.concatenate(lengths, dtype=np.int64)
+
+
+def _require_same_lengths(split: str, lengths: Mapping[str, npt.NDArray[np.int64]], *, by_row: bool) -> None:
+    """Check that a split, or each of its rows, has the same number of entries in all columns."""
+    totals = {column: int(of_rows.sum()) for column, of_rows in lengths.items()}
+    if len(set(totals.values())) > 1:
+        told = ", ".join(f"{column} {total}" for column, total in totals.items())
+        raise SourceError(f"split {split!r}: its columns differ in their number of tokens: {told}; each needs one entry per token")
+    first, *others = lengths.values()
+    for of_rows in others if by_row else ():
+        if len(rows := np.flatnonzero(of_rows != first)):
+            told = ", ".join(f"{column} {of_rows[rows[0]]}" for column, of_rows in lengths.items())
+            raise SourceError(
+                f"split {split!r}, row {rows[0]}: its columns differ in their number of tokens: {told}; each needs one entry per token"
             )
 
 
@@ -251,11 +285,3 @@ def _append(file: IO[bytes], parts: Iterator[npt.NDArray[Any]]) -> int:
         entries += len(ids)
     file.flush()
     return entries
-
-
-def _one_length(split: str, lengths: Mapping[str, int]) -> int:
-    """Return the number of tokens of a split, which must be the same in all of its columns."""
-    if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{column} {length}" for column, length in lengths.items())
-        raise SourceError(f"split {split!r}: its columns differ in their number of tokens: {told}; each needs one entry per token")
-    return next(iter(lengths.values()))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.datasets.log import show_messages
-from phyagi_assets.datasets.shared_memory_utils import PROCESSING, save_columns
+from phyagi_assets.datasets.shared_memory_utils import PROCESSING, row_lengths, save_columns
 from phyagi_assets.errors import SourceError, TokenizerError
 from phyagi_assets.settings import library_store
 
@@ -152,15 +152,12 @@ def _mapped(
 
 def divide_rows(mapped: "datasets.DatasetDict", part: float) -> "datasets.DatasetDict":
     """Move the last rows of the training split, about `part` of its tokens, to the validation split."""
-    import pyarrow.compute as pc
     from datasets import DatasetDict
 
     from phyagi_assets.steps.text_cache import document_cut
 
     train = mapped["train"]
-    batches = train.select_columns(["input_ids"]).with_format("arrow").iter(batch_size=1000)
-    lengths = [np.zeros(0, np.int64), *(pc.list_value_length(batch.column("input_ids")).to_numpy() for batch in batches)]
-    cut = document_cut(np.cumsum(np.concatenate(lengths), dtype=np.int64), part)
+    cut = document_cut(np.cumsum(row_lengths(train, "input_ids", "split 'train', column 'input_ids'")), part)
     return DatasetDict(mapped, train=train.select(range(cut)), validation=train.select(range(cut, len(train))))
 
 

@@ -151,6 +151,19 @@ def short_labels(examples: dict[str, list[str]]) -> dict[str, list[list[int]]]:
     return {"input_ids": [[1, 2] for _ in examples["text"]], "labels": [[1] for _ in examples["text"]]}
 
 
+def labels_of_other_rows(examples: dict[str, list[str]]) -> dict[str, list[list[int]]]:
+    count = len(examples["text"])
+    return {"input_ids": [[1, 2]] * count, "labels": [[1], [1, 2, 3], *[[1, 2]] * (count - 2)]}
+
+
+def a_row_without_ids(examples: dict[str, list[str]]) -> dict[str, list[list[int] | None]]:
+    return {"input_ids": [[1], None, *([1] for _ in examples["text"][2:])]}
+
+
+def single_ids(examples: dict[str, list[str]]) -> dict[str, list[int]]:
+    return {"input_ids": [1 for _ in examples["text"]]}
+
+
 def empty_first(examples: dict[str, list[str]]) -> dict[str, list[list[int]]]:
     return {"input_ids": [[] for _ in examples["text"][:-1]] + [[1, 2]]}
 
@@ -165,6 +178,9 @@ def empty_first(examples: dict[str, list[str]]) -> dict[str, list[list[int]]]:
         ),
         (no_ids, {}, "mapping_fn: returns ids, but not 'input_ids'"),
         (short_labels, {}, "split 'train': its columns differ in their number of tokens: input_ids 120, labels 60"),
+        (labels_of_other_rows, {}, "split 'train', row 0: its columns differ in their number of tokens: input_ids 2, labels 1"),
+        (a_row_without_ids, {"validation_split": 0.5}, "column 'input_ids', row [0-9]+: is null, not a list of integers"),
+        (single_ids, {"validation_split": 0.5}, "column 'input_ids': contains int"),
         (empty_first, {"validation_split": 0.5}, "validation_split: 0.5 of 2 tokens in 60 documents leave nothing to train on"),
     ],
 )
