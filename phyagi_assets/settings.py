@@ -78,7 +78,7 @@ class Settings:
             raise PhyagiAssetsError(f"{settled.store}: is a file; the store is a folder, named with --store or ${STORE_VARIABLE}")
         if isinstance(settled.store, Path) and (link := _dangling(settled.store)):
             raise PhyagiAssetsError(
-                f"the store {settled.store} is not there: {link} is a link to {link.readlink()}, which does not exist; mount its disk, or "
+                f"the store {settled.store} is not there: {link} is a link to {link.readlink()}, which leads nowhere; mount its disk, or "
                 f"name another store with --store or ${STORE_VARIABLE}"
             )
         return settled

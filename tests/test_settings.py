@@ -78,7 +78,7 @@ def test_home_folder_of_an_unknown_user_raises() -> None:
 @pytest.mark.parametrize("below", [".", "store"])
 def test_store_on_a_disk_that_is_not_mounted_raises(below: str, tmp_path: Path) -> None:
     (tmp_path / "big").symlink_to(tmp_path / "disk")
-    with pytest.raises(PhyagiAssetsError, match=r"big is a link to .*disk, which does not exist; mount its disk"):
+    with pytest.raises(PhyagiAssetsError, match=r"big is a link to .*disk, which leads nowhere; mount its disk"):
         Settings.resolve(store=tmp_path / "big" / below)
     (tmp_path / "disk").mkdir()
     assert Settings.resolve(store=tmp_path / "big" / below).store == tmp_path / "big" / below

@@ -23,6 +23,8 @@ from phyagi_assets.store.local import LocalStore
 
 UI = "dagster/ui"
 """Name of the lock that the UI of a store holds while it runs."""
+_DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
+"""Databases to which Dagster's daemon writes, as paths in the folder of the instance."""
 _OF_DATABASE = re.compile(r"^sqlalchemy\.exc\.\w+: \([\w.]+\) (.+)", re.MULTILINE)
 """First line of SQLAlchemy's message for a database error; the statement and its parameters follow."""
 _DAGSTER_YAML = """\
@@ -90,7 +92,7 @@ def ui_environment(settings: Settings) -> dict[str, str]:
     home = environment["DAGSTER_HOME"]
     with _configuration_errors(home):
         keeps_records = InstanceRef.from_dir(home).storage_data == InstanceRef.config_defaults(home)["storage"]
-    databases = [path for path in (Path(home) / "history" / "runs.db", Path(home) / "schedules" / "schedules.db") if path.exists()]
+    databases = [path for name in _DATABASES if (path := Path(home) / name).exists()]
     if keeps_records and not all(os.access(path, os.W_OK) for path in (Path(home), *databases)):
         raise StoreError(_records_problem(home, "readonly"))
     try:

@@ -149,6 +149,10 @@ def test_user_without_write_access_can_read_and_gets_a_clear_error(shared: Store
     settings = Settings(data=shared.root.parent, store=shared.root)
     refused = as_user(NOBODY, [], lambda: ui_environment(settings))
     assert refused.startswith(f"StoreError: {shared.root / '.dagster'}: you may not write to Dagster's records"), refused
+    for path in (shared.root / ".dagster", *shared.root.glob(".dagster/**/*")):
+        path.chmod(0o777)
+    (shared.root / ".dagster" / "history" / "runs" / "index.db").chmod(0o644)
+    assert "you may not write to Dagster's records" in as_user(NOBODY, [], lambda: ui_environment(settings))
     (shared.root / ".dagster" / "dagster.yaml").write_text("storage:\n  postgres:\n    postgres_url: postgresql://host/records\n")
     home = f"{shared.root / '.dagster'}"
     assert as_user(NOBODY, [], lambda: ui_environment(settings)["DAGSTER_HOME"]) == home  # its records are elsewhere
