@@ -155,6 +155,10 @@ class SourceDownError(SourceError):
     """A source did not answer after all retries; it may answer later."""
 
 
+class AccessError(SourceError):
+    """A source refuses access, which can be granted without a change of an input."""
+
+
 class MissingPackageError(PhyagiAssetsError):
     """A package is not installed, because the extra that contains it was not installed."""
 

@@ -102,6 +102,10 @@ class Traffic:
     """Status with which all requests are refused."""
     wait: str = ""
     """Value of ``Retry-After`` in these answers."""
+    error: str = ""
+    """Value of ``X-Error-Code`` in these answers."""
+    refused: str = ""
+    """Part of the addresses that are refused."""
     cut: list[int] = field(default_factory=list)
     """Numbers of bytes after which the next contents are cut off."""
 
@@ -118,8 +122,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.traffic.unavailable -= 1
             self._answer(503)
             return
-        if self.traffic.refusal:
-            self._answer(self.traffic.refusal, **({"Retry-After": self.traffic.wait} if self.traffic.wait else {}))
+        if self.traffic.refusal and self.traffic.refused in self.path:
+            headers = {"Retry-After": self.traffic.wait, "X-Error-Code": self.traffic.error}
+            self._answer(self.traffic.refusal, **{name: value for name, value in headers.items() if value})
             return
         route = _Route.of(self.path)
         name = f"{route.kind}/{route.repository}"

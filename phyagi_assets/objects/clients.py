@@ -23,7 +23,7 @@ import obstore
 from obstore.exceptions import BaseError, InvalidPathError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 
-from phyagi_assets.errors import SourceError, redacted
+from phyagi_assets.errors import AccessError, SourceError, redacted
 from phyagi_assets.objects.aws_profiles import S3Settings, s3_endpoint, s3_settings
 from phyagi_assets.objects.retries import NoAnswerError, RefusedError, TransientError
 
@@ -214,7 +214,7 @@ class Clients:
         reason = f"{_REASONS.get(code, code).format(credentials=credentials)}: {answer.message}".rstrip(": ")
         if self._waits_for_access and self._is_granted and (is_denied or code in _EXPIRED):
             return RefusedError(reason)
-        return SourceError(reason)
+        return AccessError(reason) if answer.status == 401 or code in _EXPIRED else SourceError(reason)
 
     def _is_settled(self, bucket: str, store: ObjectStore, problem: str) -> bool:
         """Return whether a problem is due to a role that the machine has not, or a region that is now known, and does not recur."""

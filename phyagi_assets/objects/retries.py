@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
-from phyagi_assets.errors import SourceDownError, SourceError, redacted
+from phyagi_assets.errors import AccessError, SourceDownError, SourceError, redacted
 
 Result = TypeVar("Result")
 
@@ -119,7 +119,7 @@ class RetryPolicy:
         SourceError
             The action raised it.
         SourceDownError
-            The action raised `TransientError` in every attempt; if the last one was a `RefusedError`, it is a `SourceError`.
+            The action raised `TransientError` in every attempt; if the last one was a `RefusedError`, it is an `AccessError`.
         """
         silent = 0
         for attempt in range(1, self.attempts + 1):
@@ -133,7 +133,7 @@ class RetryPolicy:
                 if attempt == self.attempts or silent == silences or time.monotonic() + pause >= _end.get():
                     tried = f"tried {attempt} times" if attempt > 1 else "tried once"
                     if isinstance(problem, RefusedError):
-                        raise SourceError(f"{what}: {problem} ({tried})") from None
+                        raise AccessError(f"{what}: {problem} ({tried})") from None
                     message = f"{what}: {problem} ({tried}); what was built before is kept; check whether the server is up"
                     raise SourceDownError(message) from None
                 level = logging.WARNING if attempt == 1 else logging.DEBUG  # one line for a server that is down

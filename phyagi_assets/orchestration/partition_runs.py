@@ -19,6 +19,7 @@ from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import (
+    AccessError,
     DeclarationError,
     PhyagiAssetsError,
     SourceDownError,
@@ -210,4 +211,4 @@ def is_permanent(problem: Exception, corpus: Corpus | None) -> bool:
     """Return whether an error persists until an input changes. Errors caused by the disk, a server or another step may go away."""
     if isinstance(problem, TokenizerError):
         return corpus is not None and "@" not in corpus.config.tokenizer
-    return isinstance(problem, DeclarationError | SourceError) and not isinstance(problem, SourceDownError)
+    return isinstance(problem, DeclarationError | SourceError) and not isinstance(problem, AccessError | SourceDownError)

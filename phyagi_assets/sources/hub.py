@@ -9,7 +9,7 @@ from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import FORMAT_OF_SUFFIX, SourceConfig
-from phyagi_assets.errors import PhyagiAssetsError, SourceError
+from phyagi_assets.errors import AccessError, PhyagiAssetsError, SourceDownError, SourceError
 from phyagi_assets.objects.retries import RetryPolicy, TransientError, within
 from phyagi_assets.sources.compression import plain_suffix
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out, warn_of_split
@@ -225,14 +225,16 @@ def _translated(kind: str, revision: str | None = None, *, fetches: bool = False
         yield
     except (PhyagiAssetsError, TransientError):
         raise
-    except raised.RevisionNotFoundError:
+    except (raised.RevisionNotFoundError, raised.RemoteEntryNotFoundError):
+        if fetches:
+            raise SourceDownError("is gone since it was listed, as when the history is rewritten; list the source again") from None
         raise SourceError(f"there is no revision {revision!r}; name a branch, tag or commit {_NAMED[kind]}") from None
     except raised.GatedRepoError:
-        raise SourceError("is gated; ask for access on its page, and log in (HF_TOKEN, or: hf auth login)") from None
+        raise AccessError("is gated; ask for access on its page, and log in (HF_TOKEN, or: hf auth login)") from None
     except raised.RepositoryNotFoundError:
-        raise SourceError(f"there is no such {kind}, or it is private and nobody is logged in (HF_TOKEN, or: hf auth login)") from None
-    except raised.RemoteEntryNotFoundError:
-        raise SourceError("the file is gone; list the source again") from None
+        raise (AccessError if fetches else SourceError)(
+            f"there is no such {kind}, or it is private and nobody is logged in (HF_TOKEN, or: hf auth login)"
+        ) from None
     except raised.OfflineModeIsEnabled:
         raise SourceError("the Hub's clients are told to stay offline (HF_HUB_OFFLINE)") from None
     except raised.HfHubHTTPError as problem:
@@ -262,7 +264,7 @@ def _of_answer(response: Any) -> Exception:
     """Return the error for an answer of the Hub, which is None if the client does not have it."""
     status, headers = (500, {}) if response is None else (response.status_code, response.headers)
     if reason := _REFUSALS.get(status):
-        return SourceError(f"{reason} (HF_TOKEN, or: hf auth login)")
+        return AccessError(f"{reason} (HF_TOKEN, or: hf auth login)")
     if status < 500 and status not in (408, 429):
         return SourceError(f"the Hub answers {status}")
     asked = str(headers.get("Retry-After", ""))

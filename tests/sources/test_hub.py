@@ -13,6 +13,7 @@ from phyagi_assets.build.scan import scan_source
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.errors import PhyagiAssetsError, TokenizerDownError
 from phyagi_assets.objects.retries import RetryPolicy
+from phyagi_assets.orchestration.partition_runs import is_permanent
 from phyagi_assets.reading import load_mixture
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.raw import raw_address
@@ -50,6 +51,13 @@ def run(hub_client: ProcessPoolExecutor, workspace: Workspace) -> Callable[..., 
         return hub_client.submit(_told, function, workspace.data, arguments, keys).result()
 
     return run_there
+
+
+def _fetched(workspace: Workspace) -> tuple[bool, str]:
+    """Build, and return whether the error lasts until an input changes, and the error."""
+    with pytest.raises(PhyagiAssetsError) as caught:
+        _built(workspace)
+    return is_permanent(caught.value, None), str(caught.value)
 
 
 def _told(function: Callable[..., Any], data: Path, arguments: tuple[Any, ...], keys: dict[str, Any]) -> Any:
@@ -174,6 +182,21 @@ def test_time_that_the_hub_asks_to_wait_is_told_if_a_tick_cannot_wait_so_long(
     monkeypatch.setattr(hub.traffic, "refusal", 429)
     monkeypatch.setattr(hub.traffic, "wait", "90")
     assert run(_due).startswith(f"hf://{REPOSITORY}: the Hub answers 429 and asks to wait 90 s (tried once); what was built before is kept")
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "message"),
+    [(401, "", "the Hub refuses the token"), (403, "GatedRepo", "is gated"), (404, "RevisionNotFound", "is gone since it was listed")],
+)
+def test_refusal_in_the_middle_of_a_run_does_not_last(
+    hub: Hub, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, status: int, error: str, message: str
+) -> None:
+    monkeypatch.setattr(hub.traffic, "refusal", status)
+    monkeypatch.setattr(hub.traffic, "error", error)
+    monkeypatch.setattr(hub.traffic, "refused", "/resolve/")
+    lasts, told = run(_fetched)
+    assert not lasts
+    assert message in told
 
 
 @pytest.mark.parametrize(
