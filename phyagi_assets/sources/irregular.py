@@ -5,7 +5,7 @@ partitions keep theirs.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -71,7 +71,9 @@ def irregular_files(
 
 
 def _found(corpus: Corpus, files: Sequence[Readable]) -> dict[str, str]:
-    of_each = concurrently(partial(_irregularity, corpus), files, threads=_AT_ONCE)
+    of_each: Iterable[str] = map(partial(_irregularity, corpus), files)  # no threads: a partition may have 100,000 local files
+    if any(file.path is None for file in files):
+        of_each = concurrently(partial(_irregularity, corpus), files, threads=_AT_ONCE)
     return {file.name: what for file, what in zip(files, of_each, strict=True) if what}
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from phyagi_assets.errors import SourceError
 from phyagi_assets.inspection.named import inspect_named
+from phyagi_assets.sources import irregular
 from phyagi_assets.sources.irregular import MISNAMED, WITH_BOM
 from phyagi_assets.steps.step import Workspace
 from tests.support import build, declare_corpus, write_jsonl, write_text
@@ -14,7 +15,8 @@ from tests.support import build, declare_corpus, write_jsonl, write_text
 BOM = b"\xef\xbb\xbf"
 
 
-def test_byte_order_mark_changes_the_fingerprint_of_text_partitions_only(workspace: Workspace) -> None:
+def test_byte_order_mark_changes_the_fingerprint_of_text_partitions_only(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(irregular, "concurrently")  # local files, of which a partition may have 100,000, are read without threads
     for name, content in {"plain.txt": b"words", "marked.txt": BOM + b"words", "packed.txt.gz": gzip.compress(BOM + b"words")}.items():
         write_text(workspace.data / "raw" / name, content)
     built = build(declare_corpus(workspace.data, "c", "raw/*", partition_by="file"), workspace)
