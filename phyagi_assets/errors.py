@@ -104,23 +104,37 @@ def unknown_name(name: str, kind: str, kinds: str, known: Collection[str]) -> st
     return f"{name!r} is not a {kind}{suggesting(name, known, there)}"
 
 
+_NOT_MAPPED = "failed to map segment"
+"""Part of the dynamic linker's message about a library that does not fit into the memory that a process may use."""
+
+
 class OutOfMemoryError(PhyagiAssetsError):
     """The work needs more memory than the process may use."""
 
 
+class TooManyFilesError(PhyagiAssetsError):
+    """The work needs more open files than the process may have."""
+
+
 @contextmanager
-def translate_memory_errors(what: str) -> Iterator[None]:
-    """Convert an exception about too little memory into an `OutOfMemoryError` that names the work.
+def translate_limit_errors(what: str) -> Iterator[None]:
+    """Convert an exception about a limit of the process into an error that names the work.
 
     Raises
     ------
     OutOfMemoryError
-        An allocation failed inside the context.
+        An allocation failed inside the context, or a library could not be loaded into memory.
+    TooManyFilesError
+        A file could not be opened inside the context because too many are open.
     """
     try:
         yield
-    except (MemoryError, OSError) as problem:
-        if isinstance(problem, OSError) and problem.errno != errno.ENOMEM:
+    except (MemoryError, OSError, ImportError) as problem:
+        if isinstance(problem, OSError) and problem.errno in (errno.EMFILE, errno.ENFILE):
+            raise TooManyFilesError(
+                f"{what}: needs more open files than this process may have ({one_line(problem)}); raise the limit (ulimit -n)"
+            ) from problem
+        if not isinstance(problem, MemoryError) and getattr(problem, "errno", None) != errno.ENOMEM and _NOT_MAPPED not in str(problem):
             raise
         detail = f" ({one_line(problem)})" if str(problem) else ""
         raise OutOfMemoryError(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.errors import DeclarationError, OutOfMemoryError, SourceError, redacted, translate_memory_errors
+from phyagi_assets.errors import DeclarationError, OutOfMemoryError, SourceError, TooManyFilesError, redacted, translate_limit_errors
 
 SECRET = st.text("abcXYZ0189/+=@:._-", min_size=4)
 
@@ -31,17 +31,31 @@ def test_pickled_error_keeps_its_message_and_attributes() -> None:
 
 
 @pytest.mark.parametrize(
-    "problem", [MemoryError(), MemoryError("malloc of size 64 failed"), OSError(errno.ENOMEM, "Cannot allocate memory")]
+    "problem",
+    [
+        MemoryError(),
+        MemoryError("malloc of size 64 failed"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        ImportError("libtorch.so: failed to map segment from shared object"),
+    ],
 )
 def test_out_of_memory_error_names_the_work_that_needed_the_memory(problem: Exception) -> None:
     with (
         pytest.raises(OutOfMemoryError, match=r"^plays/one: needs more memory than this process may use.*; raise the limit"),
-        translate_memory_errors("plays/one"),
+        translate_limit_errors("plays/one"),
     ):
         raise problem
 
 
+def test_error_about_open_files_names_the_work_and_the_limit_to_raise() -> None:
+    with (
+        pytest.raises(TooManyFilesError, match=r"^plays/one: needs more open files.*a\.arrow.*ulimit -n"),
+        translate_limit_errors("plays/one"),
+    ):
+        raise OSError(errno.EMFILE, "Too many open files", "a.arrow")
+
+
 def test_full_disk_is_not_an_out_of_memory_error() -> None:
-    with pytest.raises(OSError, match="No space left") as raised, translate_memory_errors("plays/one"):
+    with pytest.raises(OSError, match="No space left") as raised, translate_limit_errors("plays/one"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert raised.value.errno == errno.ENOSPC

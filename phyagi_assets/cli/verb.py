@@ -10,7 +10,7 @@ import click
 from phyagi_assets.cli.collector import few_collections
 from phyagi_assets.cli.common import EPILOG, FAILED, INTERRUPTED, MISUSED, print_error
 from phyagi_assets.cli.output import Output
-from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, translate_memory_errors, translate_missing_packages
+from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, translate_limit_errors, translate_missing_packages
 
 _JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print the report as one JSON document.")
 _SHARED = (
@@ -57,7 +57,7 @@ def verb(*, reports: bool = True) -> Callable[[Callable[..., Any]], Verb]:
 def _exit_codes() -> Iterator[None]:
     """Print user errors without a traceback, and exit with the code of their kind."""
     try:
-        with translate_memory_errors("the command"), translate_missing_packages():
+        with translate_limit_errors("the command"), translate_missing_packages():
             yield
     except PhyagiAssetsError as problem:
         print_error(str(problem))

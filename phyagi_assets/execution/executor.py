@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
 
-from phyagi_assets.errors import PhyagiAssetsError, translate_memory_errors
+from phyagi_assets.errors import PhyagiAssetsError, translate_limit_errors
 from phyagi_assets.execution.progress import OnProgress
 
 Task = TypeVar("Task")
@@ -97,7 +97,7 @@ def outcome_of(name: str, work: Callable[[], Result]) -> Result | Exception:
         Name of the work, for the message about too little memory.
     """
     try:
-        with translate_memory_errors(name):
+        with translate_limit_errors(name):
             return work()
     except (PhyagiAssetsError, OSError) as problem:
         return problem

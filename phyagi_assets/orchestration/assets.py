@@ -20,7 +20,7 @@ from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import MixtureConfig
-from phyagi_assets.errors import PhyagiAssetsError, SourceError, translate_memory_errors
+from phyagi_assets.errors import PhyagiAssetsError, SourceError, translate_limit_errors
 from phyagi_assets.execution.ray_address import default_executor
 from phyagi_assets.orchestration.automation import follow_condition, freshness_policy
 from phyagi_assets.orchestration.checks import check_specs, outcome
@@ -273,7 +273,7 @@ def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -
     workspace: Workspace = context.resources.workspace
     failures, name = Failures(workspace.store), context.asset_key.path[0]
     try:
-        with translate_memory_errors(context.asset_key.to_user_string()):
+        with translate_limit_errors(context.asset_key.to_user_string()):
             yield
         failures.record(name, "")
     except PhyagiAssetsError as problem:

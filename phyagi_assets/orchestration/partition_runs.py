@@ -26,7 +26,7 @@ from phyagi_assets.errors import (
     SourceError,
     TokenizerDownError,
     TokenizerError,
-    translate_memory_errors,
+    translate_limit_errors,
 )
 from phyagi_assets.execution.ray_address import LOCAL, chosen_executor
 from phyagi_assets.formatting import counted
@@ -178,7 +178,7 @@ def run_of(context: Context, builder: Builder, names: Collection[str]) -> Iterat
     """Hold the lock of a run, and turn its errors into failures without a traceback."""
     workspace = builder.workspace
     try:
-        with translate_memory_errors(", ".join(names)), workspace.store.hold_run_lock(context.run.run_id), fast_records():
+        with translate_limit_errors(", ".join(names)), workspace.store.hold_run_lock(context.run.run_id), fast_records():
             if FAILURE_TAG in context.run.tags or LASTING_TAG in context.run.tags:  # a run that is executed again has the tags of the first
                 context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: OPEN, LASTING_TAG: "[]"})
             for name in names:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import TokenizerError
+from phyagi_assets.errors import OutOfMemoryError, TokenizerError, TooManyFilesError, translate_limit_errors
 from phyagi_assets.formats.cache_tokenizer import PICKLED, SAVED
 from phyagi_assets.formatting import one_line
 from phyagi_assets.store.base import Store
@@ -140,9 +140,12 @@ def _load(source: str, name: str) -> Any:
     transformers = import_transformers()
     path, _, revision = source.partition("@") if not Path(source).is_dir() else (source, "", "")
     try:
-        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
-            path, revision=revision or "main", local_files_only=not revision, trust_remote_code=False
-        )
+        with translate_limit_errors(f"tokenizer {name!r}"):
+            tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+                path, revision=revision or "main", local_files_only=not revision, trust_remote_code=False
+            )
+    except (OutOfMemoryError, TooManyFilesError):
+        raise
     except Exception as problem:  # loaders raise all kinds of exceptions
         reason = one_line(problem) or type(problem).__name__
         needed = "" if revision else "; use a folder written by save_pretrained, with its tokenizer.json"
