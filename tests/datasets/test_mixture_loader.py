@@ -139,8 +139,12 @@ def test_order_does_not_depend_on_the_number_of_workers(mixture: LoadedMixture, 
         assert plain.state_dict() == other.state_dict()
 
 
-def test_workers_that_are_not_forked_from_this_process_read_the_same_as_forked_ones(mixture: LoadedMixture) -> None:
-    loader = MixtureLoader(mixture.train, batch_size=8, num_workers=1, rank=1, world_size=2, multiprocessing_context=FORKS)
+def test_workers_that_are_not_forked_from_this_process_read_the_same_as_forked_ones(
+    mixture: LoadedMixture, pytestconfig: pytest.Config
+) -> None:
+    """An interpreter of its own imports torch, which takes seconds; only ``--soak`` starts one."""
+    context = "spawn" if pytestconfig.getoption("soak") else FORKS
+    loader = MixtureLoader(mixture.train, batch_size=8, num_workers=1, rank=1, world_size=2, multiprocessing_context=context)
     assert [batch["position"].tolist() for batch in loader] == [list(range(start + 8, start + 16)) for start in (0, 16, 32)]
 
 
