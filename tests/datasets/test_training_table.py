@@ -192,6 +192,10 @@ def trainer_of_a_stream(mixture: LoadedMixture, folder: Path) -> Shown:
     resume = {exact(trained(resumed, folder, max_steps=5), 52, 72)}
     again = MixtureStream(mixture.train, batch_size=4, samples=True)
     resume.add(exact(trained(again, folder, num_train_epochs=2, checkpoint=str(folder / "checkpoint-12")), 48, 84))
+    begun, at_its_position = (MixtureStream(mixture.train, batch_size=4, samples=True, endless=True, position=at) for at in (0, 36))
+    order.add(exact(trained(begun, folder / "endless", max_steps=12, save_strategy="steps", save_steps=9), 0, 48))
+    skipped: dict[str, Any] = {"checkpoint": str(folder / "endless" / "checkpoint-9"), "ignore_data_skip": True}
+    resume.add(exact(trained(at_its_position, folder, max_steps=12, **skipped), 36, 48))
     return order, resume
 
 
