@@ -225,10 +225,12 @@ def _translated(kind: str, revision: str | None = None, *, fetches: bool = False
         yield
     except (PhyagiAssetsError, TransientError):
         raise
-    except (raised.RevisionNotFoundError, raised.RemoteEntryNotFoundError):
+    except (raised.RevisionNotFoundError, raised.RemoteEntryNotFoundError) as problem:
         if fetches:
             raise SourceDownError("is gone since it was listed, as when the history is rewritten; list the source again") from None
-        raise SourceError(f"there is no revision {revision!r}; name a branch, tag or commit {_NAMED[kind]}") from None
+        unknown = f"there is no revision {revision!r}; name a branch, tag or commit {_NAMED[kind]}"
+        is_file = isinstance(problem, raised.RemoteEntryNotFoundError)
+        raise SourceError("a file of the repository is gone; list the source again" if is_file else unknown) from None
     except raised.GatedRepoError:
         raise AccessError("is gated; ask for access on its page, and log in (HF_TOKEN, or: hf auth login)") from None
     except raised.RepositoryNotFoundError:

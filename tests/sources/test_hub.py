@@ -11,10 +11,11 @@ import pytest
 
 from phyagi_assets.build.scan import scan_source
 from phyagi_assets.declare.catalog import load_catalog
-from phyagi_assets.errors import PhyagiAssetsError, TokenizerDownError
+from phyagi_assets.errors import PhyagiAssetsError, SourceError, TokenizerDownError
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.orchestration.partition_runs import is_permanent
 from phyagi_assets.reading import load_mixture
+from phyagi_assets.sources.hub import _translated
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.raw import raw_address
 from phyagi_assets.steps.step import Built, Workspace
@@ -295,3 +296,12 @@ def test_conversations_on_the_hub_are_trained_on_like_local_ones(hub: Hub, run: 
     assert there == run(_chats, str(written), "here")
     assert "train.trained.npy" in there[1]
     assert 0 < sum(label != -100 for label in there[2]) < 32
+
+
+def test_file_that_is_gone_while_a_source_is_listed_is_not_told_as_a_revision() -> None:
+    import httpx
+    from huggingface_hub import errors
+
+    answer = httpx.Response(404, request=httpx.Request("GET", "http://hub"))
+    with pytest.raises(SourceError, match="a file of the repository is gone"), _translated("dataset", "main"):
+        raise errors.RemoteEntryNotFoundError("gone", response=answer)
