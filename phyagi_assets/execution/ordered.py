@@ -7,6 +7,7 @@ outside the global interpreter lock (in Arrow, in the engine, in the kernel).
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from itertools import count
@@ -17,6 +18,8 @@ R = TypeVar("R")
 
 AHEAD = 16 << 20
 """Size of the items in flight from which on no further item is taken, in bytes: more than the usual number of batches of usual size."""
+_TO_END = 10.0
+"""Time for the threads to end after the consumer has stopped, in seconds."""
 
 
 def map_in_order(
@@ -32,8 +35,9 @@ def map_in_order(
     """Yield ``work(item)`` for each item, in order, while threads work on the items after it.
 
     An exception of the source or of the work is raised here, after the results of the items before it. A forked process, which does not
-    have the threads, gets an error. If the consumer stops early, the threads end and the source is closed before the generator is closed.
-    Use ``contextlib.closing`` if an exception may stop the consumer.
+    have the threads, gets an error. If the consumer stops early, the source is closed before the generator is closed, and the threads end:
+    at once, except that one whose work on an item takes long may end later, so that an interrupt does not wait for it. Use
+    ``contextlib.closing`` if an exception may stop the consumer.
 
     Parameters
     ----------
@@ -60,11 +64,10 @@ def map_in_order(
     finally:
         if not program_ends() and not run.is_forked:  # in both cases, the threads do not run any more
             run.stop()
+            until = time.monotonic() + _TO_END
             for worker in workers:
-                worker.join()
-            close = getattr(items, "close", None)
-            if close:
-                close()
+                worker.join(max(0.0, until - time.monotonic()))
+            run.close()
 
 
 class _Run(Generic[T, R]):
@@ -156,6 +159,14 @@ class _Run(Generic[T, R]):
         return number in self._done or number == self._end
 
     def stop(self) -> None:
+        """Let the threads take no further item."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Close the source, after the thread that takes an item from it."""
+        close = getattr(self._items, "close", None)
+        if close:
+            with self._taking:
+                close()

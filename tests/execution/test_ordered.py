@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phyagi_assets.execution import ordered
 from phyagi_assets.execution.ordered import map_in_order
 
 
@@ -64,6 +65,33 @@ def test_consumer_that_stops_closes_the_source_and_leaves_no_thread() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ordered")]
 
 
+def test_consumer_that_stops_does_not_wait_for_work_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordered, "_TO_END", 0.01)
+    closed, begun, to_end, ended = (threading.Event() for _ in range(4))
+
+    def source() -> Iterator[int]:
+        try:
+            yield from range(10)
+        finally:
+            closed.set()
+
+    def work(item: int) -> int:
+        if item:
+            begun.set()
+            to_end.wait(30)
+            ended.set()
+        return item
+
+    results = map_in_order(work, source(), threads=1)
+    assert next(results) == 0
+    assert begun.wait(10)
+    results.close()
+    assert closed.is_set()
+    assert not ended.is_set()
+    to_end.set()
+    assert ended.wait(10)
+
+
 def test_forked_process_gets_an_error_instead_of_waiting_for_threads_that_it_lacks() -> None:
     results = map_in_order(abs, iter(range(10)), threads=2)
     assert next(results) == 0
@@ -109,6 +137,7 @@ def test_program_that_ends_while_a_thread_works_prints_nothing() -> None:
     program = """
 import threading
 from contextlib import closing
+from phyagi_assets.execution import ordered
 from phyagi_assets.execution.ordered import map_in_order
 
 def items():
