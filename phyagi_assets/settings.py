@@ -76,11 +76,7 @@ class Settings:
         settled = cls(data=chosen, store=store_place(kept) if kept else chosen / "store")
         if isinstance(settled.store, Path) and settled.store.is_file():
             raise PhyagiAssetsError(f"{settled.store}: is a file; the store is a folder, named with --store or ${STORE_VARIABLE}")
-        if isinstance(settled.store, Path) and (link := _dangling(settled.store)):
-            raise PhyagiAssetsError(
-                f"the store {settled.store} is not there: {link} is a link to {link.readlink()}, which leads nowhere; mount its disk, or "
-                f"name another store with --store or ${STORE_VARIABLE}"
-            )
+        refuse_dangling(settled.store, f"name another store with --store or ${STORE_VARIABLE}")
         return settled
 
     @property
@@ -201,9 +197,15 @@ def store_place(named: str | Path) -> Path | BucketAddress:
     raise PhyagiAssetsError(f"the store is a folder, or in a bucket (s3://, gs://, az://); {scheme[1]}: addresses are not supported for it")
 
 
-def _dangling(path: Path) -> Path | None:
-    """Return the broken link in a path, such as one to a disk that is not mounted; None if the path has none."""
-    return None if path.exists() else next((link for link in (path, *path.parents) if link.is_symlink() and not link.exists()), None)
+def refuse_dangling(store: Path | BucketAddress, remedy: str) -> None:
+    """Raise an error that ends with a remedy if a store is behind a link that leads nowhere, such as one to a disk that is not mounted."""
+    if isinstance(store, BucketAddress) or store.exists():
+        return
+    for link in (store, *store.parents):
+        if link.is_symlink() and not link.exists():
+            raise PhyagiAssetsError(
+                f"the store {store} is not there: {link} is a link to {link.readlink()}, which leads nowhere; mount its disk, or {remedy}"
+            )
 
 
 def holds(place: Path | BucketAddress, other: Path | BucketAddress) -> bool:

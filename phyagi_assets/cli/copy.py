@@ -46,13 +46,15 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     from phyagi_assets.exports.reference_layout import Joining, joinings, open_target, run_joinings
     from phyagi_assets.formats.plan_versions import versions_named, versions_of_mixtures
     from phyagi_assets.inspection.copy_report import CopyReport
-    from phyagi_assets.settings import holds, store_place
+    from phyagi_assets.settings import holds, refuse_dangling, store_place
     from phyagi_assets.steps.pins import has_pins
     from phyagi_assets.store.copying import Copying, copyings, run_all
     from phyagi_assets.store.data_folders import replaced_by_copy
     from phyagi_assets.store.places import open_store
 
     places = store_place(source), store_place(target)
+    for place in places:
+        refuse_dangling(place, "name another store")
     if holds(*places) or holds(*reversed(places)):
         raise PhyagiAssetsError(f"{source} and {target} are one place, or one is inside the other; name two that are apart")
     chosen = () if names == ("all",) else names

@@ -210,7 +210,7 @@ class _Run(Generic[Task, Result]):
         if max(nodes, default=0) < self._each:
             logger.warning("no node of the Ray cluster has %d processors for a task; waiting for one", self._each)
         elif free < self._each:
-            logger.warning(
+            logger.info(
                 "no task has ended for %.0f s: all %d processors of the Ray cluster are in use, by tasks of this run or by other programs; "
                 "waiting tasks begin when processors are free",
                 _IDLE,

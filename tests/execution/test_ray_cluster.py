@@ -154,6 +154,7 @@ def test_cluster_that_others_have_filled_is_reported(
     import ray
 
     monkeypatch.setattr(ray_cluster, "_IDLE", 0.0)
+    caplog.set_level(logging.INFO, "phyagi_assets")
     free = tmp_path / "go on"
 
     @ray.remote
