@@ -121,8 +121,11 @@ def test_tasks_on_a_cluster_report_results_progress_logs_and_errors(
 def test_tasks_of_a_node_that_is_killed_run_on_another(nodes: RayNodes, tmp_path: Path) -> None:
     node = nodes.add()
 
+    def begun() -> int:
+        return sum(len(path.read_text().splitlines()) for path in tmp_path.glob("began *"))
+
     def kill() -> None:
-        wait_for(lambda: len(list(tmp_path.glob("began *"))) >= 3)  # each node has one processor
+        wait_for(lambda: begun() >= 3)  # each node has one processor
         nodes.kill(node)
         (tmp_path / "go on").touch()
 
@@ -131,7 +134,7 @@ def test_tasks_of_a_node_that_is_killed_run_on_another(nodes: RayNodes, tmp_path
     found = outcomes(executor_on(nodes.address, partial(counting, tmp_path)), range(100, 108))
     killer.join()
     assert sorted(item for item, _ in found.values()) == list(range(100, 108))
-    assert sum(len(path.read_text().splitlines()) for path in tmp_path.glob("began *")) == 9  # only the one of the node is done again
+    assert begun() == 9  # only the one of the node is done again
 
 
 def test_closing_interrupts_the_tasks_and_number_in_flight_is_bounded(nodes: RayNodes, tmp_path: Path) -> None:
