@@ -10,6 +10,7 @@ import pytest
 
 from phyagi_assets.build.executors import _prepared, processes_by_default
 from phyagi_assets.build.tasks import Builder
+from phyagi_assets.execution import process_pool
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.tokenizers.identity import find_commits, forget_commits, tokenizer_identity
 from tests.hub import Hub, served
@@ -120,6 +121,8 @@ def test_processes_ask_for_no_commit_that_the_command_knows(
         pytest.skip("two processes load a tokenizer of the Hub, which takes seconds of each; --soak does it")
     for name, value in hub.environment(project.workspace.store.root).items():
         monkeypatch.setenv(name, value)
+    # Processes forked from the server of the tests would have imported the client of the Hub with another address.
+    monkeypatch.setattr(process_pool, "_context", lambda _prepare: multiprocessing.get_context("spawn"))
     name = "openai-community/gpt2"
     # No EOS to append, so that the command itself, whose client took the address of the Hub when it was imported, loads no tokenizer.
     corpus = {"partition_by": "file", "tokenizer": f"{name}@main", "append_eos": False}
