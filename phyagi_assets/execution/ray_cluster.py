@@ -54,7 +54,7 @@ class RayExecutor(Executor[Task, Result]):
     cluster: RayAddress
     parcels: Parcels
     check: NodeCheck
-    """What every node has to have."""
+    """The check that each node has to pass before it runs tasks."""
     limit: int | None = None
     """Largest number of tasks that run at the same time; None for as many as the cluster has processors for."""
     processors: int = 1

@@ -18,7 +18,7 @@ class RowProblem:
     """The reason why a row has no text."""
 
     found: str
-    """What is wrong with the row: the end of a sentence that begins with the name of the row."""
+    """The problem, as the rest of a sentence that begins with the name of the row, such as ``is not an object``."""
     is_of_encoding: bool = False
     """Whether the row is not UTF-8: then the whole file has to be converted, and correcting the row is not enough."""
 

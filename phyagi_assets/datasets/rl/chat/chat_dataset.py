@@ -50,8 +50,8 @@ class ChatDataset(Dataset[dict[str, Any]]):
     TypeError
         The dataset is not one of the package ``datasets``.
     ValueError
-        There are several splits, a column does not exist, there is no tokenizer, or prompts cannot be left out because they are not
-        encoded. When a sample is read or encoded: it is not a list of messages, or its prompt is too long.
+        The dataset has several splits or lacks one of the columns, `tokenizer` is missing, or long prompts are to be left out but prompts
+        are not encoded. When a sample is read or encoded: it is not a list of messages, or its prompt is too long.
 
     Examples
     --------
