@@ -40,6 +40,7 @@ def main() -> None:
             Setting(name=f"{count:,} partitions", given={"partitions": count, "tokenizer": str(tokenizer)}) for count in given.partitions
         ],
         figures=FIGURES,
+        timeout=420,  # litdata needs more than three seconds per partition
         notes="Tiny partitions of 20 documents, a file each. Seconds of whole processes, and per partition.",
         packages=("phyagi-assets", "dagster", "fastokens", "lancedb", "litdata", "tokenizers"),
     )
