@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import TokenizerError
+from phyagi_assets.errors import DeclarationError, MissingPackageError, TokenizerError
 from phyagi_assets.sources.files import Partition, readable
 from phyagi_assets.sources.irregular import irregular_files
 from phyagi_assets.sources.readable import Readable
@@ -15,10 +15,14 @@ from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.identity import tokenizer_identity
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
-from phyagi_assets.tokenizers.prepare_chat import template_identity
+from phyagi_assets.tokenizers.prepare_chat import prepare_chat, template_identity
+from phyagi_assets.tokenizers.trained_parts import renderer_of
 
 STEP = "tokenized_arrow"
 CODE_VERSION = "1"
+FIRST_PROMPT, ADDED = "first_prompt", "added"
+"""Name and value of the setting of an artifact of conversations whose template leaves out the generation prompt before a first turn. It is
+found by this package, which earlier releases did not do."""
 
 
 def tokenized_address(corpus: Corpus, partition: str) -> str:
@@ -36,6 +40,8 @@ def expected_tokenized(corpus: Corpus, partition: Partition, workspace: Workspac
     settings = encoding_settings(corpus, partition, workspace, raw_fingerprint)
     if corpus.config.append_eos and corpus.config.messages is None and _ends_with_eos(corpus, workspace, identity):
         settings[EOS_BY] = BY_TOKENIZER
+    if corpus.config.messages is not None and _adds_first_prompt(corpus, workspace, identity):
+        settings[FIRST_PROMPT] = ADDED
     if removed := excluded_documents(corpus, partition.key, workspace, raw_fingerprint, settings).known():
         settings[REMOVED] = removed
     return Manifest.expected(STEP, code_version=CODE_VERSION, inputs={**inputs, "tokenizer": identity}, settings=settings)
@@ -108,3 +114,22 @@ def _ends_with_eos(corpus: Corpus, workspace: Workspace, identity: str) -> bool:
         except TokenizerError:
             return False  # the build says why the tokenizer cannot be loaded
     return known[identity]
+
+
+def _adds_first_prompt(corpus: Corpus, workspace: Workspace, identity: str) -> bool:
+    """Return whether a part to train on may depend on a generation prompt that the chat template of a corpus leaves out.
+
+    The tokenizer is loaded if the answer is not cached.
+    """
+    known, train_on = workspace.engines.adds_first_prompt, corpus.config.train_on
+    if train_on == "all":
+        return False
+    key = identity, template_identity(corpus, workspace.data), str(corpus.config.template_date), train_on
+    if key not in known:
+        try:
+            prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
+            chat = prepare_chat(corpus, prepared, workspace.data, workspace.store).chat
+        except (DeclarationError, MissingPackageError, TokenizerError):
+            return False  # the build says what is missing, or wrong with the tokenizer or the template
+        known[key] = renderer_of(chat, train_on).adds_first_prompt
+    return known[key]

@@ -2,7 +2,8 @@
 
 A template with ``{% generation %}`` marks them itself. For any other template, they are found by rendering turn by turn: a turn of the
 assistant begins where the turns before it end with the generation prompt, and ends where the turns up to and including it end. This is
-well defined if every such rendering is the beginning of the whole one; otherwise the conversation is refused.
+well defined if every such rendering is the beginning of the whole one; otherwise the conversation is refused. A template may write the
+generation prompt only after other turns; `first_prompt` finds the prompt of a first turn of the assistant then.
 """
 
 import threading
@@ -14,6 +15,7 @@ from functools import lru_cache
 from phyagi_assets.declare.schema import TrainOn
 from phyagi_assets.formatting import one_line
 from phyagi_assets.tokenizers.chat_template import ChatFormat, ChatTemplate, Messages, Tools
+from phyagi_assets.tokenizers.first_prompt import missing_first_prompt
 from phyagi_assets.tokenizers.generation_blocks import Part
 
 NOTHING_TRAINED = "has no token to train on: the assistant says nothing in what the chat template renders"
@@ -57,6 +59,13 @@ class Renderer:
         sources = {has_tools: chat.source(has_tools=has_tools) for has_tools in (False, True)}
         compiled = {source: ChatTemplate(source, dict(chat.variables), chat.day) for source in set(sources.values()) if source is not None}
         self._templates = {has_tools: compiled[source] for has_tools, source in sources.items() if source is not None}
+        by_turn = [template for template in compiled.values() if train_on != "all" and not template.marks_generation]
+        self._first_prompts = {template: missing_first_prompt(template) for template in by_turn}
+
+    @property
+    def adds_first_prompt(self) -> bool:
+        """Whether a part that begins with a first turn depends on a generation prompt that a template leaves out where there is no turn."""
+        return any(prompt != "" for prompt in self._first_prompts.values())
 
     def render(self, messages: Messages, tools: Tools) -> Rendered:
         """Render a conversation.
@@ -84,7 +93,8 @@ class Renderer:
         if template.marks_generation:
             return self._marked(template, messages, tools, turns[0])
         text = _whole(template, messages, tools)
-        return Rendered(text=text, parts=tuple(_of_turns(template, messages, tools, text, turns)), is_marked=False)
+        parts = _of_turns(template, messages, tools, text, turns, self._first_prompts[template])
+        return Rendered(text=text, parts=tuple(parts), is_marked=False)
 
     def _marked(self, template: ChatTemplate, messages: Messages, tools: Tools, first: int) -> Rendered:
         try:
@@ -110,7 +120,9 @@ def _whole(template: ChatTemplate, messages: Messages, tools: Tools) -> str:
         raise _failure(template, messages, tools, problem) from None
 
 
-def _of_turns(template: ChatTemplate, messages: Messages, tools: Tools, text: str, turns: list[int]) -> Iterator[Part]:
+def _of_turns(
+    template: ChatTemplate, messages: Messages, tools: Tools, text: str, turns: list[int], first_prompt: str | None
+) -> Iterator[Part]:
     for turn in turns:
         try:
             before = template.render(messages[:turn], tools, add_generation_prompt=True)
@@ -122,10 +134,12 @@ def _of_turns(template: ChatTemplate, messages: Messages, tools: Tools, text: st
             raise RenderingError(
                 f"the chat template renders turn {turn + 1} or a turn before it in another way if others follow; {_REMEDY}"
             )
-        if not after.startswith(before):
+        left_out = "" if turn else first_prompt
+        if left_out is None or not after.startswith(before + left_out):
             raise RenderingError(f"the generation prompt of the chat template is not how it begins turn {turn + 1}; {_REMEDY}")
-        if len(after) > len(before):
-            yield len(before), len(after)
+        start = len(before) + len(left_out)
+        if len(after) > start:
+            yield start, len(after)
 
 
 def _failure(template: ChatTemplate, messages: Messages, tools: Tools, problem: Exception) -> RenderingError:

@@ -226,6 +226,18 @@ def test_template_whose_turns_depend_on_later_ones_is_refused_with_the_turn(chat
         built(declare_chats(chats, [turns("a", "b", "c", "d")]), chats)
 
 
+def test_fingerprint_changes_with_the_prompt_of_a_first_turn_only_where_the_template_leaves_it_out(chats: Workspace) -> None:
+    turn, prompt = "<{{ m.role }}>{{ m.content }}|", "{% if loop.last and add_generation_prompt %}<assistant>{% endif %}"
+    unmarked = f"{{% for m in messages %}}{turn}{prompt}{{% endfor %}}"
+    without = unmarked.replace(prompt, "")
+    found = []
+    for template, train_on in ((unmarked, "assistant"), (unmarked, "all"), (MARKED, "assistant"), (without, "assistant")):
+        write_text(chats.data / "chat.jinja", template)
+        corpus = declare_chats(chats, [{"messages": [{"role": "assistant", "content": "Hi"}]}], train_on=train_on)
+        found.append((texts(corpus, chats)[0][1], built(corpus, chats)[1].artifact.manifest.settings.get("first_prompt")))
+    assert found == [("Hi|", "added"), ("<assistant>Hi|", None), ("Hi|", None), ("<assistant>Hi|", None)]
+
+
 def test_byte_order_mark_of_a_template_is_not_part_of_conversations(chats: Workspace) -> None:
     plain = texts(declare_chats(chats, [turns("a", "b")]), chats)
     write_text(chats.data / "chat.jinja", f"\ufeff{MARKED}")
