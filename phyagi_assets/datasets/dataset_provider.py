@@ -140,7 +140,8 @@ class DatasetProviderConfig(ConfigFields):
             raise ValueError(f"cache_dir: {cache} is neither a folder nor a .npy file")
         self._set("cache_dir", cache)
         for name, path in derived.items():
-            self._set(name, path)
+            is_expected = name == "train_file" or getattr(self, name) is not None
+            self._set(name, path if is_expected or is_split(path) else None)
 
     def _check_type(self, name: str, kind: Any) -> None:
         value = getattr(self, name)
@@ -185,6 +186,10 @@ class DatasetProvider(ABC):
 
     def __init__(self) -> None:  # noqa: B027 - a subclass need not define it
         """Do nothing; the base class has no attributes."""
+
+    def _set_attributes(self, **values: object) -> None:
+        """Set attributes of a provider, except for those that a subclass defines as properties."""
+        vars(self).update(values)
 
     @classmethod
     def from_config(cls, config: DatasetProviderConfig) -> Self:

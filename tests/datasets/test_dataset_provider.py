@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 from fractions import Fraction
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phyagi_assets.datasets import (
+    ChatDatasetProvider,
     DatasetProvider,
     DatasetProviderConfig,
     LMDatasetProvider,
@@ -63,7 +65,9 @@ def test_configuration_has_a_default_for_every_field() -> None:
 def test_missing_file_is_skipped_with_a_warning(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     (cache / "validation.npy").unlink()
     with caplog.at_level(logging.WARNING):
-        config = DatasetProviderConfig(cache_dir=cache)
+        LMDatasetProvider.from_cache(cache, seq_len=4)
+        assert not caplog.text  # a cache need not have a validation split
+        config = DatasetProviderConfig(cache_dir=cache, validation_file=cache / "validation.npy")
         other = DatasetProviderConfig(train_file=cache / "train.npy", tokenizer_file="none.pkl")
     assert (config.train_file, config.validation_file, other.tokenizer_file) == (cache / "train.npy", None, "none.pkl")
     assert f"validation_file: {cache}/validation.npy does not exist" in caplog.text
@@ -168,6 +172,20 @@ def test_every_provider_has_a_weight_and_a_label(provider: Any, cache: Path) -> 
     assert isinstance(made, DatasetProvider)
     assert (made.weight, made.label, made.vocabulary) == (0.5, "news", None)
     assert Fraction(str(made.weight)) == Fraction(1, 2)
+
+
+class _Properties:
+    weight = property(lambda _: 3.0)
+    label = property(lambda _: "own")
+    vocabulary = property(lambda _: None)
+
+
+@pytest.mark.parametrize("provider", [LMDatasetProvider, StreamLMDatasetProvider, ChatDatasetProvider])
+def test_subclass_may_define_the_attributes_as_properties_or_set_them(provider: Any, cache: Path) -> None:
+    arguments = {} if provider is ChatDatasetProvider else {next(iter(signature(provider).parameters)): cache / "train.npy", "weight": 0.5}
+    own, plain = type("Own", (_Properties, provider), {})(**arguments), provider(**arguments)
+    plain.weight, plain.label = 3.0, "own"
+    assert (own.weight, own.label, own.vocabulary) == (plain.weight, plain.label, plain.vocabulary) == (3.0, "own", None)
 
 
 def test_cache_can_be_one_file_or_in_the_home_folder(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ class ChatDatasetProvider(DatasetProvider):
             "tokenize": tokenize,
         }
         self._subsample = subsample
-        self.weight, self.label = weight, label
+        self._set_attributes(weight=weight, label=label)
 
     def get_train_dataset(self) -> ChatDataset | None:
         """Return the training prompts, or None without a training file.

@@ -107,8 +107,8 @@ class LMDatasetProvider(DatasetProvider):
         elif config.validation_file:
             validation = open_tokens(config.validation_file)
         self._train, self._validation = train, validation
-        self.weight, self.label = config.weight, config.label
-        self.vocabulary = next((tokens.vocabulary for tokens in (train, validation) if tokens and tokens.vocabulary), None)
+        vocabulary = next((tokens.vocabulary for tokens in (train, validation) if tokens and tokens.vocabulary), None)
+        self._set_attributes(weight=config.weight, label=config.label, vocabulary=vocabulary)
         if config.random_mask_prob is not None:
             self._refuse_collision()
 

@@ -143,7 +143,7 @@ class StreamLMDatasetProvider(DatasetProvider):
         fields = self._config.of_windows().to_dict()
         del fields["cache_dir"]
         self._of_windows = LMDatasetProvider(**fields, allow_pickle=allow_pickle, random_mask_offset=random_mask_offset, **kwargs)
-        self.weight, self.label, self.vocabulary = self._config.weight, self._config.label, self._of_windows.vocabulary
+        self._set_attributes(weight=self._config.weight, label=self._config.label, vocabulary=self._of_windows.vocabulary)
 
     @classmethod
     def from_config(
