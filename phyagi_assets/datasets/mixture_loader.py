@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
@@ -93,16 +93,31 @@ class MixtureLoader:
     def position(self, position: int) -> None:
         self._stream.position = position
 
+    @property
+    def dataset(self) -> NoReturn:
+        """Not an attribute of this loader, whose batches are not those of a ``DataLoader`` over a dataset.
+
+        Raises
+        ------
+        AttributeError
+            Always; the message says how to skip batches, for which ``accelerate`` asks for the dataset.
+        """
+        raise AttributeError(
+            "dataset: a MixtureLoader is not a DataLoader over a dataset; to skip batches, as accelerate's skip_first_batches does, load a "
+            "state, or add their number times batch_size times the number of processes to the loader's position"
+        )
+
     def __len__(self) -> int:
         """Return the number of batches up to the end of the epoch of the mixture, or of the pass over another split.
+
+        If the position was set, or comes from a state, the batches before it in the epoch count too, as trainers count them.
 
         Raises
         ------
         TypeError
             The loader is endless.
         """
-        is_of_lightning = sys._getframe(1).f_globals.get("__name__") in _LIGHTNING_LENGTHS
-        return len(self._stream) + (self._stream.batches_before() if is_of_lightning else 0)
+        return len(self._stream)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the batches that follow the last iteration or the loaded state.
@@ -169,21 +184,9 @@ class _OwnStream(MixtureStream):
     def _leaves_out_names(self) -> bool:
         return False
 
-    def batches_before(self) -> int:
-        """Return the number of batches of the epoch before the position, if all were read with this batch size by as many processes.
-
-        Lightning compares the length with the number of batches since the epoch began, even those before it was resumed.
-        """
-        if not self._trains:
-            return 0
-        begin = self.shard.covered(self.dataset.epochs.start(self.dataset.epochs.at(self.position)), self.batch_size)
-        return max(0, self.position - begin) // self.step
-
 
 _LIGHTNING_MODULES = frozenset(f"{package}.trainer.connectors.data_connector" for package in ("lightning.pytorch", "pytorch_lightning"))
 """Names of the modules in which Lightning first iterates over its loaders, to check them."""
-_LIGHTNING_LENGTHS = frozenset(f"{package}.utilities.data" for package in ("lightning.fabric", "lightning_fabric"))
-"""Names of the modules in which Lightning asks for the lengths of its loaders."""
 _PROCESS_OPTIONS = frozenset({"generator", "worker_init_fn", "pin_memory_device"})
 _WORKER_OPTIONS = frozenset({"prefetch_factor", "multiprocessing_context", "timeout", "persistent_workers"})
 _FIXED_OPTIONS = {"shuffle": False, "sampler": None, "batch_sampler": None, "in_order": True}

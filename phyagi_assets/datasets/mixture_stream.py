@@ -89,7 +89,9 @@ class MixtureStream(DividedStream):
         # loaded state belongs to. `given`: number of samples of the run at `position` that were yielded. In a loader worker, the next run
         # begins at `position` plus one step for each worker before it. `is_placed`: whether the next iteration begins at `position` because
         # that was asked for; if not, the next pass over another split than train begins at its start, wherever the last one was left.
-        numbers = {"position": position, "origin": position, "end": _NO_END, "loaded_end": _NO_END, "given": 0, "is_placed": 1}
+        # `is_asked`: whether a position other than 0 was asked for, and no iteration has begun since.
+        asked = {"is_placed": 1, "is_asked": int(position > 0)}
+        numbers = {"position": position, "origin": position, "end": _NO_END, "loaded_end": _NO_END, "given": 0, **asked}
         super().__init__(rank, world_size, numbers)
 
     @property
@@ -105,7 +107,8 @@ class MixtureStream(DividedStream):
     @position.setter
     def position(self, position: int) -> None:
         position = checked_int("position", position)
-        self._cursor.move(position=position, origin=position, loaded_end=_NO_END, given=0, is_placed=1)
+        asked = {"is_placed": 1, "is_asked": int(position > 0)}
+        self._cursor.move(position=position, origin=position, loaded_end=_NO_END, given=0, **asked)
 
     @property
     def step(self) -> int:
@@ -132,13 +135,24 @@ class MixtureStream(DividedStream):
         """Move to the start of an epoch of the mixture, unless the position is already there or beyond.
 
         Persistent loader workers move too.
+
+        Raises
+        ------
+        ValueError
+            A position or a state from an earlier epoch was set, and no iteration has begun from there.
         """
         epoch = checked_int("epoch", epoch)
         begins = self.dataset.epochs.start(epoch) if self._trains else 0
         origin, position = self._cursor["origin"], self._cursor["position"]
         target = origin + self.shard.covered(begins - origin, self.batch_size)
         if target > position:
-            self._cursor.move(position=target, loaded_end=_NO_END, given=0)
+            if self._cursor["is_asked"] and not self._cursor.is_read_by_workers:
+                raise ValueError(
+                    f"epoch: is {epoch}, which begins at position {target}, but the stream is set to continue at position {position}, in "
+                    f"epoch {self.dataset.epochs.at(position)}, so that what is between them would be left out; if a trainer counts the "
+                    "epochs, let it skip what was read and set no position"
+                )
+            self._cursor.move(position=target, loaded_end=_NO_END, given=0, is_asked=0, is_placed=0)
         elif epoch >= self.dataset.epochs.at(position):
             self._cursor.move()
 
@@ -156,6 +170,8 @@ class MixtureStream(DividedStream):
     def __len__(self) -> int:
         """Return the number of batches, or of samples, that this process reads in an iteration from the current position.
 
+        If the position was set, or comes from a state, what precedes it in the epoch counts too, as trainers count it.
+
         Raises
         ------
         TypeError
@@ -167,7 +183,10 @@ class MixtureStream(DividedStream):
             raise TypeError("an endless stream has no length")
         steps, shard = self._steps, self.shard
         whole, last = max(0, steps.whole(begin, stop, shard)), steps.in_last(begin, stop, shard)
-        return whole * self.batch_size + last - given if self.samples else whole + (last > 0)
+        before = steps.before(begin, shard) + given if self._cursor["is_placed"] else 0
+        if self.samples:
+            return before + whole * self.batch_size + last - given
+        return before // self.batch_size + whole + (last > 0)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the batches or samples of this process and loader worker, as `MixedDataset.batch` or `MixedDataset.__getitem__` does.
@@ -213,7 +232,7 @@ class MixtureStream(DividedStream):
 
     def _start_iteration(self, begin: int, given: int = 0) -> int | None:
         stop = self._end_position(begin, self._cursor["loaded_end"])
-        self._cursor.put(position=begin, given=given, end=_NO_END if stop is None else stop, loaded_end=_NO_END)
+        self._cursor.put(position=begin, given=given, end=_NO_END if stop is None else stop, loaded_end=_NO_END, is_asked=0)
         return stop
 
     def _in_worker(self, reader: Reader) -> Iterator[dict[str, Any]]:
@@ -346,7 +365,7 @@ class MixtureStream(DividedStream):
                 "processes; it is valid only if both are unchanged"
             )
         loaded_end = _NO_END if end is None else int(end)
-        numbers = {"position": position, "given": given, "loaded_end": loaded_end, "is_placed": 1}
+        numbers = {"position": position, "given": given, "loaded_end": loaded_end, "is_placed": 1, "is_asked": int(position + given > 0)}
         self._cursor.load(**numbers, **({"end": loaded_end} if reader.workers else {"origin": position}))
 
 

@@ -97,16 +97,19 @@ class MixtureLoader:
     def __len__(self) -> int:
         """Return the number of batches up to the end of the epoch of the mixture, or of the pass over another split.
 
+        If the position was set, or comes from a state, the batches before it in the epoch count too, as trainers count them.
+
         Raises
         ------
         TypeError
             The loader is endless.
         """
-        begin = self._begin()
-        stop = self._steps.end(begin)
+        begin, steps = self._begin(), self._steps
+        stop = steps.end(begin)
         if stop is None:
             raise TypeError("an endless loader has no length")
-        return max(0, self._steps.whole(begin, stop, self._shard)) + (self._steps.in_last(begin, stop, self._shard) > 0)
+        rest = max(0, steps.whole(begin, stop, self._shard)) + (steps.in_last(begin, stop, self._shard) > 0)
+        return rest + (steps.before(begin, self._shard) // steps.batch_size if self._is_placed else 0)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the batches that follow the last delivered one, as `MixtureSamples.batch` returns them."""

@@ -130,6 +130,11 @@ class Steps:
         """Return the position at which an iteration begins: the given one, or the start of the split if a pass has ended there."""
         return position if self.trains or self.endless or position < self.epochs.first else 0
 
+    def before(self, position: int, shard: Shard) -> int:
+        """Return the number of samples that each process reads from the start of the epoch or pass to a position, by the present shape."""
+        start = shard.covered(self.epochs.start(self.epochs.at(position)), self.batch_size) if self.trains else 0
+        return max(0, position - start) // shard.world_size
+
     def end(self, position: int) -> int | None:
         """Return the end of an iteration that begins at a position; None without an end."""
         if self.endless:

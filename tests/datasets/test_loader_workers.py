@@ -72,6 +72,20 @@ def test_stream_reads_each_epoch_from_its_start_with_and_without_persistent_work
     assert positions(loader) == list(range(200, 208))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_epoch_that_would_skip_what_follows_a_position_that_was_set_is_refused(mixture: LoadedMixture, workers: int) -> None:
+    given, moved, resumed = (MixtureStream(mixture.train, batch_size=4, position=at) for at in (20, 0, 0))
+    moved.position = 20
+    resumed.load_state_dict(given.state_dict())
+    for stream in (given, moved, resumed):
+        with pytest.raises(ValueError, match="epoch: is 1, which begins at position 44, but the stream is set to continue at position 20"):
+            stream.set_epoch(1)
+        loader = DataLoader(stream, batch_size=None, num_workers=workers)
+        for epoch, begin, end in ((0, 20, 44), (1, 44, 84), (3, 124, 164)):
+            stream.set_epoch(epoch)
+            assert positions(loader) == list(range(begin, end))
+
+
 def test_second_iteration_by_loader_workers_raises_until_an_epoch_is_set(mixture: LoadedMixture) -> None:
     stream = MixtureStream(mixture.train, batch_size=4)
     for persistent in (False, True):

@@ -156,6 +156,36 @@ def test_endless_loader_has_no_length_and_no_end(mixture: LoadedMixture) -> None
         len(loader)
 
 
+def test_loader_says_how_to_skip_batches_with_accelerate(mixture: LoadedMixture) -> None:
+    from accelerate import skip_first_batches
+
+    loader = MixtureLoader(mixture.train, batch_size=4)
+    with pytest.raises(AttributeError, match=r"to skip batches, .* load a state, or add their number times batch_size"):
+        skip_first_batches(loader, 2)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_length_counts_what_precedes_a_position_that_was_set_until_the_iteration_begins(mixture: LoadedMixture, workers: int) -> None:
+    loader, begin = MixtureLoader(mixture.train, batch_size=4, num_workers=workers), 0
+    for batches in (11, 10):
+        assert len(list(islice(loader, 3))) == 3
+        resumed, placed = (MixtureLoader(mixture.train, batch_size=4, position=at) for at in (0, begin + 12))
+        resumed.load_state_dict(loader.state_dict())
+        assert (len(resumed), len(placed), len(loader)) == (batches, batches, batches - 3)
+        reading = iter(resumed)
+        assert len(resumed) == batches
+        assert next(reading)["position"].tolist() == list(range(begin + 12, begin + 16))
+        assert (len(resumed), len(list(placed)), len(list(loader))) == (batches - 4, batches - 3, batches - 3)
+        begin += 4 * batches
+
+
+def test_length_of_samples_counts_those_before_a_state(mixture: LoadedMixture) -> None:
+    stream, resumed = (MixtureStream(mixture.train, batch_size=4, samples=True) for _ in range(2))
+    assert len(list(islice(stream, 6))) == 6
+    resumed.load_state_dict(stream.state_dict())
+    assert (len(resumed), len(stream), len(list(resumed))) == (42, 38, 36)
+
+
 def test_setting_a_position_restarts_the_count_of_steps(mixture: LoadedMixture) -> None:
     loader = MixtureStream(mixture.train, batch_size=4, position=10)
     loader.position = 0

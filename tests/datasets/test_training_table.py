@@ -187,7 +187,7 @@ def trained(train: Any, folder: Path, *, checkpoint: str | None = None, **argume
 
 def trainer_of_a_stream(mixture: LoadedMixture, folder: Path) -> Shown:
     stream, resumed = (MixtureStream(mixture.train, batch_size=4, samples=True) for _ in range(2))
-    order = {exact(trained(stream, folder, num_train_epochs=2, save_strategy="steps", save_steps=12), 0, 84)}
+    order = {exact(trained(stream, folder, num_train_epochs=2, save_strategy="steps", save_steps=3), 0, 84)}
     resumed.load_state_dict({**resumed.state_dict(), "position": 52})
     resume = {exact(trained(resumed, folder, max_steps=5), 52, 72)}
     again = MixtureStream(mixture.train, batch_size=4, samples=True)
@@ -196,6 +196,12 @@ def trainer_of_a_stream(mixture: LoadedMixture, folder: Path) -> Shown:
     order.add(exact(trained(begun, folder / "endless", max_steps=12, save_strategy="steps", save_steps=9), 0, 48))
     skipped: dict[str, Any] = {"checkpoint": str(folder / "endless" / "checkpoint-9"), "ignore_data_skip": True}
     resume.add(exact(trained(at_its_position, folder, max_steps=12, **skipped), 36, 48))
+    for step, ends in ((3, {"num_train_epochs": 2}), (12, {"max_steps": 21})):
+        of_epochs = MixtureStream(mixture.train, batch_size=4, samples=True, position=4 * step)
+        skipped["checkpoint"] = str(folder / f"checkpoint-{step}")
+        resume.add(exact(trained(of_epochs, folder, **ends, **skipped), 4 * step, 84))
+    earlier = MixtureStream(mixture.train, batch_size=4, samples=True, position=36)
+    refused("epoch: is 1, which begins at position 44", partial(trained, earlier, folder, num_train_epochs=2, **skipped))
     return order, resume
 
 
@@ -216,7 +222,10 @@ def _tell_accelerate(rank: int, world_size: int) -> None:
 
 
 def by_accelerate(home: Path, cache: Path, rank: int) -> Any:
-    """Return the samples that a rank reads from a prepared loader from positions 0 and 16, and the verdict on a stream of one rank."""
+    """Return the samples that a rank reads from a prepared loader from positions 0 and 16 and in the next epoch, and a verdict.
+
+    The verdict is that on a stream of one rank.
+    """
     _tell_accelerate(rank, 2)
     from accelerate import Accelerator
 
@@ -224,18 +233,20 @@ def by_accelerate(home: Path, cache: Path, rank: int) -> Any:
     verdict = refused("both accelerate and this stream would divide", lambda: next(iter(MixtureStream(train, batch_size=4, samples=True))))
     for position in (0, 16):
         stream = MixtureStream(train, batch_size=4, samples=True, position=position, rank=0, world_size=1)
-        batches = list(accelerator.prepare(DataLoader(stream, batch_size=4)))
+        prepared = accelerator.prepare(DataLoader(stream, batch_size=4))
+        batches = list(prepared)
         assert all("corpus" not in batch for batch in batches)
         reads.append([batch["position"].tolist() for batch in batches])
+    reads.append([batch["position"].tolist() for batch in prepared])
     get_dataset({"cache_dir": str(cache), "seq_len": 4}, dataset_concat="random_iterable")
     return [*reads, verdict]
 
 
 def accelerate(mixture: LoadedMixture, folder: Path) -> Shown:
     np.save(folder / "train.npy", np.arange(41, dtype=np.uint16))
-    first, resumed, verdicts = zip(*in_processes(folder, 2, partial(by_accelerate, mixture.home, folder)), strict=True)
-    reads = [[position for step in zip(*ranks, strict=True) for batch in step for position in batch] for ranks in (first, resumed)]
-    return {exact(reads[0][:41], 0, 41), *verdicts}, {exact(reads[1][:25], 16, 41)}
+    *found, verdicts = zip(*in_processes(folder, 2, partial(by_accelerate, mixture.home, folder)), strict=True)
+    first, resumed, following = ([at for step in zip(*ranks, strict=True) for batch in step for at in batch] for ranks in found)
+    return {exact(first[:41], 0, 41), *verdicts}, {exact(resumed[:25], 16, 41), exact(following, 44, 84)}
 
 
 def by_accelerate_alone(home: Path, rank: int) -> Any:

@@ -64,6 +64,8 @@ def test_iterations_of_training_follow_each_other(mixture: LoadedMixture) -> Non
     loader = MixtureLoader(mixture.train, batch_size=4)
     lengths = [len(loader), len(list(loader)), len(loader), len(list(loader))]
     assert lengths == [11, 11, 10, 10]
+    loader.load_state_dict({**loader.state_dict(), "position": 52})
+    assert [len(loader), len(list(loader)), loader.position] == [10, 8, 84]
     assert loader.position == 84
 
 
