@@ -14,7 +14,7 @@ warnings.filterwarnings("ignore", message="Parameter `execution_type`", category
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """All that the data folder declares: by way of ``defs/`` in the project, directly where the package is installed without it."""
+    """Load the definitions of the data folder: through ``defs/`` in a checkout of the project, directly from an installed package."""
     package = Path(__file__).parent
     if (package.parent / "pyproject.toml").is_file():
         return dg.load_from_defs_folder(path_within_project=package)

@@ -1,4 +1,4 @@
-"""Where paths lead."""
+"""Resolve paths."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where this process is in a stream that training processes and loader workers divide.
+"""The position of this process in a stream that training processes and loader workers divide.
 
 A `Cursor` keeps where the next iteration begins in memory that loader workers share, so that workers that
 outlive an epoch see it change; how far a loader worker has read is known to that worker only. `DividedStream` is the base class of every

@@ -42,7 +42,7 @@ class NeededFolder:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeCheck:
-    """What every node of a cluster has to have. It can be pickled."""
+    """Requirements that every node of a cluster has to meet. It can be pickled."""
 
     folders: tuple[NeededFolder, ...] = ()
     store: StoreMarkers | None = None

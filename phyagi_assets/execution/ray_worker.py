@@ -34,7 +34,7 @@ class Parcels(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """What all tasks of a run have in common."""
+    """The data that all tasks of a run share."""
 
     parcels: Parcels
     check: NodeCheck
@@ -48,7 +48,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What comes back from a task."""
+    """The result that a task sends to the driver."""
 
     outcome: Any
     """Result of the task, or the exception that ended it."""
@@ -58,7 +58,7 @@ class Report:
 
 @dataclass(kw_only=True, slots=True)
 class _Process:
-    """What this process has prepared."""
+    """The state that this process has prepared for a run."""
 
     job: bytes = b""
     """The run that it has prepared for."""

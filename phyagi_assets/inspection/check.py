@@ -20,7 +20,7 @@ class Problem(Record):
     """One problem."""
 
     kind: Kind
-    """Where the problem is: in a declaration or what it names, in an artifact, or in a symbolic link."""
+    """Location of the problem: a declaration or a file that it names, an artifact, or a symbolic link."""
     message: str
     address: str | None = None
     """Address of the artifact; None for other problems."""

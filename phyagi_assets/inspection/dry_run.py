@@ -1,4 +1,4 @@
-"""What a command would build, and why. Nothing is built or written."""
+"""Find the artifacts that a command would build, and the reasons; nothing is built or written."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -49,7 +49,7 @@ class Stale(Record):
 
 
 class DryRunReport(Report):
-    """What a command would build, and why."""
+    """The artifacts that a command would build, and the reasons."""
 
     report: Literal["dry-run"] = "dry-run"
     version: Literal[1] = 1

@@ -1,4 +1,4 @@
-"""What a page about a corpus or a mixture shows: sizes, lengths, duplicates, composition, samples and fingerprints."""
+"""The content of a page about a corpus or a mixture: sizes, lengths, duplicates, composition, samples and fingerprints."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -32,7 +32,7 @@ _LONGEST = 1500
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoticeSettings:
-    """Where notices of failed runs go."""
+    """Recipients of the notices of failed runs."""
 
     webhook: str = ""
     """Address that takes a JSON object with a ``text``, as Slack, Mattermost and Teams do."""

@@ -1,4 +1,4 @@
-"""The blocks of a shuffle within a window: where they lie in the token arrays, and when they are read.
+"""The blocks of a shuffle within a window: their place in the token arrays, and the time at which they are read.
 
 A reader that caches blocks asks how much of a block is still to come in an epoch, and which block is used next.
 """

@@ -70,7 +70,7 @@ class RowTally:
 
     @property
     def remedy(self) -> str:
-        """How to correct that row."""
+        """Advice on how to correct that row."""
         return CONVERT if self.is_of_encoding else "correct the row"
 
     def error(self, file: object, corpus: Corpus) -> SourceError:

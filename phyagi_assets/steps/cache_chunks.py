@@ -35,7 +35,7 @@ PREVIEWED = 256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Splits:
-    """How the documents of a partition are divided into splits."""
+    """The division of the documents of a partition into splits."""
 
     shares: Mapping[Any, float]
     """Share of the documents that each split other than train gets, by name of the split."""

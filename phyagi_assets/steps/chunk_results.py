@@ -32,7 +32,7 @@ class ChunkResult:
     files: Mapping[str, FinishedFile]
     """Its files by name."""
     found: Mapping[str, Any]
-    """What the task found out about them: counts, and the like. It consists of what JSON can express."""
+    """Findings of the task about the files, such as counts; they can be written as JSON."""
 
 
 Write = Callable[[Callable[[str], Path]], Mapping[str, Any]]

@@ -68,7 +68,7 @@ class Recipe:
     """Whether the fast engine may be used."""
     maker: RowMaker
     rules: Rules
-    """What the rows have to fulfil."""
+    """Rules that the rows have to fulfil."""
     conversations: ConversationRecipe | None = None
     """Settings of the encoding of conversations; None if the documents are text."""
 

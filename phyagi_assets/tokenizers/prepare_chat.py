@@ -25,7 +25,7 @@ from phyagi_assets.tokenizers.transformers_import import import_transformers
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedChat:
-    """What encoding conversations takes besides the tokenizer."""
+    """The data, besides the tokenizer, that encoding conversations requires."""
 
     chat: ChatFormat
     bare: PreparedTokenizer

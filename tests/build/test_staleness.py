@@ -1,4 +1,4 @@
-"""What has to be built again, and nothing else."""
+"""Changes make the artifacts stale that depend on them, and no others."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How commands print failures."""
+"""Commands print failures."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""What the schemas take, as laws."""
+"""Laws of the values that the schemas accept."""
 
 from pathlib import Path
 

@@ -42,7 +42,7 @@ VARYING = (
     (re.compile(r"(?<=versions copied \()[\d.]+kB"), "64kB"),
     (re.compile(r"(?<=gigatoken )[\d.]+"), "0.10.0"),
 )
-"""What differs between runs, and what the pages show in its place."""
+"""Patterns of output that differs between runs, and the text that the pages show instead."""
 
 
 def normalised(text: str, folder: Path) -> str:

@@ -187,7 +187,7 @@ def test_whatever_a_value_is_replaced_by_a_plan_is_refused_or_its_order_opens(
 
 
 def attempted(call: Callable[[], T]) -> tuple[Exception | None, T | None]:
-    """What refused a call, or what it returned."""
+    """The error of a call, or its result."""
     try:
         return None, call()
     except (StoreError, ValueError) as problem:

@@ -1,4 +1,4 @@
-"""Which caches are of one tokenizer."""
+"""Caches of one tokenizer are recognised."""
 
 import json
 from pathlib import Path

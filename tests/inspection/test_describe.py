@@ -1,4 +1,4 @@
-"""What a person is told of an artifact."""
+"""Descriptions of artifacts for people."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a command would build, and why."""
+"""A dry run names the artifacts that a command would build, and the reasons."""
 
 import json
 import os

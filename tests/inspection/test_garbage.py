@@ -1,4 +1,4 @@
-"""What can go from a store, and what must not."""
+"""Unreferenced versions are garbage; referenced ones are not."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""When blocks of a shuffle within a window are used next."""
+"""The next use of each block of a shuffle within a window."""
 
 import numpy as np
 from hypothesis import given, settings

@@ -69,7 +69,7 @@ def ids_of(corpus: str, key: str, version: str, split: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Token:
-    """What a token id says of itself."""
+    """The place that a token id encodes."""
 
     corpus: str
     file: str

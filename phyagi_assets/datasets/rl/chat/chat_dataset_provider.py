@@ -21,7 +21,7 @@ _SUBSAMPLE_SEED = 1
 
 @dataclass(frozen=True)
 class ChatDatasetProviderConfig(ConfigFields):
-    """Where the conversations are and how to read them.
+    """Location of the conversations, and options for reading them.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from phyagi_assets.formats.token_file import is_split
 
 @dataclass(frozen=True)
 class StreamLMDatasetProviderConfig(ConfigFields):
-    """Where the token arrays are and how to stream them.
+    """Location of the token arrays, and options for streaming them.
 
     Parameters
     ----------
