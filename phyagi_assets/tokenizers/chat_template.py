@@ -14,6 +14,7 @@ from typing import Any
 
 from phyagi_assets.errors import translate_missing_packages
 from phyagi_assets.tokenizers.generation_blocks import BEGIN, BEGIN_NAME, END, END_NAME, Part, text_and_parts, write_in_place
+from phyagi_assets.tokenizers.turn_marks import TURN, TURN_NAME, ends_of_turns, mark_turns
 
 Messages = Sequence[Mapping[str, Any]]
 Tools = Sequence[Mapping[str, Any]] | None
@@ -73,6 +74,7 @@ class ChatTemplate:
         self._environment = _environment(day)
         parsed = self._environment.parse(source)
         self._is_in_place = write_in_place(parsed, self._environment.tracker.blocks)
+        self._has_turns = not self.marks_generation and mark_turns(parsed)
         self._template = self._environment.from_string(parsed)
         self._variables = {**self._template.globals, **variables}  # Jinja would join them anew for each conversation
 
@@ -98,6 +100,15 @@ class ChatTemplate:
             blocks.append(block)
             tracker.written += len(block)
         return "".join(blocks), tracker.parts
+
+    def render_with_ends(self, messages: Messages, tools: Tools) -> tuple[str, list[int] | None]:
+        """Return the text of a conversation, and the length of the text of its first turns alone, by their number from 0.
+
+        The first turns alone are rendered as that beginning of the whole text, followed by what follows the last turn. The lengths are None
+        if the template does not render one turn after the other; that for no turn has no meaning.
+        """
+        pieces = list(self._blocks(messages, tools, add_generation_prompt=False))
+        return "".join(pieces), ends_of_turns(pieces, len(messages)) if self._has_turns else None
 
     def _blocks(self, messages: Messages, tools: Tools, *, add_generation_prompt: bool) -> Iterator[str]:
         """Yield the text of a conversation in pieces."""
@@ -131,7 +142,7 @@ def _environment(day: date | None) -> Any:
 
         def __init__(self, environment: jinja2.Environment) -> None:
             super().__init__(environment)
-            environment.extend(tracker=self, **{BEGIN_NAME: BEGIN, END_NAME: END})
+            environment.extend(tracker=self, **{BEGIN_NAME: BEGIN, END_NAME: END, TURN_NAME: TURN})
             self.blocks: list[jinja2.nodes.CallBlock] = []
             self.start()
 

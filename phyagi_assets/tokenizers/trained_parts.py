@@ -3,12 +3,13 @@
 A template with ``{% generation %}`` marks them itself. For any other template, they are found by rendering turn by turn: a turn of the
 assistant begins where the turns before it end with the generation prompt, and ends where the turns up to and including it end. This is
 well defined if every such rendering is the beginning of the whole one; otherwise the conversation is refused. A template may write the
-generation prompt only after other turns; `first_prompt` finds the prompt of a first turn of the assistant then.
+generation prompt only after other turns; `first_prompt` finds the prompt of a first turn of the assistant then. `turn_marks` saves the
+renderings of the turns before and up to each turn where the template allows it.
 """
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -92,9 +93,9 @@ class Renderer:
             turns = turns[-1:]
         if template.marks_generation:
             return self._marked(template, messages, tools, turns[0])
-        text = _whole(template, messages, tools)
-        parts = _of_turns(template, messages, tools, text, turns, self._first_prompts[template])
-        return Rendered(text=text, parts=tuple(parts), is_marked=False)
+        turn_by_turn = _TurnByTurn(template, messages, tools, self._first_prompts[template])
+        text, parts = turn_by_turn.text, map(turn_by_turn.part, turns)
+        return Rendered(text=text, parts=tuple((start, end) for start, end in parts if end > start), is_marked=False)
 
     def _marked(self, template: ChatTemplate, messages: Messages, tools: Tools, first: int) -> Rendered:
         try:
@@ -120,26 +121,71 @@ def _whole(template: ChatTemplate, messages: Messages, tools: Tools) -> str:
         raise _failure(template, messages, tools, problem) from None
 
 
-def _of_turns(
-    template: ChatTemplate, messages: Messages, tools: Tools, text: str, turns: list[int], first_prompt: str | None
-) -> Iterator[Part]:
-    for turn in turns:
+class _TurnByTurn:
+    """A conversation rendered turn by turn, to find the part of each turn of the assistant.
+
+    Parameters
+    ----------
+    first_prompt
+        The generation prompt before a first turn that the template leaves out where there is no turn; None if it cannot be told.
+    """
+
+    def __init__(self, template: ChatTemplate, messages: Messages, tools: Tools, first_prompt: str | None) -> None:
+        self._template, self._messages, self._tools, self._first_prompt = template, messages, tools, first_prompt
+        try:
+            self.text, self._ends = template.render_with_ends(messages, tools)
+        except Exception as problem:
+            raise _failure(template, messages, tools, problem) from None
+        self._prompt = self._prompt_after_any() if self._ends else None
+
+    def _prompt_after_any(self) -> str | None:
+        """Return the generation prompt, where it is the same after any turn; None if it cannot be told."""
+        assert self._ends
+        with suppress(Exception):  # turns are then rendered one by one
+            first = self._template.render(self._messages[:1], self._tools, add_generation_prompt=True)
+            if first.startswith(self.text[: self._ends[1]]):
+                return first[self._ends[1] :]
+        return None
+
+    def part(self, turn: int) -> Part:
+        """Return the part of a turn of the assistant, which may be empty.
+
+        Raises
+        ------
+        RenderingError
+            It is not well defined.
+        """
+        is_beginning, has_prompt, start, end = self._by_ends(turn) if turn and self._prompt is not None else self._by_rendering(turn)
+        if not is_beginning:
+            raise RenderingError(
+                f"the chat template renders turn {turn + 1} or a turn before it in another way if others follow; {_REMEDY}"
+            )
+        if not has_prompt:
+            raise RenderingError(f"the generation prompt of the chat template is not how it begins turn {turn + 1}; {_REMEDY}")
+        return start, end
+
+    def _by_ends(self, turn: int) -> tuple[bool, bool, int, int]:
+        """Return what `_by_rendering` returns, for a template that renders one turn after the other."""
+        assert self._ends
+        assert self._prompt is not None
+        before, after, last = self._ends[turn], self._ends[turn + 1], self.text[self._ends[-1] :]
+        start, end = before + len(self._prompt), after + len(last)
+        return self.text.startswith(last, after), start <= end and self.text.startswith(self._prompt, before), start, end
+
+    def _by_rendering(self, turn: int) -> tuple[bool, bool, int, int]:
+        """Return whether the turns up to one begin the text, whether they begin with those before it and the prompt, and both lengths."""
+        template, messages, tools, text = self._template, self._messages, self._tools, self.text
         try:
             before = template.render(messages[:turn], tools, add_generation_prompt=True)
             after = template.render(messages[: turn + 1], tools) if turn + 1 < len(messages) else text
         except Exception as problem:
             what = f"the chat template cannot render the turns before or up to turn {turn + 1} alone, and so not tell what it adds: "
             raise RenderingError(f"{what}{_reason(problem)}; {_REMEDY}") from None
-        if not text.startswith(after):
-            raise RenderingError(
-                f"the chat template renders turn {turn + 1} or a turn before it in another way if others follow; {_REMEDY}"
-            )
-        left_out = "" if turn else first_prompt
-        if left_out is None or not after.startswith(before + left_out):
-            raise RenderingError(f"the generation prompt of the chat template is not how it begins turn {turn + 1}; {_REMEDY}")
-        start = len(before) + len(left_out)
-        if len(after) > start:
-            yield start, len(after)
+        left_out = "" if turn else self._first_prompt
+        if left_out is None:
+            return text.startswith(after), False, 0, 0
+        before += left_out
+        return text.startswith(after), after.startswith(before), len(before), len(after)
 
 
 def _failure(template: ChatTemplate, messages: Messages, tools: Tools, problem: Exception) -> RenderingError:

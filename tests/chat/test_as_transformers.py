@@ -160,4 +160,6 @@ contents = st.lists(st.one_of(st.text(max_size=12), st.sampled_from(SPELLINGS)),
 def test_any_text_has_the_ids_and_the_mask_of_transformers(kind: str, chat: Chat, turns: list[str]) -> None:
     reference, recipe, exact = chat(kind, TEMPLATES["chatml"])
     row = {"messages": [{"role": ("user", "assistant")[i % 2], "content": content} for i, content in enumerate(turns)]}
-    assert by_row(encode(recipe, exact, [row])) == {0: marked_by_transformers(reference, TEMPLATES["chatml"], row)}
+    wanted = marked_by_transformers(reference, TEMPLATES["chatml"], row)
+    assert wanted is not None
+    assert by_row(encode(recipe, exact, [row])) == ({0: wanted} if any(wanted[1]) else {})

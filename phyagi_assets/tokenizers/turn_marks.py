@@ -1,0 +1,195 @@
+"""Chat templates that render one turn after the other, so that a single rendering tells what the first turns alone are rendered as.
+
+Such a template is one loop over the messages that looks only at the present and at earlier ones, with something before it that looks only
+at the first message, and something after it that is always the same, such as the generation prompt. The first turns alone are then rendered
+as the whole text up to the end of their last iteration, followed by what follows the loop. Any other template is left as it is.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from phyagi_assets.tokenizers.generation_blocks import Mark
+
+if TYPE_CHECKING:
+    from jinja2 import nodes
+
+TURN = Mark()
+"""The mark before each iteration of the loop over the messages, and after the last one."""
+TURN_NAME = "turn_begins"
+"""Name of the attribute of the environment that holds the mark."""
+_MESSAGES, _PROMPT, _LOOP = "messages", "add_generation_prompt", "loop"
+_OF_EARLIER_TURNS = frozenset({"first", "index", "index0", "previtem"})
+"""Attributes of a loop that do not depend on later iterations."""
+
+
+def mark_turns(template: "nodes.Template") -> bool:
+    """Put marks around the iterations over the messages if the template renders one turn after the other; return whether it does.
+
+    Parameters
+    ----------
+    template
+        The parsed template, which is modified.
+    """
+    from jinja2 import nodes
+
+    place = _place_of_loop(template)
+    if place is None:
+        return False
+    loop, after = template.body[place], template.body[place + 1 :]
+    assert isinstance(loop, nodes.For)
+    if not (_is_plain(template, loop) and _sees_no_later_turn(template, place) and _is_constant(after, template)):
+        return False
+    begin, end = (nodes.Output([nodes.EnvironmentAttribute(TURN_NAME)]).set_lineno(loop.lineno) for _ in range(2))
+    loop.body.insert(0, begin)
+    template.body.insert(place + 1, end)
+    return True
+
+
+def ends_of_turns(pieces: Sequence[str], turns: int) -> list[int] | None:
+    """Return the length of the text of the first turns alone, without what follows the loop, by their number from 0.
+
+    Parameters
+    ----------
+    pieces
+        The pieces of the text of a whole conversation, with marks.
+    turns
+        Number of its turns. A template may take a system message out of the loop.
+
+    Examples
+    --------
+    >>> ends_of_turns([TURN, "Hi. ", TURN, "Hello.", TURN, "<end>"], 2), ends_of_turns(["System. ", TURN, "Hi.", TURN], 2)
+    ([0, 4, 10], [8, 8, 11])
+    """
+    marks, written = [], 0
+    for piece in pieces:
+        if piece is TURN:
+            marks.append(written)
+        written += len(piece)
+    outside = turns - (len(marks) - 1)
+    return [marks[max(0, turn - outside)] for turn in range(turns + 1)] if outside >= 0 else None
+
+
+def _place_of_loop(template: "nodes.Template") -> int | None:
+    """Return the index of the only loop over the messages among the statements of a template; None if there are none or several."""
+    from jinja2 import nodes
+
+    names = _names_of_messages(template)
+    places = [
+        place
+        for place, node in enumerate(template.body)
+        if isinstance(node, nodes.For) and isinstance(node.iter, nodes.Name) and node.iter.name in names
+    ]
+    return places[0] if len(places) == 1 else None
+
+
+def _names_of_messages(template: "nodes.Template") -> set[str]:
+    """Return the names that stand for all messages, or for those from some message on."""
+    from jinja2 import nodes
+
+    return {_MESSAGES, *(assign.target.name for assign in template.find_all(nodes.Assign) if _is_alias(assign))}  # type: ignore[attr-defined]
+
+
+def _is_alias(node: "nodes.Node") -> bool:
+    """Return whether a statement gives the messages, or those from some message on, a name."""
+    from jinja2 import nodes
+
+    if not isinstance(node, nodes.Assign) or not isinstance(node.target, nodes.Name):
+        return False
+    value = node.node
+    if isinstance(value, nodes.Getitem) and isinstance(value.arg, nodes.Slice):
+        begin = value.arg.start
+        if value.arg.stop or value.arg.step or not (isinstance(begin, nodes.Const) and type(begin.value) is int and begin.value >= 0):
+            return False
+        value = value.node
+    return isinstance(value, nodes.Name) and value.name == _MESSAGES
+
+
+def _is_plain(template: "nodes.Template", loop: "nodes.For") -> bool:
+    """Return whether a loop has no extensions and is never left early, and the template has no other parts that run elsewhere."""
+    from jinja2 import nodes
+
+    elsewhere = (nodes.Block, nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)
+    if loop.recursive or loop.test or loop.else_ or any(True for _ in template.find_all(elsewhere)):
+        return False
+    return not any(True for _ in loop.find_all(nodes.Break))
+
+
+def _sees_no_later_turn(template: "nodes.Template", place: int) -> bool:
+    """Return whether what a template writes up to a turn is the same whichever turns follow, and whether a prompt is to be written."""
+    from jinja2 import nodes
+
+    loop = template.body[place]
+    assert isinstance(loop, nodes.For)
+    names, allowed = _names_of_messages(template), {id(loop.iter)}
+    is_renamed = False
+    for part in _in_order(template.body[:place]):
+        if _is_alias(part):
+            allowed.update(id(name) for name in part.find_all(nodes.Name))
+            is_renamed |= part.target.name == _MESSAGES  # type: ignore[attr-defined]
+        elif not is_renamed:
+            allowed.update(_first_messages(part))
+    if not is_renamed:
+        for part in (*loop.body, *template.body[place + 1 :]):
+            allowed.update(_first_messages(part))
+    after = {id(name) for part in template.body[place + 1 :] for name in part.find_all(nodes.Name)}
+    for name in template.find_all(nodes.Name):
+        if (name.name in names and id(name) not in allowed) or (name.name == _PROMPT and id(name) not in after):
+            return False
+    return not any(_looks_ahead(part) for part in loop.body)
+
+
+def _in_order(body: Sequence["nodes.Node"]) -> Iterator["nodes.Node"]:
+    """Yield statements and conditions in the order in which they are evaluated, or passed over."""
+    from jinja2 import nodes
+
+    for node in body:
+        if isinstance(node, nodes.If):
+            yield node.test
+            yield from _in_order(node.body)
+            yield from _in_order(node.elif_)
+            yield from _in_order(node.else_)
+        else:
+            yield node
+
+
+def _first_messages(node: "nodes.Node") -> Iterator[int]:
+    """Yield the identities of the names of the messages whose first one a part of a template reads, outside of macros."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Macro | nodes.CallBlock):
+        return
+    if isinstance(node, nodes.Getitem) and isinstance(node.node, nodes.Name) and node.node.name == _MESSAGES:
+        if isinstance(node.arg, nodes.Const) and type(node.arg.value) is int and node.arg.value == 0:
+            yield id(node.node)
+        return
+    for child in node.iter_child_nodes():
+        yield from _first_messages(child)
+
+
+def _looks_ahead(node: "nodes.Node") -> bool:
+    """Return whether a part of the body of a loop may depend on later iterations of this loop."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name) and node.node.name == _LOOP:
+        return node.attr not in _OF_EARLIER_TURNS
+    if isinstance(node, nodes.Name):
+        return node.name == _LOOP
+    inner = ("body",) if isinstance(node, nodes.For) else ()  # which has a loop of its own
+    return any(_looks_ahead(child) for child in node.iter_child_nodes(exclude=inner))
+
+
+def _is_constant(after: Collection["nodes.Node"], template: "nodes.Template") -> bool:
+    """Return whether what follows the loop depends only on what no statement of the template sets, and calls nothing."""
+    from jinja2 import nodes
+
+    pure = (
+        *(nodes.Output, nodes.TemplateData, nodes.If, nodes.CondExpr, nodes.Name, nodes.Const, nodes.Getattr, nodes.Getitem),
+        *(nodes.And, nodes.Or, nodes.Not, nodes.Compare, nodes.Operand, nodes.Test, nodes.Add, nodes.Concat),
+    )
+    set_here = {name.name for name in template.find_all(nodes.Name) if name.ctx != "load"}
+    set_here |= {macro.name for macro in template.find_all(nodes.Macro)} | {of.name for of in template.find_all(nodes.NSRef)}
+    for part in after:
+        for node in (part, *part.find_all(nodes.Node)):
+            if not isinstance(node, pure) or (isinstance(node, nodes.Name) and node.name in set_here):
+                return False
+    return True
