@@ -14,8 +14,10 @@ import dagster as dg
 import pytest
 
 from docs.site import build as build_site
+from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.settings import Settings
+from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers import conformance
@@ -26,7 +28,7 @@ from tests.imports import ImportOfDatasets
 from tests.project import Project, declare_plays, opened_project
 from tests.ray_nodes import RayNodes, ray_nodes
 from tests.s3 import S3Server, s3_server
-from tests.support import GPT2, REPOSITORY, copy_data, copy_store, declare_corpus, made_once, sampled_code_points
+from tests.support import GPT2, REPOSITORY, build, copy_data, copy_store, declare_corpus, made_once, sampled_code_points
 
 
 @pytest.fixture(scope="session")
@@ -123,6 +125,21 @@ def built_project(data: Path, prepared_store: Path, engines: EnginePool, tmp_pat
 
     with opened_project(copy_data(made_once(tmp_path_factory, "built-project", make), data), engines) as project:
         yield project
+
+
+@pytest.fixture
+def built_plays(data: Path, prepared_store: Path, engines: EnginePool, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The same mixture, built once for all tests without records of Dagster, and copied for each; versions are linked."""
+
+    def make(folder: Path) -> None:
+        declare_plays(folder)
+        workspace = Workspace(data=folder, store=LocalStore(copy_store(prepared_store, folder / "store")), engines=engines)
+        catalog = load_catalog(folder)
+        partitions = {"plays": list(build(catalog.corpora["plays"], workspace))}
+        assert not build_mixture(catalog.mixtures["mix"], catalog.corpora, partitions, workspace).failures
+
+    copy_data(made_once(tmp_path_factory, "built-plays", make), data)
+    return Workspace(data=data, store=LocalStore(data / "store"), engines=engines)
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.declare.catalog import load_catalog
-from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import GIGATOKEN
 from tests.command import command
 from tests.robustness.command import Command
-from tests.support import declare, declare_corpus, write_jsonl, write_text
+from tests.support import copy_data, copy_store, declare, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import give_report
 
 BYTES = "tokenizers/bytes"
@@ -29,17 +28,40 @@ def published(data: Path) -> dict[str, bytes]:
     return {f"{address}/{path.name}": path.read_bytes() for address, at in folders.items() for path in at.iterdir() if path.is_file()}
 
 
-@pytest.fixture
-def data(workspace: Workspace, prepared_store: Path) -> Path:
-    folder = workspace.data
+@pytest.fixture(scope="module")
+def declared_once(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> Path:
+    """Two corpora and a mixture of them, whose tokenizer is prepared."""
+    folder = tmp_path_factory.mktemp("declared") / "data"
     write_jsonl(folder / "raw" / "a.jsonl", [f"The first corpus, document {i}." for i in range(20)])
     write_text(folder / "raw" / "b.txt", "The second corpus is one document. " * 30)
     save_byte_tokenizer(folder / BYTES)  # each command loads its tokenizer, GPT-2's in a second
     first = declare_corpus(folder, "first", "raw/a.jsonl", tokenizer=BYTES)
     declare_corpus(folder, "second", "raw/b.txt", tokenizer=BYTES)
-    give_report(first, GIGATOKEN.name, folder, workspace.store, LocalStore(prepared_store))
+    store = LocalStore(copy_store(prepared_store, folder / "store"))
+    give_report(first, GIGATOKEN.name, folder, store, LocalStore(prepared_store))
     declare(folder, "mixtures", name="mix", seq_len=32, datasets=[{"corpus": "first", "weight": 1.5}, {"corpus": "second", "weight": 0.5}])
     return folder
+
+
+@pytest.fixture(scope="module")
+def built_once(declared_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same folder after the command has built everything."""
+    folder = copy_data(declared_once, tmp_path_factory.mktemp("built") / "data")
+    done = command("materialize", "--data", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def data(declared_once: Path, data: Path) -> Path:
+    """A copy of the folder in which nothing is built."""
+    return copy_data(declared_once, data)
+
+
+@pytest.fixture
+def built(built_once: Path, tmp_path: Path) -> Path:
+    """A copy of the folder in which everything is built."""
+    return copy_data(built_once, tmp_path / "data")
 
 
 def test_materialize_builds_once_and_shows_the_mixtures(data: Path) -> None:
@@ -64,15 +86,14 @@ def test_concurrent_commands_build_everything_once(data: Path, tmp_path: Path) -
     assert "0 problems" in command("check", "--data", data).stdout
 
 
-def test_invalid_row_exits_1_with_its_location_and_leaves_the_store_unchanged(data: Path) -> None:
-    command("materialize", "--data", data)
-    before = published(data)
-    write_jsonl(data / "raw" / "a.jsonl", ["fine", None])
-    done = command("materialize", "--data", data)
+def test_invalid_row_exits_1_with_its_location_and_leaves_the_store_unchanged(built: Path) -> None:
+    before = published(built)
+    write_jsonl(built / "raw" / "a.jsonl", ["fine", None])
+    done = command("materialize", "--data", built)
     assert done.returncode == 1
-    assert f"{data / 'raw' / 'a.jsonl'}: row 2: 'text' is null" in done.stderr
+    assert f"{built / 'raw' / 'a.jsonl'}: row 2: 'text' is null" in done.stderr
     assert "mix: not built, because of first/all" in done.stderr
-    assert published(data) == before
+    assert published(built) == before
 
 
 MISSPELT = "name: second\nsource:\n  path: raw/b.txt\n  fromat: text\ntokenizer: x\n"
@@ -153,58 +174,56 @@ def test_terminal_shows_a_progress_bar_of_source_bytes(data: Path) -> None:
     assert f"{size / 1000:.1f}/{size / 1000:.1f} kB" in drawn.decode()
 
 
-def test_check_lists_all_problems_of_declarations_and_store(data: Path) -> None:
-    command("materialize", "--data", data)
-    assert command("check", "--data", data).returncode == 0
-    array = data / "store" / "first" / "numpy_cache" / "all" / "train.npy"
+def test_check_lists_all_problems_of_declarations_and_store(built: Path) -> None:
+    assert command("check", "--data", built).returncode == 0
+    array = built / "store" / "first" / "numpy_cache" / "all" / "train.npy"
     content = bytearray(array.read_bytes())
     content[-1] ^= 1
+    array.unlink()  # other copies of the store link to it
     array.write_bytes(bytes(content))
-    done = command("check", "--data", data)
+    done = command("check", "--data", built)
     assert done.returncode == 1
     assert "its content is not what was written" in done.stderr
-    declare_corpus(data, "third", "raw/nothing*.txt")
-    declare_corpus(data, "fourth", "raw/b.txt", tokenizer="tokenizers/none")
-    done = command("check", "--data", data)
+    declare_corpus(built, "third", "raw/nothing*.txt")
+    declare_corpus(built, "fourth", "raw/b.txt", tokenizer="tokenizers/none")
+    done = command("check", "--data", built)
     assert done.returncode == 2
     assert "no file matches" in done.stderr
     assert "there is no folder" in done.stderr
     assert "3 problems" in done.stdout
 
 
-def test_clean_lists_unneeded_versions_and_removes_them_on_request(data: Path) -> None:
-    assert command("materialize", "--data", data).returncode == 0
-    assert "There is nothing to remove" in command("clean", "--data", data).stdout
-    write_text(data / "raw" / "b.txt", "The second corpus has changed. " * 30)
-    assert command("materialize", "--data", data).returncode == 0
-    assert "would also be removed with --grace 0" in command("clean", "--data", data, "--yes").stdout
-    shown = command("clean", "--data", data, "--grace", "0").stdout
+def test_clean_lists_unneeded_versions_and_removes_them_on_request(built: Path) -> None:
+    assert "There is nothing to remove" in command("clean", "--data", built).stdout
+    write_text(built / "raw" / "b.txt", "The second corpus has changed. " * 30)
+    assert command("materialize", "--data", built).returncode == 0
+    assert "would also be removed with --grace 0" in command("clean", "--data", built, "--yes").stdout
+    shown = command("clean", "--data", built, "--grace", "0").stdout
     assert re.search(r"second/tokenized_arrow/\.versions/all@\w+  .*B  superseded", shown), shown
     assert "2 versions" in shown.splitlines()[-1]
     assert "would be removed; pass --yes" in shown
-    assert command("clean", "--data", data, "--yes", "--grace", "0").stdout.splitlines()[-1].endswith("removed")
-    assert "There is nothing to remove" in command("clean", "--data", data).stdout
-    assert "0 problems" in command("check", "--data", data).stdout
+    assert command("clean", "--data", built, "--yes", "--grace", "0").stdout.splitlines()[-1].endswith("removed")
+    assert "There is nothing to remove" in command("clean", "--data", built).stdout
+    assert "0 problems" in command("check", "--data", built).stdout
 
 
-def test_remove_records_a_document_and_shows_where_it_was_read(data: Path) -> None:
-    assert command("materialize", "--data", data).returncode == 0
+def test_remove_records_a_document_and_shows_where_it_was_read(built: Path) -> None:
     text = "The first corpus, document 7."
-    shown = command("explain", "mix", "0", "--count", "50", "--data", data).stdout
+    shown = command("explain", "mix", "0", "--count", "50", "--data", built).stdout
     (found,) = re.findall(r"a.jsonl row 8, id (\w{16})", shown)[:1]
-    tried = command("remove", "first", "--match", re.escape(text), "--data", data, "--dry-run")
+    tried = command("remove", "first", "--match", re.escape(text), "--data", built, "--dry-run")
     assert tried.returncode == 0, tried.stderr
     assert f"{found}  all  a.jsonl row 8  {text}" in tried.stdout
-    assert not (data / "corpora" / "first.removed.jsonl").exists()
-    done = command("remove", "first", "--id", found, "--reason", "on request", "--data", data)
+    assert not (built / "corpora" / "first.removed.jsonl").exists()
+    done = command("remove", "first", "--id", found, "--reason", "on request", "--data", built)
     assert done.returncode == 0, done.stderr
     assert "To exclude them: phyagi-assets materialize mix\n" in done.stdout
     assert re.search(rf"mix +│ \w{{8}} +│ train +│ {found} +│ \d+ of", done.stdout), done.stdout
-    assert found in (data / "corpora" / "first.removed.jsonl").read_text()
-    assert text not in (data / "corpora" / "first.removed.jsonl").read_text()
-    assert "2 built, 1 up to date, 0 failed" in command("materialize", "--data", data).stdout
-    assert found not in command("explain", "mix", "0", "--count", "50", "--data", data).stdout
-    again = command("remove", "first", "--id", found, "--data", data).stdout
+    assert found in (built / "corpora" / "first.removed.jsonl").read_text()
+    assert text not in (built / "corpora" / "first.removed.jsonl").read_text()
+    assert "2 built, 1 up to date, 0 failed" in command("materialize", "--data", built).stdout
+    assert found not in command("explain", "mix", "0", "--count", "50", "--data", built).stdout
+    again = command("remove", "first", "--id", found, "--data", built).stdout
     assert re.search(rf"\(old\) +│ train +│ {found}", again), again
     assert "0 documents recorded" in again
 
@@ -248,45 +267,43 @@ def test_plan_shows_the_forecast_before_and_after_the_build(data: Path) -> None:
     assert command("plan", "mix", "--tokens", "many", "--data", data).returncode == 2
 
 
-def test_mixture_changed_at_a_position_is_explained_on_both_sides(data: Path) -> None:
-    assert command("materialize", "--data", data).returncode == 0
-    before = command("explain", "mix", "0", "--count", "5", "--data", data)
+def test_mixture_changed_at_a_position_is_explained_on_both_sides(built: Path) -> None:
+    before = command("explain", "mix", "0", "--count", "5", "--data", built)
     assert before.returncode == 0, before.stderr
     assert re.search(r"position 0 +first/all, epoch 0", before.stdout), before.stdout
     assert " corpus, doc" in before.stdout
-    declare(data, "mixtures", name="mix", seq_len=32, datasets=[{"corpus": "second"}, {"corpus": "first"}])
-    changed = command("materialize", "mix", "--at", "5", "--data", data)
+    declare(built, "mixtures", name="mix", seq_len=32, datasets=[{"corpus": "second"}, {"corpus": "first"}])
+    changed = command("materialize", "mix", "--at", "5", "--data", built)
     assert "from position 5 on" in changed.stdout, changed.stderr
-    assert command("explain", "mix", "0", "--count", "5", "--data", data).stdout == before.stdout
-    assert "from position 0 on, from position 5 on" in command("inspect", "mix", "--data", data).stdout
-    step = command("explain", "mix", "--step", "2", "--batch-size", "2", "--world-size", "2", "--data", data).stdout
+    assert command("explain", "mix", "0", "--count", "5", "--data", built).stdout == before.stdout
+    assert "from position 0 on, from position 5 on" in command("inspect", "mix", "--data", built).stdout
+    step = command("explain", "mix", "--step", "2", "--batch-size", "2", "--world-size", "2", "--data", built).stdout
     assert [int(found) for found in re.findall(r"position (\d+) ", step)] == [8, 9, 10, 11]
-    assert "0 built, 3 up to date" in command("materialize", "mix", "--data", data).stdout
+    assert "0 built, 3 up to date" in command("materialize", "mix", "--data", built).stdout
     for words in (
         ["explain", "mix"],
         ["explain", "mix", "--step", "1"],
         ["materialize", "--at", "5"],
         ["materialize", "first", "--at", "5"],
     ):
-        assert command(*words, "--data", data).returncode == 2
+        assert command(*words, "--data", built).returncode == 2
 
 
-def test_inspect_shows_mixtures_corpora_addresses_and_files(data: Path) -> None:
-    command("materialize", "--data", data)
+def test_inspect_shows_mixtures_corpora_addresses_and_files(built: Path) -> None:
     for name, shown in {
         "mix": "samples in an epoch",
         "first": "tokens per document",
         "first/numpy_cache/all": "The first corpus, document 0.",
-        str(data / "store" / "second" / "numpy_cache" / "all" / "train.npy"): "b.txt row 1",
+        str(built / "store" / "second" / "numpy_cache" / "all" / "train.npy"): "b.txt row 1",
     }.items():
-        done = command("inspect", name, "--data", data)
+        done = command("inspect", name, "--data", built)
         assert done.returncode == 0, done.stderr
         assert shown in done.stdout
     for name, hint in {
         "nothing": "materialize it with: phyagi-assets materialize nothing",
         "first/numpy_cache/none": "as an address or as the path of an artifact",
     }.items():
-        done = command("inspect", name, "--data", data)
+        done = command("inspect", name, "--data", built)
         assert done.returncode == 1
         assert hint in done.stderr
 

@@ -15,22 +15,18 @@ from rich.console import Console
 from docs.schemas import FOLDER, REPORTS, schemas
 from phyagi_assets.cli import main
 from phyagi_assets.cli.render_inspection import show_inspection
-from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.inspection.describe import InspectReport, Part
-from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
 from tests.command import command
-from tests.project import Project
-from tests.support import build, write_text
+from tests.support import write_text
 
 VERBS = sorted(main.commands)
 
 
 @pytest.fixture
-def data(project: Project) -> Path:
+def data(built_plays: Workspace) -> Path:
     """A folder whose plays and mixture are built."""
-    catalog, workspace = load_catalog(project.workspace.data), project.workspace
-    build_mixture(catalog.mixtures["mix"], catalog.corpora, {"plays": list(build(catalog.corpora["plays"], workspace))}, workspace)
-    return workspace.data
+    return built_plays.data
 
 
 def run(words: str, data: Path) -> Result:

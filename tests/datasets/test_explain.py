@@ -13,14 +13,18 @@ from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import StoreError
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
-from tests.support import build, declare, declare_corpus, write_jsonl, write_text
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers.exact import EnginePool
+from tests.support import build, copy_store, declare, declare_corpus, write_jsonl, write_text
 
 EOS = 50_256
 
 
-@pytest.fixture
-def folder(workspace: Workspace) -> Path:
-    """Rows and texts with blanks between them, in several files of several partitions."""
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engines: EnginePool) -> Path:
+    """A data folder with rows and texts with blanks between them, in several files of several partitions, and its store."""
+    data = tmp_path_factory.mktemp("explained") / "data"
+    workspace = Workspace(data=data, store=LocalStore(copy_store(prepared_store, data / "store")), engines=engines)
     words = ["alpha", "beta", "gamma <b>", "delta"]
     for part in range(3):
         rows: list[str] = [f"{words[i % 4]} {part} " * (1 + i * 5 % 30) if i % 7 else "" for i in range(80)]
@@ -37,7 +41,14 @@ def folder(workspace: Workspace) -> Path:
         keys[name] = list(workspace.sources.partitions(corpus))
     parts = [{"corpus": "rows", "weight": 2.5}, {"corpus": "texts", "weight": 0.5}]
     mixture = load_yaml(declare(workspace.data, "mixtures", name="mix", seq_len=24, datasets=parts), MixtureConfig)
-    return build_mixture(mixture, corpora, keys, workspace).artifact.path
+    build_mixture(mixture, corpora, keys, workspace)
+    return data
+
+
+@pytest.fixture
+def folder(built: Path) -> Path:
+    """The folder of the mixture, which tests read only."""
+    return built / "store" / "mix" / "mixed_dataset"
 
 
 def source_text(data: Path, corpus: str, file: str, row: int) -> str:
@@ -48,7 +59,7 @@ def source_text(data: Path, corpus: str, file: str, row: int) -> str:
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_explained_documents_encode_to_the_tokens_of_the_sample(folder: Path, workspace: Workspace, split: str) -> None:
+def test_explained_documents_encode_to_the_tokens_of_the_sample(folder: Path, built: Path, split: str) -> None:
     mixture = load_mixture(folder)
     dataset = mixture.train if split == "train" else mixture.validation
     assert dataset is not None
@@ -63,7 +74,7 @@ def test_explained_documents_encode_to_the_tokens_of_the_sample(folder: Path, wo
         labels = dataset[position]["labels"].tolist()
         assert sample.documents[-1].end == len(ids) - labels.count(-100)
         for document in sample.documents:
-            text = source_text(workspace.data, sample.corpus, document.file, document.row)
+            text = source_text(built, sample.corpus, document.file, document.row)
             whole = [*fresh.encode(text).ids, EOS]
             span = whole[document.skipped : document.skipped + document.end - document.start]
             assert span == ids[document.start : document.end]
@@ -102,10 +113,11 @@ def test_table_is_displayed_in_a_terminal_and_in_a_notebook(folder: Path) -> Non
     assert "<b>" not in page
 
 
-def test_cache_without_a_manifest_raises_an_error_with_its_path(folder: Path) -> None:
-    mixture = load_mixture(folder)
+def test_cache_without_a_manifest_raises_an_error_with_its_path(built: Path, tmp_path: Path) -> None:
+    mixture = load_mixture("mix", store=copy_store(built / "store", tmp_path / "store"))
     for array in mixture.train.shards.arrays:
         manifest = array.path.resolve().parent / "manifest.json"
+        manifest.unlink()  # the copy links to it
         manifest.write_text("{}", encoding="utf-8")
     with pytest.raises(StoreError, match=r"manifest\.json: is not a manifest of the store"):
         mixture.explain(0)

@@ -13,7 +13,6 @@ from phyagi_assets.build.selection import select
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.inspection.dry_run import DryRunReport, dry_run
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.steps.tokenize import build_tokenized
@@ -23,11 +22,9 @@ from tests.support import GPT2, build, copy_store, declare, declare_corpus, writ
 
 
 @pytest.fixture
-def built(project: Project) -> Workspace:
+def built(built_plays: Workspace) -> Workspace:
     """The plays and their mixture, built."""
-    catalog, workspace = load_catalog(project.workspace.data), project.workspace
-    build_mixture(catalog.mixtures["mix"], catalog.corpora, {"plays": list(build(catalog.corpora["plays"], workspace))}, workspace)
-    return workspace
+    return built_plays
 
 
 def report(workspace: Workspace, *targets: str) -> DryRunReport:

@@ -12,7 +12,6 @@ import pytest
 from phyagi_assets.build.failures import Failures
 from phyagi_assets.declare.catalog import load_catalog, read_catalog
 from phyagi_assets.inspection.status import StatusReport, status
-from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from tests.project import Project
 from tests.support import build, declare_corpus, write_text
@@ -39,11 +38,9 @@ def opened_files() -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def built(project: Project) -> Workspace:
+def built(built_plays: Workspace) -> Workspace:
     """The plays and their mixture, built."""
-    catalog, workspace = load_catalog(project.workspace.data), project.workspace
-    build_mixture(catalog.mixtures["mix"], catalog.corpora, {"plays": list(build(catalog.corpora["plays"], workspace))}, workspace)
-    return workspace
+    return built_plays
 
 
 def state(workspace: Workspace) -> StatusReport:
@@ -94,7 +91,9 @@ def test_status_tells_stale_from_never_built_and_failed(built: Workspace) -> Non
 
 
 def test_status_of_a_damaged_cache_is_not_current(built: Workspace) -> None:
-    (built.store.published_path("plays/numpy_cache/two") / "manifest.json").write_text("{}")
+    manifest = built.store.published_path("plays/numpy_cache/two") / "manifest.json"
+    manifest.unlink()  # other copies of the store link to it
+    manifest.write_text("{}")
     shutil.rmtree(built.store.published_path("plays/numpy_cache/three"))
     found = state(built)
     (corpus,), (mixture,) = found.corpora, found.mixtures

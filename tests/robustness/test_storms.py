@@ -13,7 +13,6 @@ from phyagi_assets.store.base import Store
 from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.copying import copyings, run_all
 from phyagi_assets.store.local import LocalStore
-from tests.project import Project
 from tests.s3 import S3Server, Storm
 from tests.support import build
 
@@ -30,10 +29,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def quiet(project: Project) -> Workspace:
+def quiet(built_plays: Workspace) -> Workspace:
     """The plays and their mixture, built on a disk."""
-    build_all(project.workspace)
-    return project.workspace
+    return built_plays
 
 
 def build_all(workspace: Workspace) -> None:
