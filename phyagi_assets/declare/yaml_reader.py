@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from phyagi_assets.declare.yaml_syntax import remedy
 from phyagi_assets.errors import DeclarationError, did_you_mean, redacted
 
 KeyPath = tuple[str | int, ...]
@@ -122,7 +123,8 @@ class _Reader:
             raise DeclarationError(self.path, f"cannot be read: {problem.strerror}") from None
         except UnicodeDecodeError as problem:
             line = problem.object.count(b"\n", 0, problem.start) + 1
-            raise DeclarationError(self.path, f"is not UTF-8: {problem.reason} at byte {problem.start}", line=line) from None
+            message = f"is not UTF-8: {problem.reason} at byte {problem.start}; save the file as UTF-8"
+            raise DeclarationError(self.path, message, line=line) from None
         try:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
             if not isinstance(root, yaml.MappingNode):
@@ -131,7 +133,8 @@ class _Reader:
         except yaml.MarkedYAMLError as problem:
             mark = problem.problem_mark or problem.context_mark
             found = ", ".join(filter(None, (problem.context, problem.problem)))
-            raise DeclarationError(self.path, f"is not YAML: {found}", line=mark.line + 1 if mark else None) from None
+            message = f"is not YAML: {found}{remedy(found, problem)}"
+            raise DeclarationError(self.path, message, line=mark.line + 1 if mark else None) from None
         except yaml.reader.ReaderError as problem:
             line = text.count("\n", 0, problem.position) + 1
             found = f"character #x{ord(text[problem.position]):04x}: {problem.reason}"

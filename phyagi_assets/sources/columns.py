@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.rows import ReadPart, RowProblem
+from phyagi_assets.sources.signatures import described, is_markup
 
 _BYTES_OF = {
     pa.string(): pa.binary(),
@@ -125,7 +126,9 @@ def _names(schema: pa.Schema) -> list[str]:
 
 
 def _hint(schema: pa.Schema) -> str:
-    """Return a hint at ``source.delimiter`` if the only column looks like several that another character separates, else ``""``."""
+    """Return a hint at ``source.delimiter`` if the only column looks like several, or that the file is HTML; else ``""``."""
+    if schema.names and is_markup(schema.names[0].encode(errors="replace")):
+        return f"; the file {described(schema.names[0].encode(errors='replace'))}"
     separators = [separator for separator in ("\t", ";", "|", ",") if len(schema.names) == 1 and separator in schema.names[0]]
     return f"; if {separators[0]!r} separates the columns, declare it as source.delimiter" if separators else ""
 

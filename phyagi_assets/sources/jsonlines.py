@@ -15,6 +15,7 @@ import pyarrow.json
 
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.rows import RowProblem, Rows, consecutive
+from phyagi_assets.sources.signatures import described, is_markup
 
 _MANY = 1 << 16
 """Largest number of lines to parse at once in a block that is not parsed whole: each line takes memory besides its text."""
@@ -216,7 +217,7 @@ def object_in(line: bytes) -> dict[str, Any] | RowProblem:
     except UnicodeDecodeError as problem:
         return RowProblem(f"is not UTF-8 at byte {problem.start} of the line", is_of_encoding=True)
     except ValueError as problem:
-        return RowProblem(f"is not JSON: {problem}")
+        return RowProblem(f"is not JSON: it {described(line)}" if is_markup(line) else f"is not JSON: {problem}")
     except RecursionError:
         return RowProblem("is nested too deeply")
     return value if isinstance(value, dict) else RowProblem(f"is not an object but {json.dumps(value)[:40]}")

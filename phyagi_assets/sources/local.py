@@ -14,6 +14,7 @@ from phyagi_assets.errors import SourceError
 from phyagi_assets.paths import real_path
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out, warn_of_split
 from phyagi_assets.sources.globs import Glob, States, is_glob, is_wild, literal_names
+from phyagi_assets.sources.nearby import pattern_of_files, what_is_there
 from phyagi_assets.store.disk import stamp_of
 
 _ONE, _SEVERAL = "state.json", "dataset_dict.json"
@@ -41,7 +42,8 @@ def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
         raise corpus.error(f"{declared!r}: {problem}", "source", "path") from None
     whole = data.joinpath(*parts)
     if _is_folder(whole) and not _is_saved(whole):
-        raise corpus.error(f"{whole} is a folder; name its files, as in {declared.rstrip('/')}/*.txt", "source", "path")
+        files = f"{declared.rstrip('/')}/{pattern_of_files(whole)}"
+        raise corpus.error(f"{whole} is a folder; name its files, as in {files}", "source", "path")
     # The folder above the first part with a wildcard. The data folder's own name may look like one.
     wild = next((i for i, part in enumerate(parts) if is_wild(part)), len(parts) - 1)
     start = Path(os.path.normpath(data.joinpath(*parts[:wild])))
@@ -52,7 +54,8 @@ def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
     walk.run(start)
     files = tuple(_file(path, start, split) for match in _outermost(walk) for path, split in _files_at(match))
     if not files:
-        raise corpus.error(f"no file matches {start.joinpath(*parts[wild:])}{also_left_out(walk.left_out)}", "source", "path")
+        found = also_left_out(walk.left_out) or what_is_there(start, pattern)
+        raise corpus.error(f"no file matches {start.joinpath(*parts[wild:])}{found}", "source", "path")
     return Listing(files=files, left_out=tuple(sorted(walk.left_out, key=lambda file: file.origin)))
 
 

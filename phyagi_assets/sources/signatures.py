@@ -35,6 +35,7 @@ _OTHERS = {
     "an HDF5 file": (re.compile(rb"\x89HDF\r\n\x1a\n"), "export its text as JSON Lines or Parquet"),
     "a NumPy array": (re.compile(rb"\x93NUMPY"), "export its text as JSON Lines or Parquet"),
 }
+_MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|\?xml)\b", re.IGNORECASE)
 _ENCODINGS = {"UTF-32": (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff"), "UTF-16": (b"\xff\xfe", b"\xfe\xff")}
 
 
@@ -63,9 +64,16 @@ def described(head: bytes) -> str:
     """Return a phrase for messages that says what content is by its first bytes, such as ``is gzip data``."""
     if not head:
         return "is empty"
+    if is_markup(head):
+        return "is HTML or XML, such as the page of a failed download"
     compression = compression_of(head)
     known = f"{compression} data" if compression else next((kind for kind, (start, _) in _OTHERS.items() if start.match(head)), None)
     return f"is {known}" if known else f"begins with {head[:8]!r}"
+
+
+def is_markup(head: bytes) -> bool:
+    """Return whether content begins as an HTML page or an XML document does."""
+    return _MARKUP.match(head) is not None
 
 
 def _unmarked_encoding(head: bytes) -> str | None:

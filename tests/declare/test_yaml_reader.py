@@ -81,6 +81,30 @@ def test_unsupported_yaml_is_an_error_without_traceback(tmp_path: Path, text: st
     assert str(caught.value).removeprefix(str(path)).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("source:\n\tpath: a\n", "indent with spaces instead of tabs"),
+        ("path: *.txt\n", "quote a value that begins with *, such as a pattern of file names"),
+        ("path: @home\n", "quote a value that begins with @"),
+        ('partition_by: "(\\d+)"\n', "use single quotes, in which a backslash is an ordinary character"),
+        ("name: x\ndescription: 'it\n", "close the quotes that line 2 opens"),
+        ("source: {path: a\nname: x\n", "close the bracket that line 1 opens"),
+        ("description: News: all\n", "quote a value that contains a colon and a space, and begin all keys of a mapping in the same column"),
+        ("name: x\n  seq_len: 3\n", "quote a value that contains a colon and a space, and begin all keys of a mapping in the same column"),
+        ("name: x\nseq_len 3\nseed: 1\n", "write a colon and a space after a key, as in name: my_corpus"),
+        ("datasets: - {corpus: x}\n", "begin a list in the line after its key"),
+        ("path: [ab]/*.txt\n", "begin all keys of a mapping in the same column, and quote a value that begins with a bracket or a quote"),
+        ("name: x\n---\nname: y\n", "write one declaration per file, without lines of three hyphens between them"),
+    ],
+)
+def test_error_of_syntax_says_what_would_be_right(tmp_path: Path, text: str, right: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        load_yaml(write_text(tmp_path / "x.yaml", text), MixtureConfig)
+    assert ": is not YAML: " in str(caught.value)
+    assert str(caught.value).endswith(f"; {right}")
+
+
 def test_nested_aliases_are_refused_before_they_are_expanded(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]

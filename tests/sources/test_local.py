@@ -212,6 +212,28 @@ def test_pattern_that_matches_only_left_out_files_is_reported(data: Path) -> Non
         names(data, "raw/*.txt")
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("raw/notes/*.json", r"no file matches /.*/raw/notes/\*\.json; /.*/raw/notes has a\.jsonl\.gz, b\.jsonl$"),
+        ("raw/notes/c.jsonl", r"; /.*/raw/notes has a\.jsonl\.gz, b\.jsonl; did you mean 'b\.jsonl'\?$"),
+        ("raw/notes/*.{json,txt}", r"; /.*/raw/notes has .*; braces are ordinary characters in a pattern, not alternatives$"),
+        ("raw/note/x/*.txt", r"; /.*/raw has no folder 'note'; did you mean 'notes'\?$"),
+        ("elsewhere/*.txt", r"; /.*/data has no folder 'elsewhere', but corpora, raw$"),
+        ("raw/empty/*.txt", r"; /.*/raw/empty has no files$"),
+        ("raw/notes", r"is a folder; name its files, as in raw/notes/\*\.jsonl\.gz$"),
+        ("raw/", r"is a folder; name its files, as in raw/\*\*/\*\.jsonl\.gz$"),
+        ("raw/empty", r"is a folder; name its files, as in raw/empty/\*\.txt$"),
+    ],
+)
+def test_path_that_matches_nothing_is_an_error_that_says_what_is_there(data: Path, path: str, told: str) -> None:
+    for name in ("a.jsonl.gz", "b.jsonl", ".hidden"):
+        write_text(data / "raw" / "notes" / name, "x")
+    (data / "raw" / "empty").mkdir()
+    with pytest.raises(DeclarationError, match=told):
+        names(data, path)
+
+
 def test_broken_links_are_reported(data: Path) -> None:
     write_text(data / "raw" / "a.txt", "x")
     (data / "raw" / ".#a.txt").symlink_to("user@host")  # an editor's lock

@@ -1,0 +1,62 @@
+"""What there is where a path looks for files, for the messages that nothing is found there."""
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path, PurePath
+
+from phyagi_assets.errors import did_you_mean
+from phyagi_assets.formatting import listed
+from phyagi_assets.sources.compression import is_compressed
+from phyagi_assets.sources.globs import is_wild
+
+_LOOKED_AT = 1000
+"""Largest number of names that are looked at."""
+_NAMED = 4
+"""Largest number of names in a message."""
+
+
+def what_is_there(folder: Path, pattern: str) -> str:
+    """Return the end of a message that no file in a folder matches a pattern: what the folder has, or which folder is missing."""
+    missing = ""
+    while not _is_folder(folder) and folder != folder.parent:
+        missing, folder = folder.name, folder.parent
+    names = _names(folder)
+    wanted = missing or pattern.partition("/")[0]
+    meant = "" if is_wild(wanted) else did_you_mean(wanted, names)
+    known = listed(names, _NAMED)
+    there = f"has {known or 'no files'}{meant}"
+    if missing:
+        there = f"has no folder {missing!r}{meant or (known and f', but {known}')}"
+    braces = "; braces are ordinary characters in a pattern, not alternatives" if "{" in pattern else ""
+    return f"; {folder} {there}{braces}"
+
+
+def pattern_of_files(folder: Path) -> str:
+    """Return a pattern of the files in a folder by the suffix of the first one, such as ``*.jsonl.gz``; ``**/*.txt`` for a file below."""
+    names = _names(folder)
+    files = [name for name in names if (folder / name).is_file()]
+    below = [] if files else [name for of in names[:_NAMED] for name in _names(folder / of) if (folder / of / name).is_file()]
+    name = next(iter([*files, *below]), "x.txt")
+    suffixes = PurePath(name).suffixes
+    return f"{'**/' if below else ''}*{''.join(suffixes[-2:] if is_compressed(name) else suffixes[-1:])}"
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _names(folder: Path) -> list[str]:
+    """Return names in a folder, sorted, without hidden ones; none if it cannot be listed. Bytes that are not UTF-8 are escaped."""
+    return sorted(os.fsencode(name).decode(errors="backslashreplace") for name in islice(_listed(folder), _LOOKED_AT))
+
+
+def _listed(folder: Path) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry.name for entry in entries if not entry.name.startswith("."))
+    except OSError:
+        return
