@@ -56,6 +56,14 @@ def test_web_server_and_daemon_find_the_code_server() -> None:
     assert "ports" not in services["webserver"], "it is reached through the login only"
 
 
+def test_web_server_reads_the_output_of_runs_where_the_code_server_writes_it() -> None:
+    compose = _yaml("compose.yaml")
+    mounted = {
+        name: dict(reversed(volume.rsplit(":", 1)) for volume in compose["services"][name]["volumes"]) for name in ("code", "webserver")
+    }
+    assert mounted["code"]["/opt/dagster/storage"] == mounted["webserver"]["/opt/dagster/storage"] in compose["volumes"]
+
+
 def services_environment() -> set[str]:
     return {name for service in ("code", "webserver", "daemon") for name in _yaml("compose.yaml")["services"][service]["environment"]}
 

@@ -6,7 +6,7 @@ from html import escape
 
 from phyagi_assets import __version__
 from phyagi_assets.cli.charts import PALETTE, columns, shares
-from phyagi_assets.formatting import counted, short, short_size
+from phyagi_assets.formatting import counted, short, short_counted, short_size
 from phyagi_assets.inspection.explain import ExplainedSample
 from phyagi_assets.inspection.overview import CorpusOverview, MixtureOverview, Overview, SampleDocument
 from phyagi_assets.steps.lengths import Lengths
@@ -126,6 +126,7 @@ def _corpus_numbers(corpus: CorpusOverview) -> list[tuple[str, str]]:
 
 
 def _composition(mixture: MixtureOverview) -> str:
+    is_packed = any(of.fill is not None for of in mixture.components)
     rows = [
         [
             f'<span class="key" style="background:{PALETTE[i % len(PALETTE)]}"></span>{escape(of.corpus)}',
@@ -135,13 +136,17 @@ def _composition(mixture: MixtureOverview) -> str:
             f"{of.part:.2%}",
             f"{of.epochs:.3g}",
             f"{of.uncovered:,}",
+            *([] if not is_packed else [""] if of.fill is None else [f"{of.fill:.2%}"]),
         ]
         for i, of in enumerate(mixture.components)
     ]
     heads = ["corpus", "declared", "training tokens", "samples in an epoch", "share", "epochs", "tokens in no sample"]
+    heads += ["packed, full"] * is_packed
     bar = shares("Share of each corpus in the samples", [(of.corpus, of.part) for of in mixture.components])
     note = f"At every prefix of an epoch, each corpus is within {mixture.deviation:.3g} samples of its share."
-    return f"<h2>Composition</h2><figure>{bar}</figure>{_table(heads, rows, numbers_from=2)}<p class='faint'>{note}</p>"
+    held = [f"{name} ({short_counted(of.total('validation', 'tokens'), 'token')})" for name, of in mixture.plan.evaluated()]
+    evaluated = f"<p class='faint'>For evaluation only: {escape(', '.join(held))}.</p>" if held else ""
+    return f"<h2>Composition</h2><figure>{bar}</figure>{_table(heads, rows, numbers_from=2)}<p class='faint'>{note}</p>{evaluated}"
 
 
 def _segments(mixture: MixtureOverview) -> str:

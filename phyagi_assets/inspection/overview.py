@@ -144,7 +144,9 @@ def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None
         plan=plan,
         components=components,
         deviation=largest_deviation(plan),
-        corpora=[_corpus(component.corpus, store, catalog, 0) for component in components],
+        corpora=[
+            _corpus(corpus, store, catalog, 0) for corpus in [*(of.corpus for of in components), *(name for name, _ in plan.evaluated())]
+        ],
         samples=list(explainer.explain((plan.current.start + np.sort(positions)).tolist())),
     )
 

@@ -15,7 +15,7 @@ _BEFORE = "corpora"
 """Name of the fact that samples follow."""
 _SAMPLES = 8
 """Number of samples of which the beginning is shown."""
-_BEGINNING, _WHOLE = 90, 800
+_BEGINNING, _WHOLE = 60, 800
 """Largest number of characters of the beginning of a sample, and of the sample that is shown as a whole."""
 
 
@@ -45,9 +45,9 @@ def _row(sample: ExplainedSample) -> dict[str, str | int | float]:
     return {
         "position": sample.position,
         "corpus": sample.corpus,
-        "text": text if len(text) <= _BEGINNING else f"{text[:_BEGINNING]}…",
         "partition": sample.partition,
         "documents": len(sample.documents),
+        "text": text if len(text) <= _BEGINNING else f"{text[:_BEGINNING]}…",
     }
 
 

@@ -155,7 +155,7 @@ class MixtureOrder:
             return self._pieces.runs(located.piece, located.start, width)
         packed = self._is_packed[located.piece]
         found = []
-        if not packed.all():
+        if not packed.all() or not packed.size:
             plain = np.flatnonzero(~packed)
             found.append((plain, self._pieces.runs(located.piece[plain], located.start[plain], width)))
         if packed.any():

@@ -22,13 +22,14 @@ def mixture_facts(built: Built) -> Facts:
         {
             "corpus": component.corpus,
             "declared": component.amount,
-            "partitions": component.partitions,
+            "share, %": round(100 * component.part, 2),
+            "epochs": round(component.epochs, 3),
+            "in an epoch": component.drawn,
             **{f"{split} tokens": plan.total(split, "tokens", source) for split in SPLITS if plan.total(split, "tokens")},
+            "partitions": component.partitions,
             "training samples": component.samples,
             "training tokens in no sample": component.uncovered,
             **packing_facts(component, plan),
-            "in an epoch": component.drawn,
-            "epochs": round(component.epochs, 3),
         }
         for component, source in zip(components, plan.current.sources, strict=True)
     ]

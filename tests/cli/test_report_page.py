@@ -72,6 +72,17 @@ def test_page_of_a_mixture_shows_its_composition_corpora_and_samples(built: Work
     assert text == page_of(overview("both", built.store, built.store.root, load_catalog(built.data)))
 
 
+def test_page_of_a_mixture_shows_packing_and_corpora_for_evaluation_only(built: Workspace) -> None:
+    declare(built.data, "mixtures", name="tuned", seq_len=64, packing="best_fit", datasets=[{"corpus": "plays"}], evaluation=["notes"])
+    catalog = load_catalog(built.data)
+    keys = {name: list(built.sources.partitions(catalog.corpora[name])) for name in ("plays", "notes")}
+    build_mixture(catalog.mixtures["tuned"], catalog.corpora, keys, built)
+    text = page_of(overview("tuned", built.store, built.store.root, catalog, samples=0))
+    assert {"plays", "notes"} <= set(Page(text).headings)
+    assert re.search(r"packed, full</th>.*\d\.\d\d%</td></tr>", text)
+    assert re.search(r"For evaluation only: notes \([\d.]+k? tokens\)\.", text)
+
+
 def test_page_of_a_corpus_counts_duplicates_and_escapes_text(built: Workspace) -> None:
     found = overview("notes", built.store, built.store.root, load_catalog(built.data), samples=100)
     assert isinstance(found, CorpusOverview)

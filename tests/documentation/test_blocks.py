@@ -44,7 +44,8 @@ NOT_RUN = {
     "docs/command.md": {"ssh -L": "needs another machine"},
     "docs/deploying.md": {
         "cd deploy": "needs Docker; tests/test_deployment.py compares the files",
-        "docker compose up": "needs Docker",
+        "docker compose run": "needs Docker",
+        "docker compose down": "needs Docker",
         "docker build": "needs Docker and a Kubernetes cluster; tests/test_deployment.py compares the values with the services",
         "groupadd corpora": "changes the groups and users of the machine",
     },
