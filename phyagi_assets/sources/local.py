@@ -42,8 +42,8 @@ def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
         raise corpus.error(f"{declared!r}: {problem}", "source", "path") from None
     whole = data.joinpath(*parts)
     if _is_folder(whole) and not _is_saved(whole):
-        files = f"{declared.rstrip('/')}/{pattern_of_files(whole)}"
-        raise corpus.error(f"{whole} is a folder; name its files, as in {files}", "source", "path")
+        example = f"{declared.rstrip('/')}/{pattern_of_files(whole)}"
+        raise corpus.error(f"{whole} is a folder; name its files, as in {example}", "source", "path")
     # The folder above the first part with a wildcard. The data folder's own name may look like one.
     wild = next((i for i, part in enumerate(parts) if is_wild(part)), len(parts) - 1)
     start = Path(os.path.normpath(data.joinpath(*parts[:wild])))
