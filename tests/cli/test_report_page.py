@@ -14,8 +14,10 @@ from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.inspection.overview import CorpusOverview, MixtureOverview, SampleDocument, overview
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
-from tests.project import Project
-from tests.support import build, declare, declare_corpus, write_jsonl
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers.exact import EnginePool
+from tests.project import declare_plays
+from tests.support import build, copy_store, declare, declare_corpus, write_jsonl
 
 
 class Page(HTMLParser):
@@ -45,10 +47,12 @@ class Page(HTMLParser):
             self.headings.append(data)
 
 
-@pytest.fixture
-def built(project: Project) -> Workspace:
-    """The plays, notes with duplicates and markup, and a mixture of both, built."""
-    workspace = project.workspace
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engines: EnginePool) -> Workspace:
+    """The plays, notes with duplicates and markup, and a mixture of both, built; tests read them only."""
+    data = tmp_path_factory.mktemp("built") / "data"
+    declare_plays(data)
+    workspace = Workspace(data=data, store=LocalStore(copy_store(prepared_store, data / "store")), engines=engines)
     write_jsonl(workspace.data / "raw" / "notes.jsonl", ["<script>alert(1)</script> & more", "twice", "twice", "twice"] * 5)
     declare_corpus(workspace.data, "notes", "raw/notes.jsonl", description="Notes <of> all kinds.")
     declare(workspace.data, "mixtures", name="both", seq_len=16, datasets=[{"corpus": "plays"}, {"corpus": "notes", "weight": 2}])

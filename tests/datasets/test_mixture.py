@@ -19,7 +19,9 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.settings import STORE_VARIABLE
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
-from tests.support import build, declare, declare_corpus, write_jsonl
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers.exact import EnginePool
+from tests.support import build, copy_data, copy_store, declare, declare_corpus, write_jsonl
 
 SEQ_LEN = 8
 
@@ -62,9 +64,19 @@ def _read(dataset: MixedDataset | None) -> list[tuple[int, int, list[int], list[
     return [(int(s["position"]), int(s["dataset_idx"]), s["input_ids"].tolist(), s["labels"].tolist()) for s in samples]
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engines: EnginePool) -> Path:
+    """A data folder with the corpora and the mixture, and its store; tests work on copies, whose versions are linked."""
+    data = tmp_path_factory.mktemp("built") / "data"
+    _declare_and_build(Workspace(data=data, store=LocalStore(copy_store(prepared_store, data / "store")), engines=engines))
+    return data
+
+
 @pytest.fixture
-def folder(workspace: Workspace) -> Path:
-    return _declare_and_build(workspace)
+def folder(built: Path, workspace: Workspace) -> Path:
+    shutil.rmtree(workspace.data)
+    copy_data(built, workspace.data)
+    return workspace.store.root / "mix" / "mixed_dataset"
 
 
 def test_epoch_with_weight_1_reads_every_sample_once_with_its_corpus_index(folder: Path) -> None:
@@ -254,11 +266,15 @@ def test_missing_array_raises_an_error_with_its_path_and_the_remedy(workspace: W
         _read(mixture.train)
 
 
+def _replace(array: Path, content: np.ndarray[Any, Any]) -> None:
+    array.unlink()  # other copies of the store link to it
+    np.save(array, content)
+
+
 def test_array_shorter_than_in_the_plan_raises_an_error_with_its_path(workspace: Workspace, folder: Path) -> None:
     mixture = load_mixture(folder)
     (array, *_) = (workspace.store.root / "one" / "numpy_cache" / ".versions").glob("*/train.npy")
-    array.chmod(0o644)
-    np.save(array, np.load(array)[:-40])
+    _replace(array, np.load(array)[:-40])
     with pytest.raises(StoreError, match=r"train\.npy: is shorter than in the mixture's plan"):
         _read(mixture.train)
 
@@ -266,8 +282,7 @@ def test_array_shorter_than_in_the_plan_raises_an_error_with_its_path(workspace:
 def test_array_of_another_dtype_raises(workspace: Workspace, folder: Path) -> None:
     mixture = load_mixture(folder)
     (array, *_) = (workspace.store.root / "one" / "numpy_cache" / ".versions").glob("*/train.npy")
-    array.chmod(0o644)
-    np.save(array, np.load(array).astype(np.int32))
+    _replace(array, np.load(array).astype(np.int32))
     with pytest.raises(StoreError, match=r"train\.npy: contains int32, but the mixture's plan requires uint16"):
         _read(mixture.train)
 
