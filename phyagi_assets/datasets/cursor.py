@@ -6,6 +6,7 @@ stream: it knows the part that this process reads.
 """
 
 import operator
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, SupportsIndex
@@ -35,7 +36,8 @@ def this_reader(shard: Shard) -> Reader:
 class Cursor:
     """Named integers that define the start of the next iteration, in memory that loader workers share.
 
-    A loader worker uses the shared numbers until it begins to read or loads a state; from then on it uses its own.
+    A loader worker uses the shared numbers until it begins to read or loads a state; from then on it uses its own. Training processes that
+    are forked or spawned with a cursor share its memory too, as ranks of Lightning are; each of them takes numbers of its own.
 
     Parameters
     ----------
@@ -45,6 +47,7 @@ class Cursor:
 
     def __init__(self, **numbers: int) -> None:
         self._places = {name: place for place, name in enumerate((*numbers, _MOVES, _BEGUN, _LOADER))}
+        self._training_process = os.getpid()
         self._share(torch.tensor([*numbers.values(), 0, -1, 0], dtype=torch.int64))
         self._begun_here: int | None = None
         """Value of `moves` at which this loader worker last began an iteration."""
@@ -54,6 +57,7 @@ class Cursor:
         """Whether the numbers of this loader worker come from a state, at which its next iteration begins."""
 
     def __getitem__(self, name: str) -> int:
+        self._require_own()
         own = self._own.get(name)
         return int(self._cells[self._places[name]]) if own is None else own
 
@@ -66,6 +70,7 @@ class Cursor:
 
     def setter(self, first: str, second: str) -> Callable[[int, int], None]:
         """Return a function that changes two numbers as `put` does, fast enough to be called for every batch."""
+        self._require_own()
         cells: Any = self._cells
         one: Any = self._places[first]
         other: Any = self._places[second]
@@ -118,7 +123,14 @@ class Cursor:
             self._share_numbers({_BEGUN: moves})
         return is_first
 
+    def _require_own(self) -> None:
+        """Copy the numbers to memory of its own in a training process that was started with those of another one."""
+        if self._training_process != os.getpid() and get_worker_info() is None:
+            self._training_process = os.getpid()
+            self._share(self._memory.clone())
+
     def _share_numbers(self, numbers: Mapping[str, int]) -> None:
+        self._require_own()
         for name, number in numbers.items():
             self._cells[self._places[name]] = number
 
@@ -127,6 +139,7 @@ class Cursor:
         self._cells = memory.numpy()  # a view of the same memory, with faster access
 
     def __getstate__(self) -> dict[str, Any]:
+        self._require_own()
         return {name: value for name, value in self.__dict__.items() if name != "_cells"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,15 +1,20 @@
 """The arithmetic of positions, epochs, ranks and loader workers."""
 
 import pickle
+from functools import partial
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phyagi_assets.datasets import MixtureLoader
 from phyagi_assets.datasets.cursor import Cursor, checked_index
 from phyagi_assets.reading.steps import Reader, Shard
+from tests.datasets.mixtures import mixture_of
+from tests.datasets.processes import in_processes
 
 
 @given(steps=st.integers(0, 9), run=st.integers(1, 4), world_size=st.integers(1, 4), workers=st.integers(0, 3))
@@ -48,3 +53,15 @@ def test_cursor_copies_see_changes_of_the_training_process() -> None:
     cursor.setter("position", "given")(5, 2)
     cursor.move(given=3)
     assert (copy["position"], cursor["given"], copy.moves) == (5, 3, 1)
+
+
+def _two_epochs(loader: MixtureLoader, _rank: int) -> list[list[int]]:
+    return [[position for batch in loader for position in batch["position"].tolist()] for _ in range(2)]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_training_processes_that_are_forked_with_a_loader_each_keep_their_own_position(tmp_path: Path, workers: int) -> None:
+    loader = MixtureLoader(mixture_of(tmp_path / "mixture").train, batch_size=4, num_workers=workers)
+    first, second = in_processes(tmp_path, 2, partial(_two_epochs, loader))
+    assert [sorted(one + other) for one, other in zip(first, second, strict=True)] == [list(range(48)), list(range(48, 88))]
+    assert loader.position == 0
