@@ -39,8 +39,8 @@ class Decision(Enum):
     ASK = "asked for"
     UNDER_WAY = "under way"
     SETTLED = "built, but not to what the code location expects"
-    CANCELLED = "cancelled by a user, and left until they are asked for or their content changes"
-    FAILED = "failed, and left until they are asked for or their content changes"
+    CANCELLED = "cancelled by a user, and left until asked for or changed"
+    FAILED = "failed, and left until asked for or changed"
     PAUSED = "failed, and will be tried again later"
 
 
@@ -78,7 +78,7 @@ def decide(attempts: Sequence[Attempt], *, now: float, current: bool = False) ->
         return Decision.CANCELLED
     if last.lasting:
         return Decision.FAILED
-    return Decision.PAUSED if now < last.ended + _pause(attempts) else Decision.ASK
+    return Decision.PAUSED if 0 <= now - last.ended < _pause(attempts) else Decision.ASK  # an end in the future: the clock was set back
 
 
 def _pause(attempts: Sequence[Attempt]) -> float:

@@ -5,13 +5,12 @@ digest. As long as the stamp is the same, the content is not read. A local file 
 (git knows this problem from its index), so a digest is cached only if the file had not changed for a while before it was read.
 """
 
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from phyagi_assets.sources.files import SourceFile
 from phyagi_assets.sources.readable import Stamp
-from phyagi_assets.store.disk import stamp_of
+from phyagi_assets.store.disk import changed_recently, stamp_of
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.state import State
 
@@ -57,9 +56,9 @@ class DigestCache:
         known, digest = self._known.get(file.name, ((), ""))
         if known == stamp:
             return digest
-        started = time.time_ns()
+        has_settled = not changed_recently(stamp, self._quiet_ns)
         digest = file_digest(path)
-        if max(path.stat().st_mtime_ns, path.stat().st_ctime_ns) + self._quiet_ns < started and stamp_of(path) == stamp:
+        if has_settled and stamp_of(path) == stamp:
             self._learn(file.name, stamp, digest)
         return digest
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,21 @@ def stamp_of(path: Path | str) -> FileStamp:
     """
     seen = os.stat(path)  # noqa: PTH116 (called for every source file and artifact)
     return (str(path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)
+
+
+def changed_recently(stamp: FileStamp, quiet: int) -> bool:
+    """Return whether a file changed so short a time ago that another change could leave its stamp the same.
+
+    Times in the future, as after the clock was set back, are not recent: a change would replace them by the time of now.
+
+    Parameters
+    ----------
+    quiet
+        Time that must have passed since a change, in nanoseconds.
+    """
+    _, _, modified, changed, _ = stamp
+    now = time.time_ns()
+    return any(abs(now - at) <= quiet for at in (modified, changed))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceDownError, SourceError, TokenizerDownError, TokenizerError
-from phyagi_assets.store.disk import FileStamp, stamp_of
+from phyagi_assets.store.disk import FileStamp, changed_recently, stamp_of
 from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest
 
 _QUIET_NS = 2_000_000_000
@@ -53,7 +53,7 @@ def tokenizer_identity(corpus: Corpus, data: Path) -> str:
     folder = f"{data / name}"
     paths = (f"{at}/{name}" for at, _, names in os.walk(folder) for name in sorted(names) if not name.startswith("."))
     stamps = tuple(stamp_of(path) for path in paths if os.path.isfile(path))  # noqa: PTH113 (called for every partition)
-    has_settled = all(max(modified, changed) + _QUIET_NS < time.time_ns() for _, _, modified, changed, _ in stamps)
+    has_settled = not any(changed_recently(stamp, _QUIET_NS) for stamp in stamps)
     return f"files:{(_folder_digest if has_settled else _folder_digest.__wrapped__)(folder, stamps)}"
 
 

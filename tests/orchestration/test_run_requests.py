@@ -28,6 +28,7 @@ BUILT = Attempt(status=DagsterRunStatus.SUCCESS, ended=1000)
         ([LASTING, FAILED], False, 1000, Decision.ASK),
         ([FAILED], False, 1000, Decision.ASK),
         ([FAILED] * 2, False, 1000, Decision.ASK),
+        ([FAILED] * 3, False, 500, Decision.ASK),  # the clock was set back
         ([FAILED] * 3, False, 1059, Decision.PAUSED),
         ([FAILED] * 3, False, 1060, Decision.ASK),
         ([FAILED] * 4, False, 1119, Decision.PAUSED),

@@ -84,3 +84,10 @@ def test_touched_file_is_read_and_has_the_same_digest(tmp_path: Path, quiet: Pat
 def test_unreadable_digest_cache_is_replaced(tmp_path: Path, quiet: Path, content: str) -> None:
     (tmp_path / "cache").write_text(content)
     assert digest(tmp_path / "cache", quiet) == file_digest(quiet)
+
+
+def test_file_with_times_in_the_future_is_read_once(tmp_path: Path, quiet: Path, reads: list[Path]) -> None:
+    os.utime(quiet, (2**32, 2**32))
+    wait_for_tick(quiet)
+    assert digest(tmp_path / "cache", quiet) == digest(tmp_path / "cache", quiet)
+    assert reads == [quiet]
