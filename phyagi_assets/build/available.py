@@ -65,9 +65,19 @@ def without_failed(
 
 
 def available_partitions(
-    mixture: Mixture, corpora: Mapping[str, Corpus], keys: Mapping[str, Sequence[str]], workspace: Workspace
+    mixture: Mixture,
+    corpora: Mapping[str, Corpus],
+    keys: Mapping[str, Sequence[str]],
+    workspace: Workspace,
+    *,
+    seconds: float | None = None,
 ) -> AvailablePartitions:
     """Find the partitions that a mixture reads, given the failures that are on record and the content of the sources.
+
+    Parameters
+    ----------
+    seconds
+        Longest time for listing a source, in seconds; None means no limit.
 
     Raises
     ------
@@ -79,7 +89,7 @@ def available_partitions(
     failed: list[str] = []
     for name, of in keys.items():
         if lasting := lasting_failures((f"{name}/{key}" for key in of), workspace.store):
-            found = workspace.sources.partitions(corpora[name])
+            found = workspace.sources.partitions(corpora[name], seconds=seconds)
             failed += [each for each in lasting if not _is_built(corpora[name], found.get(each.partition("/")[2]), workspace)]
     return without_failed(mixture, keys, failed, failed)
 

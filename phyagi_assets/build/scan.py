@@ -99,10 +99,11 @@ def _published(corpus: Corpus, keys: Iterable[str], workspace: Workspace, flow: 
     """
     store, name = workspace.store, corpus.config.name
     published = [] if store.is_remote else list(keys)
-    return [[step.code_version, *(_stamp(store, step.address(name, key)) for key in published)] for step in flow.of(Scope.PARTITION)]
+    steps = flow.of(Scope.PARTITION)
+    return [[step.code_version, *(published_stamp(store, step.address(name, key)) for key in published)] for step in steps]
 
 
-def _stamp(store: Store, address: str) -> str:
+def published_stamp(store: Store, address: str) -> str:
     """Return the fingerprint of a published version and the time at which its folder changed, as when a file is deleted from it."""
     try:
         return f"{store.published_fingerprint(address)} {store.pointer(address).stat().st_mtime_ns}"

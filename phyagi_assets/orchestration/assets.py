@@ -15,6 +15,7 @@ import dagster as dg
 
 from phyagi_assets.build.available import available_partitions
 from phyagi_assets.build.failures import Failures
+from phyagi_assets.build.mixture_scan import mixture_content, published_inputs
 from phyagi_assets.build.stale import work_of
 from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import PartitionResult, Work
@@ -31,13 +32,14 @@ from phyagi_assets.orchestration.names import (
     BUILD_POOL,
     BUILDS_ALL_TAG,
     EXECUTOR,
+    INPUTS_TAG,
     PROCESSES,
     PROGRESS,
     WORKSPACE,
     partitions_op_name,
     stale_job_name,
 )
-from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, PartitionRun, is_permanent, run_of
+from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, OPEN, PartitionRun, is_permanent, run_of
 from phyagi_assets.orchestration.partitions import partitions_def
 from phyagi_assets.orchestration.recorded import recorded_of_partitions
 from phyagi_assets.settings import REPORTS_VARIABLE, Settings
@@ -171,12 +173,24 @@ def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step)
                 for part in parts:
                     require_as_requested(context.run.tags, corpora[part])
                 there = available_partitions(declared, corpora, keys, workspace)
+                _tag_inputs(context, declared, step, there.keys)
                 options: dict[str, Any] = {**(context.op_execution_context.op_config or {}), "left_out": there.left_out}
                 built = step.build(declared, corpora, there.keys, workspace, **options)
             missing: Facts = {"partitions left out": ", ".join(there.left_out)} if there.left_out else {}
             yield from outcome(built, lambda plan: {**mixture_facts(name, step, plan, workspace.store), **missing})
 
-    return _asset(declared, step, materialize, deps, waits=not declared.config.skips_failed)
+    return _asset(declared, step, materialize, deps)
+
+
+def _tag_inputs(context: dg.AssetExecutionContext, declared: Mixture, step: Step, keys: Mapping[str, Sequence[str]]) -> None:
+    """Tag the run of a mixture with what it builds from, before it builds, so that its content is not requested again if it fails."""
+    workspace: Workspace = context.resources.workspace
+    expected = step.expected(declared, workspace, published_inputs(step, keys, workspace.store))
+    assert expected is not None, "the fingerprints of published caches are known"
+    tags = {INPUTS_TAG: mixture_content(declared, expected)}
+    if FAILURE_TAG in context.run.tags:  # a run that is executed again has the tags of the first
+        tags[FAILURE_TAG] = OPEN
+    context.instance.add_run_tags(context.run.run_id, tags)
 
 
 def _spec(declared: Corpus | Mixture, step: Step, deps: Any) -> dg.AssetSpec:
@@ -190,21 +204,13 @@ def _spec(declared: Corpus | Mixture, step: Step, deps: Any) -> dg.AssetSpec:
     )
 
 
-def _asset(
-    declared: Corpus | Mixture, step: Step, materialize: Callable[..., Any], deps: list[dg.AssetDep], *, waits: bool = True
-) -> dg.AssetsDefinition:
-    """Return the asset of a step that is not partitioned.
-
-    Parameters
-    ----------
-    waits
-        Whether automation builds the asset only if all partitions that it reads are built.
-    """
+def _asset(declared: Corpus | Mixture, step: Step, materialize: Callable[..., Any], deps: list[dg.AssetDep]) -> dg.AssetsDefinition:
+    """Return the asset of a step that is not partitioned. The sensor `mixtures` requests those of mixtures."""
     name = declared.config.name
     made: dg.AssetsDefinition = dg.asset(
         key=[name, step.name],
         deps=deps,
-        automation_condition=follow_condition(waits=waits),
+        automation_condition=follow_condition() if step.scope is Scope.CORPUS else None,
         required_resource_keys={WORKSPACE},
         check_specs=check_specs(name, step),
         config_schema={option: _field(of) for option, of in step.options.items()},

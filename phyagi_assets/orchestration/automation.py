@@ -5,34 +5,29 @@ from typing import Any
 
 import dagster as dg
 
-from phyagi_assets.declare.catalog import Corpus, Mixture
+from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.intervals import parse_span
 from phyagi_assets.orchestration.declared import declared_tag
-from phyagi_assets.orchestration.names import BUILDS_ALL_TAG
+from phyagi_assets.orchestration.names import BUILDS_ALL_TAG, FOLLOW_CHANGES
 
 
-def follow_sensor(declared: Iterable[Corpus | Mixture] = ()) -> dg.AutomationConditionSensorDefinition:
-    """Return the sensor that builds the assets downstream of a change."""
+def follow_sensor(corpora: Iterable[Corpus] = ()) -> dg.AutomationConditionSensorDefinition:
+    """Return the sensor that builds the steps of corpora downstream of a change."""
     return dg.AutomationConditionSensorDefinition(
-        "follow_changes",
+        FOLLOW_CHANGES,
         target=dg.AssetSelection.all(),
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
-        run_tags=declared_tag(declared),
-        description="Builds what is downstream of a partition whose content has changed, and nothing where it was touched alone.",
+        run_tags=declared_tag(corpora),
+        description="Builds the steps of a corpus downstream of a change of content, and nothing where a file was touched alone.",
     )
 
 
-def follow_condition(*, in_partitions: bool = False, waits: bool = True) -> Any:
+def follow_condition(*, in_partitions: bool = False) -> Any:
     """Return the condition that builds an asset when upstream data versions change.
 
     An asset is built once per change. A run that was cancelled or failed is not repeated, nor is the rest of a run that was to build the
     asset itself. So, in contrast to ``AutomationCondition.eager()``, a missing asset alone is not built.
-
-    Parameters
-    ----------
-    waits
-        Whether the asset is built only if everything upstream is built.
     """
     condition = dg.AutomationCondition
     built_with_the_rest: Any = condition.executed_with_root_target()
@@ -41,8 +36,7 @@ def follow_condition(*, in_partitions: bool = False, waits: bool = True) -> Any:
     changed = (condition.data_version_changed() & ~built_with_the_rest).with_label("content changed by a run without this asset")
     upstream = condition.any_deps_match(changed | condition.will_be_requested()).with_label("something upstream changed")
     due = upstream.since_last_handled().with_label("something upstream changed since this asset was last requested or built")
-    if waits:
-        due &= (~condition.any_deps_missing()).with_label("everything upstream is built")
+    due &= (~condition.any_deps_missing()).with_label("everything upstream is built")
     return (
         due
         & (~condition.any_deps_in_progress()).with_label("nothing upstream is being built")

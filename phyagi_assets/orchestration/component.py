@@ -12,6 +12,7 @@ from phyagi_assets.orchestration.checks import check_store_job, check_store_sche
 from phyagi_assets.orchestration.declared import declarations_sensor, placeholder
 from phyagi_assets.orchestration.failure_notices import failure_sensors
 from phyagi_assets.orchestration.jobs import corpus_job, mixture_job, stale_job
+from phyagi_assets.orchestration.mixtures import mixtures_sensor
 from phyagi_assets.orchestration.names import COMMAND_JOB, PROGRESS, WORKSPACE, stale_job_name
 from phyagi_assets.orchestration.partitions import partitions_sensor
 from phyagi_assets.orchestration.progress import Progress, logged_progress
@@ -68,13 +69,14 @@ def _definitions(catalog: Catalog, workspace: Workspace, progress: Progress, flo
     assets: list[dg.AssetsDefinition | dg.AssetSpec] = [*placed, *map(placeholder, catalog.broken)]
     stored_checks = [stored_check(corpus) for corpus in corpora.values()]
     checking = check_store_job(stored_checks) if stored_checks else None
+    mixture_jobs = [mixture_job(mixture, flow) for mixture in mixtures.values()]
     names = [*corpora, *mixtures, *(broken.name for broken in catalog.broken)]
     return dg.Definitions(
         assets=[*assets, *([store_asset()] if checking else [])],
         asset_checks=stored_checks,
         jobs=[
             *(corpus_job(corpus, flow) for corpus in corpora.values()),
-            *(mixture_job(mixture, flow) for mixture in mixtures.values()),
+            *mixture_jobs,
             *(stale_job(stale_job_name(name), {name: corpus}, flow) for name, corpus in corpora.items()),
             stale_job(COMMAND_JOB, corpora, flow),
             *([checking] if checking else []),
@@ -82,7 +84,8 @@ def _definitions(catalog: Catalog, workspace: Workspace, progress: Progress, flo
         sensors=[
             partitions_sensor(corpora, workspace, names),
             *(sensor for corpus in corpora.values() if (sensor := refresh_sensor(corpus, workspace, flow))),
-            follow_sensor([*corpora.values(), *mixtures.values()]),
+            follow_sensor(corpora.values()),
+            *([mixtures_sensor(catalog, mixture_jobs, workspace, flow)] if mixtures else []),
             declarations_sensor(catalog),
             *failure_sensors(),
         ],

@@ -22,6 +22,10 @@ DECLARED_TAG = f"{HIDDEN}declared"
 RELOAD = "reload the code location (Deployment, Reload)"
 
 
+class EditedError(DeclarationError):
+    """A declaration was edited after the code location that requested the run was loaded; another run may succeed without an edit."""
+
+
 def declared_tag(declared: Iterable[Corpus | Mixture]) -> dict[str, str]:
     """Return the tag for a run that builds the declared corpora and mixtures."""
     return {DECLARED_TAG: json.dumps({each.config.name: each.digest for each in declared}, sort_keys=True)}
@@ -40,7 +44,7 @@ def require_as_requested(tags: Mapping[str, str], declared: Corpus | Mixture) ->
 
     Raises
     ------
-    DeclarationError
+    EditedError
         The declaration was edited after the code location was loaded.
     """
     if PARENT_RUN_ID_TAG in tags:
@@ -50,7 +54,14 @@ def require_as_requested(tags: Mapping[str, str], declared: Corpus | Mixture) ->
     except ValueError:  # a tag written by a user requires nothing
         return
     if isinstance(asked, dict) and asked.get(declared.config.name, declared.digest) != declared.digest:
-        raise DeclarationError(declared.path, f"was edited after the code location was loaded, which asked for this run; {RELOAD}")
+        raise EditedError(declared.path, f"was edited after the code location was loaded, which asked for this run; {RELOAD}")
+
+
+def change_since_load(declared: Corpus | Mixture) -> str:
+    """Return why nothing must be requested, because a file no longer holds the declaration that was loaded; empty if it does."""
+    if change := declared.changed_since_load():
+        return f"{change}: the declaration changed since the code location was loaded; nothing is built until you {RELOAD}"
+    return ""
 
 
 def require_unchanged_file(declared: Corpus | Mixture) -> None:
@@ -61,9 +72,8 @@ def require_unchanged_file(declared: Corpus | Mixture) -> None:
     dagster.Failure
         The file changed, so no runs must be requested.
     """
-    if change := declared.changed_since_load():
-        since = "the declaration changed since the code location was loaded"
-        raise dg.Failure(description=f"{change}: {since}; nothing is built until you {RELOAD}")
+    if reason := change_since_load(declared):
+        raise dg.Failure(description=reason)
 
 
 def placeholder(broken: Broken) -> dg.AssetSpec:

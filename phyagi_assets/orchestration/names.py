@@ -29,6 +29,10 @@ LAUNCHED_BY = "phyagi_assets/launched_by"
 """Tag of a run: what launched it, if that was not the UI."""
 COMMAND, REFRESH = "command", "refresh"
 """Values of `LAUNCHED_BY`: the command; a sensor or schedule that scans a source."""
+INPUTS_TAG = f"{HIDDEN}inputs"
+"""Tag of a run of a mixture: a digest of the declaration and of everything that the plan has to be made from."""
+FOLLOW_CHANGES = "follow_changes"
+"""Name of the sensor that builds the steps downstream of a change."""
 
 
 def build_job_name(name: str) -> str:

@@ -11,14 +11,14 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus
 
-from phyagi_assets.orchestration.names import COMMAND_JOB, PARTITIONS, build_job_name, configured, stale_job_name
+from phyagi_assets.orchestration.run_targets import targets
 from phyagi_assets.store.base import Store
 
 _QUIET = timedelta(minutes=2)
 """Time since its last update before a run without a lock counts as orphaned; a run takes some time to start, and between two steps."""
 _MESSAGE = (
-    "The process of this run is gone. What it published is kept. The next refresh of the corpus requests the rest; if it has no refresh, "
-    "re-execute this run, or run phyagi-assets materialize."
+    "The process of this run is gone. What it published is kept. The next refresh of the corpus, or the sensor mixtures, requests the "
+    "rest; if a corpus has no refresh, re-execute this run, or run phyagi-assets materialize."
 )
 _UNDER_WAY = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
@@ -36,24 +36,17 @@ def fail_orphaned_runs(instance: dg.DagsterInstance, store: Store, names: Collec
     list of str
         Ids of the runs reported as failed.
     """
-    before = datetime.now(UTC) - _QUIET
+    now = datetime.now(UTC)
     found = []
-    for record in instance.get_run_records(dg.RunsFilter(statuses=_UNDER_WAY, updated_before=before)):
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_UNDER_WAY)):
+        if abs(now - record.update_timestamp) < _QUIET:  # a time in the future: the clock was set back
+            continue
         run = record.dagster_run
-        if _builds(run, names) and _is_gone(run.run_id, store):
+        built = targets(run, names)
+        if built and built <= set(names) and _is_gone(run.run_id, store):
             instance.report_run_failed(run, _MESSAGE)
             found.append(run.run_id)
     return found
-
-
-def _builds(run: dg.DagsterRun, names: Collection[str]) -> bool:
-    """Return whether a run builds artifacts of the named corpora and mixtures."""
-    if run.job_name == COMMAND_JOB or run.job_name in map(stale_job_name, names):
-        return all(name in names for name in configured(run, PARTITIONS))
-    if run.job_name in map(build_job_name, names):
-        return True
-    assets = run.asset_selection or ()
-    return bool(assets) and all(key.path[0] in names for key in assets)
 
 
 def _is_gone(run_id: str, store: Store, times: int = 3) -> bool:

@@ -30,7 +30,7 @@ from phyagi_assets.errors import (
 )
 from phyagi_assets.execution.ray_address import LOCAL, chosen_executor
 from phyagi_assets.formatting import counted
-from phyagi_assets.orchestration.declared import require_as_requested
+from phyagi_assets.orchestration.declared import EditedError, require_as_requested
 from phyagi_assets.orchestration.names import COMMAND, HIDDEN, LAUNCHED_BY, REFRESH
 from phyagi_assets.orchestration.partition_log import Context, PartitionLog
 from phyagi_assets.orchestration.progress import Progress
@@ -211,4 +211,4 @@ def is_permanent(problem: Exception, corpus: Corpus | None) -> bool:
     """Return whether an error persists until an input changes. Errors caused by the disk, a server or another step may go away."""
     if isinstance(problem, TokenizerError):
         return corpus is not None and "@" not in corpus.config.tokenizer
-    return isinstance(problem, DeclarationError | SourceError) and not isinstance(problem, AccessError | SourceDownError)
+    return isinstance(problem, DeclarationError | SourceError) and not isinstance(problem, AccessError | SourceDownError | EditedError)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from sqlalchemy.exc import IntegrityError
 
 from phyagi_assets.declare.catalog import Corpus
@@ -18,6 +17,7 @@ from phyagi_assets.formatting import counted
 from phyagi_assets.orchestration.declared import RELOAD
 from phyagi_assets.orchestration.orphaned_runs import fail_orphaned_runs
 from phyagi_assets.orchestration.recorded_digests import RecordedDigests
+from phyagi_assets.orchestration.run_targets import in_backfill
 from phyagi_assets.steps.step import Workspace
 
 
@@ -27,8 +27,6 @@ def partitions_def(corpus: Corpus) -> dg.DynamicPartitionsDefinition:
 
 
 PartitionRequest = dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest
-
-_IN_PROGRESS = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,14 +77,8 @@ def partition_changes(instance: dg.DagsterInstance, corpus: Corpus, listed: Coll
     new, gone = sorted(set(listed) - known), sorted(known - set(listed))
     if gone:
         RecordedDigests(Path(instance.root_directory)).forget([name])
-    waits = bool(gone) and _in_backfill(instance, name)
+    waits = bool(gone) and name in in_backfill(instance, [name])
     return PartitionChanges(corpus=corpus, new=new, gone=[] if waits else gone, kept=gone if waits else [])
-
-
-def _in_backfill(instance: dg.DagsterInstance, corpus: str) -> bool:
-    """Return whether a backfill of a corpus is in progress."""
-    backfills = instance.get_backfills(filters=BulkActionsFilter(statuses=_IN_PROGRESS))
-    return any(key.path[0] == corpus for backfill in backfills for key in backfill.asset_selection or ())
 
 
 def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace, names: Collection[str]) -> dg.SensorDefinition:

@@ -166,13 +166,3 @@ def test_corpus_is_not_left_out_as_a_whole(project: Project) -> None:
     for name in ("one", "two", "three"):
         write_text(project.raw / f"{name}.txt", BAD)
     assert "all partitions of plays failed" in project.bring_up_to_date().failed["mix"]
-
-
-def test_automation_builds_the_mixture_without_a_failed_partition_and_only_once(without_two: Project) -> None:
-    cursor = dg.evaluate_automation_conditions(defs=without_two.definitions, instance=without_two.instance).cursor
-    write_text(without_two.raw / "one.txt", PLAY * 9)
-    assert without_two.bring_up_to_date("plays").failed.keys() == {"plays/two"}
-    first = dg.evaluate_automation_conditions(defs=without_two.definitions, instance=without_two.instance, cursor=cursor)
-    assert {found.key.path[0] for found in first.results if not found.true_subset.is_empty} == {"mix"}
-    second = dg.evaluate_automation_conditions(defs=without_two.definitions, instance=without_two.instance, cursor=first.cursor)
-    assert second.total_requested == 0

@@ -28,7 +28,7 @@ from phyagi_assets.sources import digests
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.store.data_folders import claim, other_folder
 from phyagi_assets.store.fingerprint import file_digest
-from tests.project import PLAY, Project, RecordingProgress
+from tests.project import PLAY, Project
 from tests.support import GPT2, PARTITION_STEPS, build, declare_corpus, write_text
 
 JOB = "plays_build_stale"
@@ -288,7 +288,7 @@ def test_refresh_requests_one_run_per_change_and_automation_none(built_project: 
     assert asked(result) == {"two", "new"}
     assert carry_out(built_project, result) == [True]
     followed = dg.evaluate_automation_conditions(defs=defs, instance=built_project.instance, cursor=cursor)
-    assert {found.key.path[0] for found in followed.results if not found.true_subset.is_empty} == {"mix"}
+    assert followed.total_requested == 0
     assert not tick(built_project).run_requests
 
 
@@ -388,7 +388,7 @@ def test_automation_builds_after_a_change_and_not_after_a_touch(built_project: P
     assert followers_of("raw_dataset") == 0
     write_text(built_project.raw / "two.txt", PLAY * 9)
     assert followers_of("raw_dataset") == 2  # the tokens and arrays of the partition
-    assert followers_of("tokenized_arrow", "numpy_cache") == 1  # the mixture
+    assert followers_of("tokenized_arrow", "numpy_cache") == 0
 
 
 def test_failed_partition_is_requested_again_only_if_it_may_succeed_and_others_are_built(project: Project) -> None:
@@ -434,10 +434,9 @@ def test_steps_that_a_run_will_record_are_not_requested(built_project: Project) 
         patched.setattr(partition_log.PartitionLog, "_materialization", evaluated_between)
         runner = built_project.runner("plays")
         assert len(runner.run(runner.stale()).built) == 2
-    assert requested == [0]
     evaluate()
     evaluate()
-    assert sum(requested) == 1  # the mixture
+    assert requested == [0, 0, 0]
 
 
 @pytest.mark.parametrize("by", ["refresh", "assets"])
@@ -454,21 +453,3 @@ def test_partitions_that_failed_in_a_run_of_all_steps_are_not_requested_by_autom
             job = defs.resolve_implicit_global_asset_job_def()
             job.execute_in_process(instance=instance, partition_key=name, asset_selection=keys, raise_on_error=False)
     assert dg.evaluate_automation_conditions(defs=defs, instance=instance, cursor=cursor).total_requested == 0
-
-
-def test_mixture_waits_for_the_end_of_a_run_that_builds_partitions(built_project: Project) -> None:
-    defs, instance = built_project.definitions, built_project.instance
-    cursor = dg.evaluate_automation_conditions(defs=defs, instance=instance).cursor
-    for name in ("one", "two", "three"):
-        write_text(built_project.raw / f"{name}.txt", PLAY * 9)
-    during: list[int] = []
-
-    class Followed(RecordingProgress):
-        def started(self, name: str) -> None:
-            if name == "plays/two":  # the others are built and recorded
-                during.append(dg.evaluate_automation_conditions(defs=defs, instance=instance, cursor=cursor).total_requested)
-
-    runner = built_project.runner("plays", progress=Followed())
-    assert len(runner.run(runner.stale()).built) == 3
-    assert during == [0]
-    assert dg.evaluate_automation_conditions(defs=defs, instance=instance, cursor=cursor).total_requested == 1

@@ -1,0 +1,163 @@
+"""Scan of mixtures: find plans that are not made from what is published of their corpora, cheaply where nothing has changed.
+
+A scan lists no source. A mixture reads what is published of the known partitions; whether that is the content of the source is found out by
+the scans of the corpora. So a plan can be stale for any reason, such as a run that failed or a change that nobody noticed at the time, and
+the next scan finds it.
+"""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from phyagi_assets.build.available import available_partitions
+from phyagi_assets.build.scan import SCAN_SECONDS, published_stamp
+from phyagi_assets.build.staleness import fingerprint_at, mixture_artifact
+from phyagi_assets.declare.catalog import Corpus, Mixture
+from phyagi_assets.steps.step import Step, Workspace
+from phyagi_assets.store.base import Store
+from phyagi_assets.store.fingerprint import canonical_json, text_digest
+from phyagi_assets.store.manifest import Manifest
+
+QUIET = timedelta(seconds=10)
+"""Time since the last publication for a corpus before a mixture of it counts as stale: more partitions may follow at once."""
+_EXAMINED = timedelta(hours=1)
+"""Time after which a mixture is examined although no stamp has changed, as after another machine published to a bucket."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScannedMixture:
+    """The state of a mixture's plan."""
+
+    content: str
+    """Digest of the declaration and of everything that the plan has to be made from, see `mixture_content`."""
+    is_current: bool
+    is_other: bool
+    """Whether the published plan is intact, but another one than expected."""
+    missing: Sequence[str] = ()
+    """Partitions (``corpus/partition``) without an intact cache, and corpora without partitions, if the plan is not current."""
+
+
+def mixture_content(mixture: Mixture, expected: Manifest) -> str:
+    """Return a digest of everything that decides how a run of a mixture ends, given the manifest that its plan has to have."""
+    return text_digest(canonical_json([mixture.digest, expected.fingerprint]))
+
+
+def published_inputs(step: Step, partitions: Mapping[str, Sequence[str]], store: Store) -> dict[str, dict[str, str]]:
+    """Return the published fingerprints of the input of a mixture's step, by corpus and partition; empty where nothing is published."""
+    return {corpus: {key: fingerprint_at(_input(step, corpus, key), store) for key in keys} for corpus, keys in partitions.items()}
+
+
+def _input(step: Step, corpus: str, key: str) -> str:
+    return f"{corpus}/{step.input}/{key}"
+
+
+class MixtureScan:
+    """A scan of many mixtures at one moment; what several of them read is looked up once.
+
+    Parameters
+    ----------
+    corpora
+        The corpora of the mixtures, by name.
+    partitions
+        Sorted keys of their partitions.
+    recorded
+        A value for each corpus and mixture of a store in a bucket that changes whenever something is published for it. It is compared in
+        place of the folders of the store, because each scan would list the bucket.
+    """
+
+    def __init__(
+        self,
+        corpora: Mapping[str, Corpus],
+        partitions: Mapping[str, Sequence[str]],
+        workspace: Workspace,
+        *,
+        recorded: Mapping[str, str],
+    ) -> None:
+        self._corpora, self._partitions, self._workspace, self._recorded = corpora, partitions, workspace, recorded
+        self._now = time.time()
+        self._stamps: dict[str, object] = {}
+        self._published: dict[str, dict[str, str]] = {}
+        self._damaged: dict[str, Collection[str]] = {}
+        workspace.store.refresh()
+
+    def stamp(self, mixture: Mixture, step: Step) -> str:
+        """Return a digest that changes if the plan of a mixture may have become stale or current, without opening an artifact."""
+        store, name = self._workspace.store, mixture.config.name
+        plan = self._recorded.get(name) if store.is_remote else published_stamp(store, step.address(name))
+        parts = [self._stamp(part, step, failures=mixture.config.skips_failed) for part in mixture.config.corpora]
+        return text_digest(canonical_json([mixture.digest, step.code_version, int(self._now / _EXAMINED.total_seconds()), plan, parts]))
+
+    def changed_just_now(self, mixture: Mixture, step: Step) -> str:
+        """Return the corpus of a mixture for which something was published just now; empty if there is none."""
+        for part in mixture.config.corpora:
+            changed = _folder_stamp(self._workspace.store, f"{part}/{step.input}")
+            if changed and 0 <= self._now - changed[0] / 1e9 < QUIET.total_seconds():
+                return part
+        return ""
+
+    def scan(self, mixture: Mixture, step: Step) -> ScannedMixture:
+        """Examine the plan of a mixture.
+
+        Raises
+        ------
+        PhyagiAssetsError
+            A source has to be listed, because a partition failed that the mixture may leave out, and cannot be listed; or nothing is left
+            of a corpus.
+        """
+        store, name = self._workspace.store, mixture.config.name
+        keys = {part: self._partitions[part] for part in mixture.config.corpora}
+        there = available_partitions(mixture, self._corpora, keys, self._workspace, seconds=SCAN_SECONDS)
+        inputs = {part: self._inputs(part, step, of) for part, of in there.keys.items()}
+        expected = mixture_artifact(mixture, inputs, self._workspace, step)
+        assert expected.manifest is not None, "the fingerprints of published caches are known"
+        content = mixture_content(mixture, expected.manifest)
+        if expected.is_current:
+            return ScannedMixture(content=content, is_current=True, is_other=False)
+        plan = store.open(step.address(name), intact=True)
+        missing = [f"{part}/{key}" for part, of in inputs.items() for key in of if key in self._missing(part, step)]
+        return ScannedMixture(
+            content=content,
+            is_current=False,
+            is_other=plan is not None and plan.fingerprint != expected.manifest.fingerprint,
+            missing=[*(part for part, of in inputs.items() if not of), *missing],
+        )
+
+    def _inputs(self, corpus: str, step: Step, keys: Sequence[str]) -> dict[str, str]:
+        """Return the published fingerprints of partitions of a corpus; those of all of its partitions are looked up once."""
+        folder = f"{corpus}/{step.input}"
+        if folder not in self._published:
+            self._published |= {folder: published_inputs(step, {corpus: self._partitions[corpus]}, self._workspace.store)[corpus]}
+        return {key: self._published[folder][key] for key in keys}
+
+    def _missing(self, corpus: str, step: Step) -> Collection[str]:
+        """Return the keys of the partitions of a corpus without an intact cache."""
+        folder, store = f"{corpus}/{step.input}", self._workspace.store
+        if folder not in self._damaged:
+            keys = self._partitions[corpus]
+            self._damaged[folder] = {key for key in keys if not store.open(_input(step, corpus, key), intact=True)}
+        return self._damaged[folder]
+
+    def _stamp(self, corpus: str, step: Step, *, failures: bool) -> list[object]:
+        """Return the stamps of a corpus, for mixtures that leave out failed partitions also that of its failures."""
+        store, folder = self._workspace.store, f"{corpus}/{step.input}"
+        if folder not in self._stamps:
+            published = self._recorded.get(corpus) if store.is_remote else _folder_stamp(store, folder)
+            keys = text_digest(canonical_json(list(self._partitions[corpus])))
+            self._stamps[folder] = [self._corpora[corpus].digest, keys, published]
+        failed = store.state("failures", f"{corpus}/any").path.parent
+        return [self._stamps[folder], _stamp_of(failed) if failures else None]
+
+
+def _folder_stamp(store: Store, folder: str) -> Sequence[int] | None:
+    """Return the time at which a pointer in a folder was replaced last, in nanoseconds, and the folder's inode; None in a bucket."""
+    return None if store.is_remote else _stamp_of(store.root / folder)
+
+
+def _stamp_of(folder: Path) -> Sequence[int] | None:
+    try:
+        seen = folder.stat()
+    except OSError:  # nothing was published yet
+        return None
+    return [seen.st_mtime_ns, seen.st_ino]

@@ -1,0 +1,202 @@
+"""The sensor that keeps mixtures up to date.
+
+It asks the store, not Dagster's events, whether a plan is made from what is published. So the next tick finds a change that was missed at
+the time: while a declaration was broken, while Dagster was down, or because a run failed. Dagster's automation conditions cannot ask the
+store: they are evaluated outside of this code, or for at most 500 assets. A run is requested once per content, when nothing upstream is
+being built; see :mod:`phyagi_assets.orchestration.run_requests`.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
+
+from phyagi_assets.build.mixture_scan import MixtureScan, ScannedMixture
+from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.formatting import counted, listed
+from phyagi_assets.orchestration.declared import RELOAD, change_since_load, declared_tag
+from phyagi_assets.orchestration.names import FOLLOW_CHANGES, INPUTS_TAG, LAUNCHED_BY, REFRESH, build_job_name
+from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING
+from phyagi_assets.orchestration.run_requests import Attempt, Decision, decide
+from phyagi_assets.orchestration.run_targets import under_way
+from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.step import Scope, Step, Workspace
+
+_EVERY = 30
+"""Time between two ticks, in seconds."""
+_LONGEST = 30.0
+"""Time after which a tick leaves the remaining mixtures to the next one, in seconds; Dagster stops a tick after 60."""
+_REMEMBERED = 100
+"""Number of the latest runs for a content that are looked at."""
+_LISTED = 5
+"""Largest number of names in a reason."""
+_REASONS = {
+    Decision.SETTLED: f"{Decision.SETTLED.value}; something that it is made from changed since the code location was loaded: {RELOAD}"
+}
+"""Reasons that say more than the decision."""
+
+
+def mixtures_sensor(catalog: Catalog, jobs: Sequence[Any], workspace: Workspace, flow: Flow = FLOW) -> dg.SensorDefinition:
+    """Return the sensor that requests a run for each mixture whose plan is stale.
+
+    Parameters
+    ----------
+    jobs
+        The jobs that build the mixtures of the catalog.
+    """
+
+    @dg.sensor(
+        name="mixtures",
+        jobs=jobs,
+        minimum_interval_seconds=_EVERY,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Builds the mixtures whose plan is not made from what is published of their corpora, when nothing of them is being "
+        f"built; none while {FOLLOW_CHANGES} is off.",
+    )
+    def mixtures(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        tick = _Tick.at(context.instance, catalog, workspace, flow)
+        settled, now_settled = _settled(context.cursor), dict[str, str]()
+        requests: list[dg.RunRequest] = []
+        told = [f"{of.name}: {of.reason}" for of in catalog.broken if of.path.parent.name == "mixtures"]
+        end = time.monotonic() + _LONGEST
+        for name, mixture in catalog.mixtures.items():
+            for step in flow.of(Scope.MIXTURE):
+                address, stamp = step.address(name), tick.scan.stamp(mixture, step)
+                if settled.get(address) == stamp:
+                    now_settled[address] = stamp
+                    continue
+                if time.monotonic() > end:
+                    told.append(f"{name}: is examined in the next tick")
+                    break
+                request, reason = tick.request(mixture, step)
+                if request:
+                    requests.append(request)
+                    break
+                if reason:
+                    told.append(f"{name}: {reason}")
+                    break
+                now_settled[address] = stamp
+        if requests and _is_held(context):
+            held = listed([str(request.job_name) for request in requests], _LISTED)
+            told.append(f"{FOLLOW_CHANGES} is off, and no mixture is built while it is; turn it on to run {held}")
+            requests = []
+        if requests:
+            _log(context.log, told)
+        up_to_date = f"{counted(len(catalog.mixtures), 'mixture')} up to date."
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else "\n".join(told) or up_to_date,
+            cursor=json.dumps(now_settled),
+        )
+
+    return mixtures
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Tick:
+    """One tick of the sensor."""
+
+    instance: dg.DagsterInstance
+    catalog: Catalog
+    scan: MixtureScan
+    busy: set[str]
+    """Corpora and mixtures that are being built, or are queued to be."""
+
+    @classmethod
+    def at(cls, instance: dg.DagsterInstance, catalog: Catalog, workspace: Workspace, flow: Flow) -> "_Tick":
+        corpora = sorted({part for mixture in catalog.mixtures.values() for part in mixture.config.corpora})
+        partitions = {corpus: sorted(instance.get_dynamic_partitions(corpus)) for corpus in corpora}
+        recorded = _recorded(instance, corpora, catalog.mixtures, flow) if workspace.store.is_remote else {}
+        return cls(
+            instance=instance,
+            catalog=catalog,
+            scan=MixtureScan(catalog.corpora, partitions, workspace, recorded=recorded),
+            busy=under_way(instance, [*catalog.corpora, *catalog.mixtures]),
+        )
+
+    def request(self, mixture: Mixture, step: Step) -> tuple[dg.RunRequest | None, str]:
+        """Return the run to request for a mixture, or the reason why there is none; neither if its plan is up to date."""
+        name, parts = mixture.config.name, mixture.config.corpora
+        if waits := [of for of in (*parts, name) if of in self.busy]:
+            return None, f"waits for {listed(waits, _LISTED)}, being built or queued"
+        if part := self.scan.changed_just_now(mixture, step):
+            return None, f"waits for the next tick, because something of {part} was published just now"
+        try:
+            found = self.scan.scan(mixture, step)
+        except PhyagiAssetsError as problem:
+            return None, str(problem)
+        if found.is_current:
+            return None, ""
+        reason, runs = self._obstacle(mixture, found), self._runs(found.content)
+        is_latest = found.is_other and self._is_latest(runs, name, step)
+        decision = decide([_attempt(record) for record in runs], now=time.time(), current=is_latest)
+        if reason or decision is not Decision.ASK:
+            return None, reason or _REASONS.get(decision, decision.value)
+        declared: list[Corpus | Mixture] = [mixture, *(self.catalog.corpora[part] for part in parts)]
+        return dg.RunRequest(
+            run_key=f"{name}@{found.content}#{len(runs)}",
+            job_name=build_job_name(name),
+            tags={LAUNCHED_BY: REFRESH, INPUTS_TAG: found.content, **declared_tag(declared)},
+        ), ""
+
+    def _obstacle(self, mixture: Mixture, found: ScannedMixture) -> str:
+        """Return why a run for a stale mixture would fail now; empty if it may succeed."""
+        if found.missing:
+            return f"waits for what is not built: {listed(found.missing, _LISTED)}"
+        changes = (change_since_load(self.catalog.corpora[part]) for part in mixture.config.corpora)
+        return change_since_load(mixture) or next(filter(None, changes), "")
+
+    def _runs(self, content: str) -> list[dg.RunRecord]:
+        """Return the runs for a content, whoever launched them, the oldest first."""
+        records = self.instance.get_run_records(dg.RunsFilter(tags={INPUTS_TAG: content}), limit=_REMEMBERED)
+        return sorted(records, key=lambda record: record.storage_id)
+
+    def _is_latest(self, runs: Sequence[dg.RunRecord], name: str, step: Step) -> bool:
+        """Return whether the last of these runs made the latest plan that Dagster has recorded."""
+        latest = self.instance.fetch_materializations(dg.AssetKey([name, step.name]), limit=1).records
+        return bool(latest) and bool(runs) and latest[0].run_id == runs[-1].dagster_run.run_id
+
+
+def _attempt(record: dg.RunRecord) -> Attempt:
+    run = record.dagster_run
+    return Attempt(status=run.status, ended=record.end_time or 0.0, lasting=run.tags.get(FAILURE_TAG) == LASTING)
+
+
+def _recorded(instance: dg.DagsterInstance, corpora: Sequence[str], mixtures: Mapping[str, Mixture], flow: Flow) -> dict[str, str]:
+    """Return the latest materialization that Dagster has recorded of the input of each corpus and of the plan of each mixture."""
+    steps = list(flow.of(Scope.MIXTURE))
+    keys = [dg.AssetKey([corpus, str(step.input)]) for corpus in corpora for step in steps]
+    keys += [dg.AssetKey([mixture, step.name]) for mixture in mixtures for step in steps]
+    found: dict[str, str] = {}
+    for record in instance.get_asset_records(keys):
+        name, latest = record.asset_entry.asset_key.path[0], record.asset_entry.last_materialization_storage_id
+        found[name] = f"{found.get(name, '')} {latest}"
+    return found
+
+
+def _settled(cursor: str | None) -> dict[str, str]:
+    """Return the stamps with which mixtures were found up to date, by address, as an earlier tick left them."""
+    with suppress(ValueError):
+        found = json.loads(cursor or "{}")
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _is_held(context: dg.SensorEvaluationContext) -> bool:
+    """Return whether a user has turned off the sensor that built the mixtures before this one did."""
+    stopped = context.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR, instigator_statuses={InstigatorStatus.STOPPED})
+    here = context.code_location_origin
+    found = [state.repository_selector.location_name for state in stopped if state.name == FOLLOW_CHANGES]
+    return bool(found) if here is None else here.location_name in found
+
+
+def _log(log: logging.Logger, told: Sequence[str]) -> None:
+    for line in told:
+        log.info(line)

@@ -1,0 +1,45 @@
+"""What runs and backfills build: the names of their corpora and mixtures."""
+
+from collections.abc import Collection
+
+import dagster as dg
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+
+from phyagi_assets.orchestration.names import COMMAND_JOB, PARTITIONS, build_job_name, configured, stale_job_name
+from phyagi_assets.orchestration.run_requests import UNDER_WAY
+
+_IN_PROGRESS = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
+
+
+def targets(run: dg.DagsterRun, names: Collection[str]) -> set[str]:
+    """Return the corpora and mixtures that a run builds; empty if it builds something else, or what nobody declares any more.
+
+    Parameters
+    ----------
+    names
+        Names of the declared corpora and mixtures.
+    """
+    if run.job_name == COMMAND_JOB:
+        return set(configured(run, PARTITIONS)) or set(names)
+    if of_job := _target_of_job(run.job_name, names):
+        return {of_job}
+    return {key.path[0] for key in run.asset_selection or ()}
+
+
+def _target_of_job(job: str, names: Collection[str]) -> str:
+    return next((name for name in names if job in (build_job_name(name), stale_job_name(name))), "")
+
+
+def under_way(instance: dg.DagsterInstance, names: Collection[str]) -> set[str]:
+    """Return the corpora and mixtures that runs and backfills which are queued or in progress build."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=sorted(UNDER_WAY, key=lambda status: status.value)))
+    return set().union(in_backfill(instance, names), *(targets(run, names) for run in runs))
+
+
+def in_backfill(instance: dg.DagsterInstance, names: Collection[str]) -> set[str]:
+    """Return the corpora and mixtures of the backfills that are in progress: those of assets, and those of jobs."""
+    found: set[str] = set()
+    for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=_IN_PROGRESS)):
+        found |= {key.path[0] for key in backfill.asset_selection or ()}
+        found |= {_target_of_job(backfill.job_name or "", names)} - {""}
+    return found
