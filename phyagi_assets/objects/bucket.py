@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
@@ -85,13 +85,8 @@ class BucketFolder:
     _clients: list[Clients] = field(default_factory=list, init=False, repr=False, compare=False)
     """The clients, once they are needed."""
 
-    def __getstate__(self) -> tuple[Any, ...]:
-        return self.address, self.retry_policy, self.named, self.read_timeout, self.waits_for_access
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        names = ("address", "retry_policy", "named", "read_timeout", "waits_for_access", "_clients")
-        for name, value in zip(names, (*state, []), strict=True):
-            object.__setattr__(self, name, value)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BucketFolder, (self.address, self.retry_policy, self.named, self.read_timeout, self.waits_for_access)
 
     @property
     def _scheme(self) -> str:
@@ -105,8 +100,7 @@ class BucketFolder:
 
     def folder(self, name: str) -> "BucketFolder":
         """Return a folder inside this one, which shares its clients and its name in messages."""
-        address, named = f"{self.address.rstrip('/')}/{name}", self.named or self.address
-        inner = BucketFolder(address, self.retry_policy, named, self.read_timeout, self.waits_for_access)
+        inner = replace(self, address=f"{self.address.rstrip('/')}/{name}", named=self.named or self.address)
         object.__setattr__(inner, "_clients", self._clients)
         return inner
 

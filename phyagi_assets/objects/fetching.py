@@ -135,7 +135,8 @@ class _Running:
             left = dict(self._waiting)
             if self._starts < _MOST_STARTS:
                 self._start()
-                self._connection.send([(number, request) for number, (_, request) in left.items()])
+                with suppress(OSError):  # as in `submit`
+                    self._connection.send([(number, request) for number, (_, request) in left.items()])
                 return
             self._waiting.clear()
         problem = StoreError(
