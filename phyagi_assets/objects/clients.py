@@ -99,7 +99,7 @@ class Clients:
         ----------
         action
             The function. It is called again if the first answer shows that the machine has no role, or that the bucket is in another
-            region, or if the credentials are refused and the files of AWS have others by now.
+            region, or if the credentials are refused and the files or processes of AWS may give others by now.
 
         Raises
         ------
@@ -182,7 +182,7 @@ class Clients:
         text = str(problem)
         answer = _Answer(text)
         if provider := re.search(r"External \w+ credential provider: (?:SourceError: )?(.*)", text):
-            return SourceError(provider[1])
+            return RefusedError(provider[1]) if self._waits_for_access and self._is_granted else SourceError(provider[1])
         if answer.status or isinstance(problem, PermissionDeniedError | UnauthenticatedError):
             return self._refusal(answer)
         if kind := re.search(r"HttpError \{\s*kind: (\w+)", text):
@@ -238,11 +238,12 @@ class Clients:
         return False
 
     def _has_other_credentials(self) -> bool:
-        """Read the files of AWS again, and return whether their settings have changed."""
+        """Read the files of AWS again, and return whether they give other credentials, or may give them by a process."""
         if self._scheme != S3 or not self._is_signed:
             return False
         with suppress(SourceError):  # a file is being written
-            if (found := s3_settings()).config != self._profile.config:
+            found = s3_settings()
+            if found.config != self._profile.config or found.credential_provider:
                 self._profile = found
                 return True
         return False

@@ -2,7 +2,9 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -67,11 +69,16 @@ def test_empty_folder_of_a_bucket_is_asked_about_once(s3: S3Server) -> None:
     assert s3.faults.requests == {"GET": 2, "HEAD": 1}
 
 
-def test_credentials_that_were_renewed_are_read_again(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "credentials"
+@pytest.mark.parametrize("by", ["file", "process"])
+def test_credentials_that_were_renewed_are_read_again(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    file, keys = tmp_path / "credentials", tmp_path / "keys.json"
 
     def write(secret: str) -> None:
-        file.write_text(f"[default]\naws_access_key_id = {KEY}\naws_secret_access_key = {secret}\n")
+        if by == "file":
+            file.write_text(f"[default]\naws_access_key_id = {KEY}\naws_secret_access_key = {secret}\n")
+        else:  # which does not say when they expire
+            file.write_text(f"[default]\ncredential_process = cat {keys}\n")
+            keys.write_text(json.dumps({"Version": 1, "AccessKeyId": KEY, "SecretAccessKey": secret}))
 
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -83,6 +90,27 @@ def test_credentials_that_were_renewed_are_read_again(s3: S3Server, tmp_path: Pa
         folder.read("a")
     write(SECRET)
     assert folder.read("a") == b"content"
+
+
+def test_credential_process_that_fails_for_a_while_is_run_again_by_readers(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    helper, keys = tmp_path / "helper", tmp_path / "keys.json"
+    helper.write_text(f"#!/bin/sh\ncat {keys} && mv {keys} {keys}.used || {{ mv {keys}.used {keys}; exit 1; }}\n")
+    helper.chmod(0o755)
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()  # so that the client asks for others with each request
+    keys.write_text(json.dumps({"Version": 1, "AccessKeyId": KEY, "SecretAccessKey": SECRET, "Expiration": soon}))
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = {helper}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    s3.put("store/a", b"content")
+    folder = BucketFolder(BUCKET, RetryPolicy(pause=0.01), waits_for_access=True)
+    for _ in range(2):
+        assert folder.read("a") == b"content"
+        time.sleep(0.2)  # the client does not ask again at once
+    assert "the credential_process of profile 'default' in ~/.aws/config gives no credentials" in caplog.text
+    assert SECRET not in caplog.text
 
 
 def test_listing_of_a_server_that_never_answers_is_given_up_after_two_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
