@@ -8,7 +8,6 @@ Between the search and the removal, another command may publish a version again 
 checked again before it is removed, under locks that keep other commands from making a plan or working on the artifact.
 """
 
-import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -79,6 +78,8 @@ class Cleaning:
     """Files, links and folders left alone, because the store did not make them or cannot account for them."""
     young: int = 0
     """Number of versions that are kept only because of the grace period."""
+    _now: float = field(default=0.0, init=False)
+    """Time of the search, by the clock of the store."""
 
     def find(self) -> list[Removable]:
         """Find the versions that can be removed.
@@ -88,7 +89,7 @@ class Cleaning:
         StoreError
             Neither a plan nor its manifest can be read, so that the versions that it names are unknown.
         """
-        surveyed = self.store.survey()
+        surveyed, self._now = self.store.survey(), self.store.now()
         self.foreign, self.young = list(surveyed.foreign), 0
         found = []
         for version, why in self._unneeded(surveyed):
@@ -154,7 +155,7 @@ class Cleaning:
         return named | versions_of_plan(plan)
 
     def _is_young(self, written: float) -> bool:
-        return self.grace > timedelta(0) and time.time() - written < self.grace.total_seconds()
+        return self.grace > timedelta(0) and self._now - written < self.grace.total_seconds()
 
     def _transfers(self) -> Iterable[Removable]:
         for transfer in self.store.unfinished():

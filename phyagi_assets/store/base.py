@@ -4,6 +4,7 @@ At most one version of an artifact is published. A published version is never ed
 """
 
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -389,6 +390,10 @@ class Store(Protocol):
     def scratch(self, kind: ScratchKind, name: str) -> Path:
         """Return a folder, ``corpus/partition`` or one inside it, for files that an interrupted run can go on from."""
         return self.root / f".{kind}" / name
+
+    def now(self) -> float:
+        """Return the time by the clock that `Artifact.written` is by, in seconds since the epoch."""
+        return time.time()
 
     def refresh(self) -> None:
         """Forget what was listed: other processes may have published since. A store on a disk remembers nothing."""

@@ -332,6 +332,12 @@ class BucketStore(base.Store):
     def inner(self, name: str) -> "BucketStore":
         return _assembled(self.bucket.folder(f".{name}"), self.shared, self.local.inner(name), self._holder)
 
+    def now(self) -> float:
+        try:
+            return self._leases.now().timestamp()
+        except StoreError:  # this user may not write
+            return super().now()
+
     def refresh(self) -> None:
         self._listings.forget_all()
 
@@ -350,10 +356,10 @@ class BucketStore(base.Store):
         if everywhere:
             uploads = (uploaded for folder in self._listings.all()[0].values() for uploaded in folder.versions.values())
             broken_off = [uploaded.values() for uploaded in uploads if uploaded and MANIFEST not in uploaded]
-            before = datetime.now(UTC) - _BROKEN_OFF
+            before = datetime.fromtimestamp(self.now(), UTC) - _BROKEN_OFF
             old = (stored for uploaded in broken_off if max(each.written for each in uploaded) < before for stored in uploaded)
             self.bucket.delete(stored.key for stored in old)
-            self._exchange().forget_abandoned(_BROKEN_OFF)
+            self._exchange().forget_abandoned(before)
 
     def _artifact(self, version: Version, objects: Objects, published: StoredObject | None, *, intact: bool) -> Artifact | None:
         if MANIFEST not in objects:

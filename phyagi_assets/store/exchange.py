@@ -8,7 +8,7 @@ and they are deleted when the artifact is written.
 import json
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,10 +85,9 @@ class Exchange:
         """Delete the objects with the paths of files in a folder."""
         self.bucket.delete(stored.key for stored in self.bucket.list(self._key(folder)))
 
-    def forget_abandoned(self, age: timedelta) -> None:
-        """Delete the objects of partitions that no machine has added to for some time."""
+    def forget_abandoned(self, before: datetime) -> None:
+        """Delete the objects of partitions that no machine has added to since a time by the clock of the server."""
         by_partition: dict[str, list[tuple[datetime, str]]] = {}
         for stored in self.bucket.list():
             by_partition.setdefault("/".join(stored.key.split("/")[:3]), []).append((stored.written, stored.key))
-        before = datetime.now(UTC) - age
         self.bucket.delete(key for of in by_partition.values() if max(of)[0] < before for _, key in of)

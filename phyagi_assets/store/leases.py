@@ -9,6 +9,7 @@ whose lock is free has expired.
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.objects.bucket import BucketFolder
 
 _LONG_EXPIRED = timedelta(hours=1)
-"""Age of a lease that has expired, whatever the difference between the clocks is."""
+"""Age of a lease whose holder is dead and not only slow, by the clock of the server."""
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,16 @@ class Leases:
 
     def _is_long_expired(self, name: str) -> bool:
         written = self._written(name)
-        return written is None or datetime.now(UTC) - written > _LONG_EXPIRED
+        return written is None or self.now() - written > _LONG_EXPIRED
+
+    def now(self) -> datetime:
+        """Return the time by the clock of the server, which may differ from that of this machine: when an object is written now."""
+        name = f"clock/{uuid.uuid4().hex}"
+        self.folder.write(name, b"")
+        try:
+            return self._written(name) or datetime.now(UTC)
+        finally:
+            self.folder.delete([name])
 
     def _written(self, name: str) -> datetime | None:
         """Return the time of writing of a lease by the server's clock; None if there is no lease."""

@@ -1,10 +1,12 @@
 """Leases on a real S3 server: one holder at a time among machines, and expiry."""
 
 import threading
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
 
 from phyagi_assets.objects.bucket import BucketFolder
+from phyagi_assets.store import leases as module
 from phyagi_assets.store.leases import Leases
 
 pytestmark = pytest.mark.usefixtures("s3")
@@ -53,3 +55,16 @@ def test_lease_of_a_killed_process_of_the_same_machine_is_taken_over_at_once() -
     again.folder.create("build/x", b"a")
     with again.held_if_free("build/x") as held:
         assert held
+
+
+def test_lease_is_not_taken_for_expired_by_a_clock_that_is_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Ahead":
+            return cls.fromtimestamp(datetime.now(tz).timestamp() + 2 * 3600, tz)
+
+    monkeypatch.setattr(module, "datetime", Ahead)
+    with leases("a").held("build/x"), leases("b").held_if_free("build/x") as held:
+        assert not held
+    assert abs(leases("a").now() - datetime.now(UTC)) < timedelta(minutes=1)
+    assert leases("a").names("clock") == []
