@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -34,6 +34,8 @@ from phyagi_assets.store.ownership import LOCKS
 REPOSITORY = Path(__file__).parents[1]
 DATA = REPOSITORY / "data"
 GPT2 = DATA / "tokenizers" / "gpt2"
+NOBODY = 65_534
+"""A user without files."""
 SMALL_EOS = 256 + 1024
 """EOS of the small tokenizer."""
 PARTITION_STEPS = ("raw_dataset", "tokenized_arrow", "numpy_cache")
@@ -124,6 +126,33 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def as_user(user: int, groups: Sequence[int], action: Callable[[], object], umask: int = 0o022) -> str:
+    """Call a function as another user in a new process, and return its result or error as text.
+
+    The test is skipped if that is not permitted.
+    """
+    if os.getuid() != 0:
+        pytest.skip("becoming another user needs root")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups(groups)
+            os.setgid(user)
+            os.setuid(user)
+            os.umask(umask)
+            said = f"{action()}"
+        except BaseException as problem:
+            said = f"{type(problem).__name__}: {problem}"
+        os.write(writing, said.encode()[:4000])
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return said
 
 
 def copy_data(data: Path, to: Path) -> Path:

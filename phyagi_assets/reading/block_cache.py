@@ -33,6 +33,8 @@ _DIGITS = 20
 """Width of a number of bytes in the file of the size."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 """Error numbers of a disk that is full, or of a quota that is used up."""
+_REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+"""Error numbers of a folder that cannot be written to any more."""
 _ATTEMPTS = 100
 """Number of attempts to open the folder while another program deletes it."""
 NEVER = 1 << 62
@@ -90,14 +92,18 @@ class BlockCache:
         self._folder, self._remedy = folder, remedy
         self._owner = 0
         self._drafts = folder
-        with self._locked():
-            self._open_drafts_although_deleted()
-            used = self._measured()
-            self._write_used(used)
-        self.bound = (_free_bytes(folder) + used) // 2 if bound is None else bound
-        """Largest size of all blocks together, in bytes."""
         self._limit: int | None = None
         """Size that the blocks had when the disk was full, in bytes; they do not grow beyond it. None if the disk was never full."""
+        self._is_refused = False
+        """Whether the folder could not be written to."""
+        with self.errors(), self._locked():
+            self._although_deleted(self._open_drafts)
+            used = self._measured()
+            self.bound = (_free_bytes(folder) + used) // 2 if bound is None else bound
+            """Largest size of all blocks together, in bytes."""
+            if used > self.bound and bound is not None:  # an earlier run had a larger one
+                used = self._evict(0, -1, lambda blocks: [NEVER] * len(blocks))
+            self._write_used(used)
 
     def __reduce__(self) -> tuple[type["BlockCache"], tuple[Path, int, str]]:
         return BlockCache, (self._folder, self.bound, self._remedy)
@@ -127,11 +133,18 @@ class BlockCache:
         """
         if not blocks:
             return []
-        with self._locked():
+        full: list[Path | NotReserved] = [NotReserved.FULL] * len(blocks)
+        with self.errors():
             try:
-                return self._reserved(blocks, position, next_uses)
-            except (FileExistsError, FileNotFoundError):  # the cache is being deleted
-                return [NotReserved.FULL] * len(blocks)
+                with self._locked():
+                    try:
+                        return self._reserved(blocks, position, next_uses)
+                    except (FileExistsError, FileNotFoundError):  # the cache is being deleted
+                        return full
+            except OSError as problem:
+                if not self._goes_on(problem):
+                    raise
+                return full
 
     def _reserved(self, blocks: Sequence[Block], position: int, next_uses: NextUses) -> list[Path | NotReserved]:
         if self._owner != os.getpid() or not self._drafts.exists():
@@ -161,7 +174,7 @@ class BlockCache:
             self.path(block).parent.mkdir(exist_ok=True)
             draft.touch()
         except OSError as problem:
-            if not self._stops_growing(problem, used):
+            if not self._goes_on(problem, used):
                 raise
             return None
         return draft
@@ -184,54 +197,67 @@ class BlockCache:
     def release(self, block: Block, draft: Path, problem: BaseException) -> None:
         """Return the room of a block that could not be fetched, given the path of its draft and the reason.
 
-        If the disk is full, the cache does not grow any more, and what does not fit is read without it.
+        If the disk is full or the folder cannot be written to, what is not in the cache is read without it.
 
         Raises
         ------
         StoreError
             The file could not be written for another reason.
         """
-        draft.unlink(missing_ok=True)
-        with self._locked():
-            used = self._read_used() - block.size
-            self._write_used(used)
-        if isinstance(problem, OSError) and not isinstance(problem, FileNotFoundError):  # not: the cache was deleted
-            with self.errors():
-                if not self._stops_growing(problem, used):
-                    raise problem
+        with self.errors():
+            try:
+                draft.unlink(missing_ok=True)
+                with self._locked():
+                    used = self._read_used() - block.size
+                    self._write_used(used)
+            except OSError as refusal:
+                if not self._goes_on(refusal):
+                    raise
+                return
+            is_of_disk = isinstance(problem, OSError) and not isinstance(problem, FileNotFoundError)  # not: the cache was deleted
+            if is_of_disk and not self._goes_on(problem, used):
+                raise problem
 
-    def _stops_growing(self, problem: OSError, used: int) -> bool:
-        """Return whether a problem is a full disk; if so, the cache keeps to the size that it has."""
-        if problem.errno not in _FULL:
-            return False
-        if self._limit is None:
-            logger.warning(
-                "%s: %s; the cache stays at %s, and what does not fit is fetched for each sample; %s",
-                self._folder,
-                os.strerror(problem.errno),
-                short_size(used),
-                self._remedy,
-            )
-        self._limit = min(used, self._room)
-        return True
+    def _goes_on(self, problem: BaseException, used: int | None = None) -> bool:
+        """Return whether reading goes on although a file could not be written: what is not cached is then fetched for each sample.
+
+        If the disk is full, the cache keeps to the size that it has.
+        """
+        code = getattr(problem, "errno", None)
+        if code in _FULL and used is not None:
+            if self._limit is None:
+                self._warn(code, f"the cache stays at {short_size(used)}, and what does not fit is fetched for each sample")
+            self._limit = min(used, self._room)
+        elif code in _REFUSED:
+            if not self._is_refused:
+                self._warn(code, "nothing is added to the cache, and what it does not have is fetched for each sample")
+            self._is_refused = True
+        return code in _REFUSED or (code in _FULL and used is not None)
+
+    def _warn(self, code: int, then: str) -> None:
+        logger.warning("%s: %s; %s; %s", self._folder, os.strerror(code), then, self._remedy)
 
     def blocks(self) -> set[Block]:
         """Return the blocks that are in the cache now."""
-        with self._locked():
+        with self.errors(), self._locked():
             return set(self._listed())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with self.errors(), ExitStack() as held:
-            for attempt in range(1, _ATTEMPTS + 1):
-                try:
-                    self._folder.mkdir(parents=True, exist_ok=True)  # it may have been deleted
-                    held.enter_context(locked(self._folder / _LOCK))
-                    break
-                except (FileExistsError, FileNotFoundError):  # it was deleted between two steps
-                    if attempt == _ATTEMPTS:
-                        raise
+        with ExitStack() as held:
+            self._although_deleted(lambda: held.enter_context(locked(self._folder / _LOCK)))
             yield
+
+    def _although_deleted(self, action: Callable[[], None]) -> None:
+        """Do something in the folder, which another program may delete between two steps."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                action()
+                return
+            except (FileExistsError, FileNotFoundError):
+                if attempt == _ATTEMPTS:
+                    raise
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -245,16 +271,6 @@ class BlockCache:
         """Create the folder for the drafts of this process. Those of dead processes are deleted."""
         self._drafts, self._owner = own_folder_until_exit(self._folder / _DRAFTS), os.getpid()
 
-    def _open_drafts_although_deleted(self) -> None:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._open_drafts()
-                return
-            except (FileExistsError, FileNotFoundError):
-                if attempt == _ATTEMPTS:
-                    raise
-
     def _evict(self, needed: int, position: int, next_uses: NextUses) -> int:
         """Evict blocks and return the size of what is left."""
         drafts = self._size_of_drafts()
@@ -266,9 +282,13 @@ class BlockCache:
             if used <= wanted or uses[number] <= position:
                 break
             path = self.path(blocks[number])
-            with suppress(FileNotFoundError):
+            try:
                 os.truncate(path, 0)  # its space is free at once; a process that has the file open reads too few bytes, and fetches them
                 path.unlink()
+            except FileNotFoundError:
+                pass
+            except PermissionError:  # another user's
+                continue
             used -= blocks[number].size
         return used
 

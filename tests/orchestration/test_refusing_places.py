@@ -5,7 +5,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,11 @@ from phyagi_assets.steps.step import reuse_or_build
 from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import Manifest
+from tests.support import NOBODY, as_user
 
 HAMLET = "plays/numpy_cache/hamlet"
 GROUP = 64_242
-NOBODY, SOMEBODY = 65_534, 65_533
+SOMEBODY = 65_533
 
 
 def build(store: Store, content: str, address: str = HAMLET) -> Artifact:
@@ -99,8 +100,6 @@ def test_name_too_long_for_the_file_system_is_an_error_without_traceback(store: 
 @pytest.fixture
 def shared() -> Iterator[Store]:
     """A store in a folder that other users can read, unlike pytest's folders."""
-    if os.getuid() != 0:
-        pytest.skip("becoming another user needs root")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         store = LocalStore(Path(folder) / "store")
@@ -108,28 +107,6 @@ def shared() -> Iterator[Store]:
         with open_instance(Settings(data=Path(folder), store=store.root)) as instance:
             instance.add_dynamic_partitions("plays", ["hamlet"])
         yield store
-
-
-def as_user(user: int, groups: Sequence[int], action: Callable[[], object], umask: int = 0o022) -> str:
-    """Call a function as another user in a new process, and return its result or error as text."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.setgroups(groups)
-            os.setgid(user)
-            os.setuid(user)
-            os.umask(umask)
-            said = f"{action()}"
-        except BaseException as problem:
-            said = f"{type(problem).__name__}: {problem}"
-        os.write(writing, said.encode()[:4000])
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, encoding="utf-8") as pipe:
-        said = pipe.read()
-    os.waitpid(child, 0)
-    return said
 
 
 def open_records(store: Store, partition: str) -> list[str]:

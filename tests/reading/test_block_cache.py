@@ -1,7 +1,11 @@
 """The cache of blocks: its bound, what it evicts, and processes that share it or die."""
 
+import errno
+import io
+import logging
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +14,7 @@ import pytest
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.reading.block_cache import Block, BlockCache, NotReserved
+from tests.support import NOBODY, as_user
 
 BLOCKS = [Block("a" * 32, 100 * number, 100 * number + 100) for number in range(12)]
 
@@ -101,3 +106,35 @@ def test_cache_may_be_deleted_at_any_moment(tmp_path: Path) -> None:
     finally:
         is_over.set()
         deleting.join()
+
+
+def test_cache_with_less_room_than_in_an_earlier_run_shrinks_at_once(tmp_path: Path) -> None:
+    cache = BlockCache(tmp_path / "cache", 1000, "remedy")
+    assert all(fetch(cache, block, 0, {}) for block in BLOCKS[:9])
+    again = BlockCache(tmp_path / "cache", 500, "remedy")
+    assert len(again.blocks()) == 4  # some room is made at once
+    assert fetch(again, BLOCKS[10], 0, {})
+
+
+def test_cache_that_cannot_be_written_to_any_more_is_read_and_says_so_once() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # which another user can enter, unlike pytest's folders
+        home = Path(folder)
+        home.chmod(0o777)
+
+        def use() -> str:
+            said = io.StringIO()
+            logging.basicConfig(stream=said, force=True)
+            cache = BlockCache(home / "cache", 1000, "set cache_dir")
+            drafts = [draft for draft in cache.reserve(BLOCKS[:2], 0, uses({})) if isinstance(draft, Path)]
+            drafts[0].write_bytes(bytes(BLOCKS[0].size))
+            drafts[0].replace(cache.path(BLOCKS[0]))
+            for path in (cache.path(BLOCKS[0]).parent, drafts[1].parent, home / "cache"):
+                path.chmod(0o555)
+            cache.release(BLOCKS[1], drafts[1], PermissionError(errno.EACCES, "Permission denied"))
+            assert cache.reserve([Block("b" * 32, 0, 100)], 0, uses({})) == [NotReserved.FULL]
+            assert cache.has(BLOCKS[0])
+            return said.getvalue()
+
+        said = as_user(NOBODY, [], use)
+    then = "nothing is added to the cache, and what it does not have is fetched for each sample; set cache_dir"
+    assert said == f"WARNING:phyagi_assets.reading.block_cache:{home / 'cache'}: Permission denied; {then}\n"
