@@ -173,6 +173,10 @@ class AccessError(SourceError):
     """A source refuses access, which can be granted without a change of an input."""
 
 
+class ClusterDownError(PhyagiAssetsError):
+    """A Ray cluster does not answer; it may answer later."""
+
+
 class MissingPackageError(PhyagiAssetsError):
     """A package is not installed, because the extra that contains it was not installed."""
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.removals import removals_file
 from phyagi_assets.declare.schema import TOKENIZERS_TEMPLATE
-from phyagi_assets.errors import MissingArtifactsError, StoreError
+from phyagi_assets.errors import MissingArtifactsError, PhyagiAssetsError, StoreError
 from phyagi_assets.execution.executor import Executor, InProcessExecutor
 from phyagi_assets.execution.node_check import NeededFolder, NodeCheck
 from phyagi_assets.execution.process_pool import ProcessPool
@@ -24,7 +25,10 @@ from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.execution.ray_cluster import RayExecutor
 from phyagi_assets.execution.ray_worker import node_name
+from phyagi_assets.sources.files import SourceFile
+from phyagi_assets.sources.readable import Stamp
 from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.disk import stamp_of
 from phyagi_assets.store.parcels import Parcels, StoreMarkers
 from phyagi_assets.tokenizers.identity import Commits, use_commits, use_identities
 from phyagi_assets.tokenizers.prepare import find_identities
@@ -140,6 +144,8 @@ def _prepared(
 
 def _run_on_node(run: Callable[[Task], TaskResult], task: Task) -> TaskResult:
     """Run a task on a node of a cluster. Errors of the store or of a disk, which other nodes may not have, name the node."""
+    if isinstance(task, PartitionTask) and task.work.partition:  # of chunks, the last task of the partition compares the stamps
+        _require_as_listed(task.work.partition.files)
     try:
         result = run(task)
     except MissingArtifactsError:
@@ -151,6 +157,34 @@ def _run_on_node(run: Callable[[Task], TaskResult], task: Task) -> TaskResult:
     if isinstance(result, PartitionResult) and type(result.problem) is StoreError:
         return replace(result, problem=StoreError(f"{node_name()}: {result.problem}"))
     return result
+
+
+def _require_as_listed(files: Sequence[SourceFile]) -> None:
+    """Require that this node sees the local files of a partition as the driver does, to the second.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        It sees another file.
+    """
+    for file in files:
+        if file.path is None:
+            continue
+        listed = _described(file.stamp)
+        try:
+            found = _described(stamp_of(file.path))
+        except OSError as problem:
+            found = f"unreadable ({problem.strerror})"
+        if found != listed:
+            raise PhyagiAssetsError(
+                f"{node_name()} sees {file.path} as {found}, and the driver listed it as {listed}: it is another file there, or has "
+                "changed since; mount the same folder on all nodes, or run the command again"
+            )
+
+
+def _described(stamp: Stamp) -> str:
+    _, size, changed, *_ = stamp
+    return f"{int(size):,} bytes, changed {datetime.fromtimestamp(int(changed) // 10**9, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _task_name(task: Task) -> str:

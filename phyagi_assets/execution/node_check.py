@@ -9,20 +9,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
-from phyagi_assets import __version__
-from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.errors import EXTRAS, PhyagiAssetsError
 from phyagi_assets.store.parcels import StoreMarkers
 
 _MARKER = ".phyagi-assets-nodes-"
 _OF_OUTPUT = ("jinja2", "pyarrow", "tokenizers")
 """Packages whose version can change the ids or the bytes of a file."""
+_PRESENT = "installed"
 
 
-def installed_versions() -> dict[str, str]:
-    """Return the installed versions of the packages that affect what tasks write; an empty string for a package that is missing."""
-    found = {}
+def installed_packages() -> dict[str, str]:
+    """Return the versions of the packages that affect what tasks write, and whether the others that tasks need are installed.
+
+    The value of a missing package is empty. Tasks do not need Dagster.
+    """
+    needed = [name for name, extra in EXTRAS.items() if extra == "pipeline" and not name.startswith("dagster")]
+    found = {name: _PRESENT if find_spec(name) else "" for name in needed}
     for name in _OF_OUTPUT:
         try:
             found[name] = version(name)
@@ -48,10 +53,8 @@ class NodeCheck:
     store: StoreMarkers | None = None
     """The store to reach, if it is not in one of the folders."""
     marker: str = field(default_factory=lambda: f"{_MARKER}{uuid.uuid4().hex}")
-    version: str = __version__
-    """The driver's version of phyagi-assets."""
-    packages: Mapping[str, str] = field(default_factory=installed_versions)
-    """The driver's versions of other packages; see `installed_versions`."""
+    packages: Mapping[str, str] = field(default_factory=installed_packages)
+    """The packages of the driver; see `installed_packages`."""
     unmarked: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Inode and time of change of each folder that the driver cannot write to, by path."""
 
@@ -77,15 +80,13 @@ class NodeCheck:
 
     def problem(self) -> str:
         """Return what this process lacks, or an empty string."""
-        return self._other_version() or self._unseen_folder() or self._unusable_store()
+        return self._other_package() or self._unseen_folder() or self._unusable_store()
 
-    def _other_version(self) -> str:
-        if self.version != __version__:
-            return f"has phyagi-assets {__version__}, and this command {self.version}; install the same version on all nodes"
-        for name, found in installed_versions().items():
+    def _other_package(self) -> str:
+        for name, found in installed_packages().items():
             if not found and self.packages[name]:
                 return f"has no {name}; pip install 'phyagi-assets[ray]' on all nodes, in the environment that Ray runs in"
-            if found != self.packages[name]:
+            if name in _OF_OUTPUT and found != self.packages[name]:
                 return (
                     f"has {name} {found}, and this machine {self.packages[name] or 'none'}; other versions could write other bytes; "
                     "install the same version on all nodes"

@@ -10,21 +10,20 @@ functions.
 
 import logging
 import pickle
-import re
 import socket
 import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic
 
 from phyagi_assets import __version__
-from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.errors import ClusterDownError, PhyagiAssetsError
 from phyagi_assets.execution.executor import PACKAGE, Executor, Result, Task, TaskCrashed, WorkerDied
 from phyagi_assets.execution.node_check import NodeCheck
 from phyagi_assets.execution.ray_address import RayAddress
-from phyagi_assets.execution.ray_connection import POLLED, check_nodes, connected, interruptible, last_line
+from phyagi_assets.execution.ray_connection import POLLED, call_on_node, check_nodes, connected, interruptible
 from phyagi_assets.execution.ray_worker import Job, Parcels, Report, run_task
 
 ATTEMPTS = 4
@@ -37,6 +36,9 @@ _TO_RECOVER = 30.0
 """Time for the server of a cluster to answer again, in seconds; after twice this time, Ray gives up."""
 _IDLE = 60.0
 """Time between two warnings that no node runs any task, in seconds."""
+_NODE_ID = "ray.io/node-id"
+"""Label that Ray gives to each node: its identity."""
+_RUN_TASK = pickle.dumps(run_task)
 
 logger = logging.getLogger(__name__)
 
@@ -69,25 +71,31 @@ class RayExecutor(Executor[Task, Result]):
         Raises
         ------
         PhyagiAssetsError
-            The cluster cannot be reached, or a node cannot run the tasks.
+            The cluster cannot be reached, or no node can run the tasks.
         """
         if self.waiting:
             with connected(self.cluster), self.check.marked():
-                check_nodes(self.check)
-                yield from _Run(self).results()
+                yield from _Run(self, check_nodes(self.check)).results()
 
 
 class _Run(Generic[Task, Result]):
-    """The tasks on the cluster."""
+    """The tasks on the cluster.
 
-    def __init__(self, executor: RayExecutor[Task, Result]) -> None:
+    Parameters
+    ----------
+    unfit
+        What nodes lack to run tasks, by their identities.
+    """
+
+    def __init__(self, executor: RayExecutor[Task, Result], unfit: Mapping[str, str]) -> None:
         import ray
 
         self._ray, self._executor = ray, executor
         self._again: list[_Attempt[Task]] = []
         self._running: dict[Any, _Attempt[Task]] = {}
-        nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-        self._each = min(executor.processors, min(filter(None, nodes), default=1))  # a node of an unknown size may come later
+        self._unfit = dict[str, str]()
+        """What nodes lack to run tasks, by their identities."""
+        self._each = min(executor.processors, min(filter(None, self._processors()), default=1))  # a node of an unknown size may come later
         """Number of processors of a task."""
         self._id = uuid.uuid4().bytes
         job = Job(
@@ -98,8 +106,9 @@ class _Run(Generic[Task, Result]):
             threads=self._each,
             level=logging.getLogger(PACKAGE).getEffectiveLevel(),
         )
-        self._job = _Kept(ray.put(pickle.dumps(job)))
-        self._remote = ray.remote(num_cpus=self._each, max_retries=0, scheduling_strategy="SPREAD")(run_task)
+        self._job = [ray.put(pickle.dumps(job))]
+        self._remote = self._function = ray.remote(num_cpus=self._each, max_retries=0, scheduling_strategy="SPREAD")(call_on_node())
+        self._avoid(unfit)
         self._most, self._looked, self._answered = 0, 0.0, time.monotonic()
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
         self._server = executor.cluster.server or (host, int(port))
@@ -130,15 +139,15 @@ class _Run(Generic[Task, Result]):
         """Submit as many tasks as the cluster can take. Return whether any are on the cluster."""
         for _ in range(min(self._room(), len(self._again) + len(self._executor.waiting))):
             attempt = self._again.pop() if self._again else _Attempt(task=self._executor.take(), number=1)
-            reference = self._remote.remote(self._id, self._job, self._executor.parcels.pack(attempt.task))
+            parcel = self._executor.parcels.pack(attempt.task)
+            reference = self._remote.remote(__version__, _RUN_TASK, self._id, self._job, parcel)
             self._running[reference] = attempt
         return bool(self._running)
 
     def _room(self) -> int:
         """Return how many more tasks may be submitted: as many as run at the same time, and as many again, so that no node waits."""
         if time.monotonic() - self._looked > _REFRESHED and self._answers():
-            fit = int(self._ray.cluster_resources().get("CPU", 0)) // self._each
-            self._most = 2 * max(1, fit)
+            self._most = 2 * max(1, sum(processors // self._each for processors in self._processors()))
             self._most = min(self._executor.limit or self._most, self._most)
             self._looked = time.monotonic()
         return max(0, self._most - len(self._running))
@@ -164,11 +173,11 @@ class _Run(Generic[Task, Result]):
                 return False
             raise self._lost(f"the Ray cluster {self._executor.cluster.address} does not answer any more") from None
 
-    def _lost(self, why: str) -> PhyagiAssetsError:
+    def _lost(self, why: str) -> ClusterDownError:
         """Return the error about a lost connection, after logging it: Ray may end this process while the connection is being closed."""
         message = f"{self._executor.cluster.setting}: {why}; run the command again"
         logger.error("%s", message)
-        return PhyagiAssetsError(message)
+        return ClusterDownError(message)
 
     def _ended(self) -> list[tuple[Any, Any]]:
         """Wait until a task has ended, but not for long. Return the references of all that have, each with a parcel or an error."""
@@ -177,6 +186,31 @@ class _Run(Generic[Task, Result]):
         if ready and len(running) > 1:
             ready, _ = self._ray.wait(running, num_returns=len(running), timeout=0, fetch_local=False)
         return [(reference, self._returned(reference)) for reference in ready]
+
+    def _processors(self) -> list[int]:
+        """Return the numbers of processors of the nodes that are alive and can run tasks, as far as is known."""
+        nodes = (node for node in self._ray.nodes() if node["Alive"] and node["NodeID"] not in self._unfit)
+        return [int(node["Resources"].get("CPU", 0)) for node in nodes]
+
+    def _avoid(self, unfit: Mapping[str, str]) -> None:
+        """Submit no more tasks to nodes, given what they lack, and log each of them once.
+
+        Raises
+        ------
+        PhyagiAssetsError
+            No node is left that can run tasks.
+        """
+        new = {node: problem for node, problem in unfit.items() if node not in self._unfit}
+        if not new:
+            return
+        self._unfit |= new
+        addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in self._ray.nodes()}
+        named = {node: f"node {addresses.get(node, 'of the Ray cluster')} ({node[:8]}) {problem}" for node, problem in self._unfit.items()}
+        if not any(self._processors()):
+            raise PhyagiAssetsError("\n".join(sorted(named.values())))
+        for node in new:
+            logger.warning("%s; its tasks are run on other nodes", named[node])
+        self._remote = self._function.options(label_selector={_NODE_ID: f"!in({','.join(sorted(self._unfit))})"})
 
     def _returned(self, reference: Any) -> Any:
         try:
@@ -187,7 +221,7 @@ class _Run(Generic[Task, Result]):
     def _outcome(self, returned: Any, attempt: _Attempt[Task]) -> Report | None:
         """Return what has come of a task; None if it is to be submitted again."""
         if isinstance(returned, self._ray.exceptions.RayTaskError):
-            return Report(outcome=_crash(returned))
+            return Report(outcome=TaskCrashed(str(returned)))
         if isinstance(returned, Exception):
             why = _death(returned)
             if attempt.number == ATTEMPTS:
@@ -196,7 +230,12 @@ class _Run(Generic[Task, Result]):
             attempt.number += 1
             self._again.append(attempt)
             return None
-        report: Report = self._executor.parcels.unpack(returned)
+        node, found = returned
+        if isinstance(found, str):
+            self._avoid({node: found})
+            self._again.append(attempt)
+            return None
+        report: Report = self._executor.parcels.unpack(found)
         for record in report.records:
             logging.getLogger(record.name).handle(record)
         if report.consumed:
@@ -205,7 +244,7 @@ class _Run(Generic[Task, Result]):
 
     def _warn_if_idle(self) -> None:
         """Log why no task has ended for some time, as far as the cluster shows it."""
-        nodes = [int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]]
+        nodes = self._processors()
         free = int(self._ray.available_resources().get("CPU", 0))
         if max(nodes, default=0) < self._each:
             logger.warning("no node of the Ray cluster has %d processors for a task; waiting for one", self._each)
@@ -231,19 +270,6 @@ class _Run(Generic[Task, Result]):
                     _, left = self._ray.wait(left, num_returns=len(left), timeout=timeout, fetch_local=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """An object that the cluster keeps, and that a process fetches when it is called."""
-
-    reference: Any
-
-    def __call__(self) -> bytes:
-        import ray
-
-        content: bytes = ray.get(self.reference)
-        return content
-
-
 def own_node() -> tuple[str, int] | None:
     """Return the host and the port of the node to which this process is connected; None if it is unknown."""
     import ray
@@ -260,18 +286,6 @@ def _is_closed(server: tuple[str, int]) -> bool:
     except OSError:  # the node may only be slow
         return False
     return False
-
-
-def _crash(problem: Any) -> Exception:
-    """Return the error of a task that Ray could not run. Exceptions inside a task do not come here, because tasks return them."""
-    if "failed to import on the worker" not in str(problem) and not isinstance(problem.cause, ImportError):
-        return TaskCrashed(str(problem))
-    found = re.search(r"\bip=([^\s,)]+)", str(problem))
-    node = f"node {found[1]}" if found else "a node"
-    return PhyagiAssetsError(
-        f"{node} cannot run tasks: {last_line(problem)}; install phyagi-assets {__version__} on all nodes, in the environment that Ray "
-        "runs in"
-    )
 
 
 def _death(problem: Exception) -> str:

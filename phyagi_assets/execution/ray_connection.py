@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from phyagi_assets.errors import MissingPackageError, PhyagiAssetsError, translate_missing_packages
+from phyagi_assets import __version__
+from phyagi_assets.errors import ClusterDownError, MissingPackageError, PhyagiAssetsError, translate_missing_packages
 from phyagi_assets.execution.node_check import NodeCheck
 from phyagi_assets.execution.ray_address import CLIENT_PORT, RayAddress
 from phyagi_assets.formatting import one_line
@@ -60,7 +61,7 @@ def connected(cluster: RayAddress) -> Iterator[None]:
             message = (
                 f"{cluster.setting}: no Ray cluster runs on this machine; name one, as in --executor ray:HOST:6379 or with $RAY_ADDRESS"
             )
-            raise PhyagiAssetsError(message) from None
+            raise ClusterDownError(message) from None
         raise _unreachable(cluster, _reason(problem)) from None
     except RuntimeError as problem:
         if "mismatch" in str(problem).lower():
@@ -103,10 +104,10 @@ def _reason(problem: Exception) -> str:
     return f"{first} {last_line(problem)}" if first.endswith(":") else first
 
 
-def _unreachable(cluster: RayAddress, why: str) -> PhyagiAssetsError:
+def _unreachable(cluster: RayAddress, why: str) -> ClusterDownError:
     is_other = cluster.is_client and cluster.server is not None and cluster.server[1] != CLIENT_PORT
     port = f"; the port of Ray Client is usually {CLIENT_PORT}" if is_other else ""
-    return PhyagiAssetsError(f"{cluster.setting}: the Ray cluster {cluster.address} cannot be reached: {why}{port}{cluster.remedy}")
+    return ClusterDownError(f"{cluster.setting}: the Ray cluster {cluster.address} cannot be reached: {why}{port}{cluster.remedy}")
 
 
 def _require_answer(cluster: RayAddress, host: str, port: int) -> None:
@@ -128,54 +129,60 @@ def _require_answer(cluster: RayAddress, host: str, port: int) -> None:
         raise _unreachable(cluster, "what answers there is not Ray; the port of a cluster is 6379, and with ray:// it is 10001") from None
 
 
-def check_nodes(check: NodeCheck) -> None:
-    """Run a probe task on every node that can run tasks.
-
-    Raises
-    ------
-    PhyagiAssetsError
-        A node lacks something; the message names the node.
-    """
+def check_nodes(check: NodeCheck) -> dict[str, str]:
+    """Run a probe task on every node that can run tasks, and return what nodes lack, by their identities."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    # Functions inside functions travel by value: these run where the package is missing, or is another version.
-    def probe(version: str, content: bytes) -> str:
-        import pickle
-
-        try:
-            import phyagi_assets
-        except ImportError:
-            return f"has no phyagi-assets; install version {version} on all nodes, in the environment that Ray runs in"
-        if phyagi_assets.__version__ != version:
-            found = phyagi_assets.__version__
-            return f"has phyagi-assets {found}, and this command {version}; install the same version on all nodes"
-        return str(pickle.loads(content).problem())
-
-    remote = ray.remote(num_cpus=0, max_retries=0)(probe)
-    content = pickle.dumps(check)
-    nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
+    remote, probe = ray.remote(num_cpus=0, max_retries=0)(call_on_node()), pickle.dumps(check.problem)
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     probes = {
-        remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(check.version, content): node
+        remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(__version__, probe): node
         for node in nodes
     }
     ready, left, until = list[Any](), list(probes), time.monotonic() + _TO_PROBE
     while left and time.monotonic() < until:
         ended, left = interruptible(partial(ray.wait, left, num_returns=len(left), timeout=POLLED))
         ready += ended
-    found = []
+    found = {}
     for reference in ready:
-        node = nodes[probes[reference]]
         try:
-            problem = interruptible(partial(ray.get, reference))
+            _, problem = interruptible(partial(ray.get, reference))
         except ray.exceptions.RayTaskError as crashed:
             problem = f"cannot run tasks: {last_line(crashed)}"
         except ray.exceptions.RayError:
             continue  # it has died, and runs no task
         if problem:
-            found.append(f"node {node['NodeManagerAddress']} ({node['NodeID'][:8]}) {problem}")
-    if found:
-        raise PhyagiAssetsError("\n".join(sorted(found)))
+            found[probes[reference]] = problem
+    return found
+
+
+def call_on_node() -> Callable[..., tuple[str, Any]]:
+    """Return a function that Ray can run on a node where this package is missing, or has another version.
+
+    Its arguments are the version that the package must have, a pickled function of the package, and the arguments of that function. It
+    returns the identity of the node, and the result; or, as text, what the node lacks to call the function.
+    """
+
+    # A function inside a function travels by value; it must not refer to anything outside.
+    def call(version: str, function: bytes, *arguments: Any) -> tuple[str, Any]:
+        import pickle
+
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        remedy = f"install phyagi-assets {version} on all nodes, in the environment that Ray runs in"
+        try:
+            import phyagi_assets
+
+            if phyagi_assets.__version__ != version:
+                return node, f"has phyagi-assets {phyagi_assets.__version__}, and this command {version}; {remedy}"
+            called = pickle.loads(function)
+        except ImportError as problem:
+            return node, f"cannot run tasks: {problem}; {remedy}"
+        return node, called(*arguments)
+
+    return call
 
 
 def interruptible(call: Callable[[], Value]) -> Value:

@@ -7,7 +7,7 @@ import logging
 import logging.handlers
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -72,15 +72,24 @@ class _Process:
 _process = _Process()
 
 
-def run_task(number: bytes, job: Callable[[], bytes], task: bytes) -> bytes:
-    """Run a task in a process of the cluster, and return the parcel of a `Report`.
+class UnfitNodeError(PhyagiAssetsError):
+    """An error about what this node lacks to run tasks."""
+
+
+def run_task(number: bytes, job: Sequence[Any], task: bytes) -> bytes | str:
+    """Run a task in a process of the cluster.
 
     Parameters
     ----------
     number
         Identity of the run.
     job
-        Returns the pickled `Job`; called if this process has not prepared for this run.
+        Reference to the pickled `Job`, in a list, so that it is fetched only if this process has not prepared for this run.
+
+    Returns
+    -------
+    bytes or str
+        The parcel of a `Report`; or what this node lacks to run tasks.
     """
     records = _Records()
     logger = logging.getLogger(PACKAGE)
@@ -89,15 +98,19 @@ def run_task(number: bytes, job: Callable[[], bytes], task: bytes) -> bytes:
         outcome = outcome_of("preparing a process", lambda: _run(number, job, task))
     finally:
         logger.removeHandler(records)
+    if isinstance(outcome, UnfitNodeError):
+        return str(outcome)
     report = Report(outcome=outcome, consumed=_process.consumed, records=records.kept)
     return _process.parcels.pack(report) if _process.parcels else pickle.dumps(report)
 
 
-def _run(number: bytes, job: Callable[[], bytes], task: bytes) -> Any:
+def _run(number: bytes, job: Sequence[Any], task: bytes) -> Any:
     """Return the outcome of a task, for which this process is prepared if it is not."""
+    import ray
+
     _process.consumed = 0
     if number != _process.job:
-        _prepare(number, job())
+        _prepare(number, ray.get(job[0]))
     assert _process.parcels is not None
     assert _process.run is not None
     given = _process.parcels.unpack(task)
@@ -108,11 +121,11 @@ def _prepare(number: bytes, content: bytes) -> None:
     _process.exit_stack.close()
     _process.job = b""
     job: Job = pickle.loads(content)
-    _process.parcels, _process.name = job.parcels, job.name
     os.environ[THREADS] = str(job.threads)
     logging.getLogger(PACKAGE).setLevel(job.level)
     if problem := job.check.problem():  # of a node that came after the run had begun
-        raise PhyagiAssetsError(f"{node_name()} {problem}")
+        raise UnfitNodeError(problem)
+    _process.parcels, _process.name = job.parcels, job.name
     prepare: Prepare[Any, Any] = job.parcels.unpack(job.prepare)
     _process.run = _process.exit_stack.enter_context(prepare(_progressed))
     _process.job = number

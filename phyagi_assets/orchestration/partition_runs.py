@@ -20,6 +20,7 @@ from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import (
     AccessError,
+    ClusterDownError,
     DeclarationError,
     PhyagiAssetsError,
     SourceDownError,
@@ -45,10 +46,10 @@ FAILURE_TAG, LASTING, OPEN = f"{HIDDEN}failure", "lasting", "open"
 LASTING_TAG = f"{HIDDEN}lasting_failures"
 """Tag of a failed run: the partitions (``corpus/partition``) whose failure persists until an input changes, as a list in JSON."""
 _RETRIES = 3
-"""Number of further attempts of a run that the UI or automation launched and whose sources are down."""
+"""Number of further attempts of a run that the UI or automation launched and whose sources or cluster are down."""
 _PAUSES = 30
 """Wait before the first of them, as a multiple of the first pause between requests; each further wait is twice as long."""
-_DOWN = (SourceDownError, TokenizerDownError)
+_DOWN = (SourceDownError, TokenizerDownError, ClusterDownError)
 """Errors of servers that may answer later."""
 _FEW = 10
 """Largest number of partitions of a run whose log has an event for each result of a check."""
@@ -192,7 +193,7 @@ def run_of(context: Context, builder: Builder, names: Collection[str]) -> Iterat
 
 
 def _end_of_step(context: Context, description: str, problems: Sequence[Exception | None]) -> dg.Failure | dg.RetryRequested:
-    """Return the exception that ends a step: its failure, or a request to try again later if nothing is wrong but that sources are down.
+    """Return the exception that ends a step: its failure, or a request to try again later if nothing is wrong but that servers are down.
 
     The command and the sensors that scan sources leave the next attempt to their next run.
     """

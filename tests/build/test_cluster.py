@@ -22,18 +22,21 @@ from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.removals import Removal, add_removals
-from phyagi_assets.errors import SourceError, StoreError
+from phyagi_assets.errors import PhyagiAssetsError, SourceError, StoreError
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.objects.retries import RetryPolicy
+from phyagi_assets.sources.files import Partition, SourceFile
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.copying import copyings, run_all
+from phyagi_assets.store.disk import stamp_of
 from phyagi_assets.store.exchange import UNFINISHED
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.parcels import Parcels
+from phyagi_assets.store.scratch import SCRATCH_VARIABLE
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import GIGATOKEN
 from phyagi_assets.tokenizers.prepare import tokenizer_store
@@ -116,10 +119,11 @@ def bucket(name: str, tmp_path: Path) -> BucketStore:
 
 
 def test_two_nodes_of_which_one_is_killed_build_in_a_bucket_what_one_process_builds_on_a_disk(
-    nodes: RayNodes, s3: S3Server, sources: Path, tmp_path: Path
+    nodes: RayNodes, s3: S3Server, sources: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     node, done = nodes.add(), list[int]()
     scratch_of_killed = f"node{nodes.added}"
+    unfit = nodes.add(**{SCRATCH_VARIABLE: str(sources / "raw" / "one.txt")})
 
     def kill_after_the_third_task(consumed: int) -> None:
         done.append(consumed)
@@ -134,6 +138,8 @@ def test_two_nodes_of_which_one_is_killed_build_in_a_bucket_what_one_process_bui
         build_all(workspaces[2], 1),
         build_all(workspaces[3], cluster=nodes.address, on_progress=kill_after_the_third_task),
     ]
+    nodes.kill(unfit)
+    assert f"({unfit.node_id[:8]}) cannot use its scratch space: {sources / 'raw' / 'one.txt'}: " in caplog.text
     assert [result.failure for results in built for result in results] == [""] * 16
     assert len(done) > 8  # a task per chunk
     first, *others = [contents(store, tmp_path / f"copy{i}") for i, store in enumerate(stores)]
@@ -218,6 +224,26 @@ def test_errors_of_a_disk_name_the_node(monkeypatch: pytest.MonkeyPatch) -> None
     assert failure(full) == failure(full, is_raised=True) == "node 10.0.0.2 (abc): /scratch: cannot be written to"
     assert failure(OSError(28, "No space left on device"), is_raised=True).startswith("node 10.0.0.2 (abc): [Errno 28] No space left")
     assert failure(bad) == "raw/a.txt: row 3"
+
+
+def test_local_file_that_a_node_sees_differently_is_named_with_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "node_name", lambda: "node 10.0.0.2 (abc)")
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    listed = SourceFile(name="a.txt", origin=str(path), size=3, stamp=stamp_of(path), path=path)
+    task = PartitionTask(work=Work(corpus="news", key="all", partition=Partition(key="all", files=(listed,)), steps=()))
+
+    def run(task: Task) -> TaskResult:
+        return PartitionResult(work=task.work)
+
+    assert executors._run_on_node(run, task) == run(task)
+    path.write_text("other")
+    seen = r"node 10\.0\.0\.2 \(abc\) sees \S+/a\.txt as 5 bytes, changed .* UTC, and the driver listed it as 3 bytes, changed .* UTC: "
+    with pytest.raises(PhyagiAssetsError, match=f"{seen}it is another file there, or has changed since; mount the same folder"):
+        executors._run_on_node(run, task)
+    path.unlink()
+    with pytest.raises(PhyagiAssetsError, match=r"sees \S+ as unreadable \(No such file or directory\)"):
+        executors._run_on_node(run, task)
 
 
 def test_folders_that_nodes_need_are_those_of_the_store_the_sources_and_the_removed_documents(sources: Path, tmp_path: Path) -> None:

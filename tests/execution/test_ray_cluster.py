@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from phyagi_assets.execution.node_check import NeededFolder, NodeCheck
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.execution.ray_cluster import RayExecutor
-from phyagi_assets.execution.ray_connection import connected
+from phyagi_assets.execution.ray_connection import call_on_node, connected
 from tests.ray_nodes import RayNodes
 
 logger = logging.getLogger("phyagi_assets.tests")
@@ -180,16 +180,64 @@ def test_cluster_that_others_have_filled_is_reported(
     assert "all 2 processors of the Ray cluster are in use, by tasks of this run or by other programs" in caplog.text
 
 
-def test_process_that_cannot_import_the_package_is_reported_with_its_node() -> None:
-    import ray
+def test_node_that_cannot_import_what_tasks_need_is_told_what_to_install() -> None:
+    node, found = call_on_node()(__version__, b"cno_such_package\nfunction\n.")
+    assert len(node) == 56
+    assert found == (
+        f"cannot run tasks: No module named 'no_such_package'; install phyagi-assets {__version__} on all nodes, in the environment that "
+        "Ray runs in"
+    )
 
-    lines = "ray::run_task() (pid=7, ip=10.0.0.2)\nRuntimeError: The remote function failed to import on the worker.\n"
-    crashed = ray.exceptions.RayTaskError("run_task", f"{lines}ModuleNotFoundError: No module named 'phyagi_assets'", RuntimeError())
-    found = ray_cluster._crash(crashed)
-    wanted = "node 10.0.0.2 cannot run tasks: ModuleNotFoundError: No module named 'phyagi_assets'; install phyagi-assets "
-    assert str(found).startswith(wanted)
-    unknown = ray_cluster._crash(ray.exceptions.RayTaskError("run_task", "failed to import on the worker\nImportError: x", RuntimeError()))
-    assert str(unknown).startswith("a node cannot run tasks: ImportError: x; install phyagi-assets ")
+
+OTHER_VERSION = """
+import sys, types
+sys.modules["phyagi_assets"] = other = types.ModuleType("other")
+other.__version__ = "0.0"
+"""
+OTHER_PACKAGE = """
+import importlib.metadata
+of = importlib.metadata.version
+importlib.metadata.version = lambda name: "7.0" if name == "pyarrow" else of(name)
+"""
+
+
+def starting_with(folder: Path, code: str) -> str:
+    """Return a `PYTHONPATH` of processes that run code when they start."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code)
+    return str(folder)
+
+
+def test_node_that_cannot_run_tasks_is_named_once_and_avoided_even_if_it_joins_later(
+    nodes: RayNodes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "phyagi_assets")
+    added = [nodes.add(PYTHONPATH=starting_with(tmp_path / "version", OTHER_VERSION))]
+    executor = executor_on(nodes.address, partial(counting, tmp_path))
+    for item in (1, *range(100, 106)):
+        executor.submit(item)
+
+    def go_on() -> None:
+        with suppress(AssertionError):
+            wait_for(lambda: len(caplog.messages) == 2)
+        (tmp_path / "go on").touch()
+
+    try:
+        results = executor.results()
+        assert next(results)[1][0] == 1
+        added.append(nodes.add(PYTHONPATH=starting_with(tmp_path / "package", OTHER_PACKAGE)))
+        waiter = threading.Thread(target=go_on)
+        waiter.start()
+        found = dict(results)
+        waiter.join()
+    finally:
+        for node in added:
+            nodes.kill(node)
+    assert sorted(item for item, _ in found.values()) == list(range(100, 106))
+    version, package = caplog.messages
+    assert f"({added[0].node_id[:8]}) has phyagi-assets 0.0, and this command {__version__}; install phyagi-assets" in version
+    assert f"({added[1].node_id[:8]}) has pyarrow 7.0, and this machine " in package
+    assert all(message.endswith("; its tasks are run on other nodes") for message in caplog.messages)
 
 
 def test_death_of_the_node_of_the_driver_is_reported(nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,10 +285,7 @@ def test_interrupt_is_raised_as_it_is_and_ends_the_tasks(nodes: RayNodes, tmp_pa
 def test_nodes_without_a_folder_or_with_another_version_of_the_package_are_named(
     nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "other").mkdir()
-    other = 'import sys, types\nsys.modules["phyagi_assets"] = other = types.ModuleType("other")\nother.__version__ = "0.1"\n'
-    (tmp_path / "other" / "sitecustomize.py").write_text(other)
-    node = nodes.add(PYTHONPATH=str(tmp_path / "other"))
+    node = nodes.add(PYTHONPATH=starting_with(tmp_path / "other", OTHER_VERSION))
     monkeypatch.chdir(tmp_path)
     own = Path("/proc/self/cwd")  # another folder in each process
     executor = executor_on(nodes.address, counting, check=NodeCheck(folders=(NeededFolder(what="the store", path=own),)))
@@ -253,6 +298,8 @@ def test_nodes_without_a_folder_or_with_another_version_of_the_package_are_named
     assert all(line.startswith("node ") for line in lines)
     unseen = "does not see the folder /proc/self/cwd (the store) as this machine does; mount it at the same path on all nodes"
     assert len([line for line in lines if unseen in line]) == 2
-    version = f"({node.node_id[:8]}) has phyagi-assets 0.1, and this command {__version__}; install the same version on all nodes"
-    assert [line.endswith(version) for line in lines if unseen not in line] == [True]
+    version = (
+        f"({node.node_id[:8]}) has phyagi-assets 0.0, and this command {__version__}; install phyagi-assets {__version__} on all nodes"
+    )
+    assert [version in line for line in lines if unseen not in line] == [True]
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
