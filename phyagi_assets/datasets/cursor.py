@@ -181,8 +181,15 @@ class DividedStream(IterableDataset[dict[str, Any]]):
         Raises
         ------
         ValueError
-            ``accelerate`` runs several processes, and the rank and world size of the stream are not set.
+            ``accelerate`` runs several processes, and the rank and world size of the stream are not set; or several loader workers read a
+            ``datasets.IterableDataset`` that reads this stream.
         """
+        worker = get_worker_info()
+        if worker and worker.num_workers > 1 and type(worker.dataset).__module__.partition(".")[0] == "datasets":
+            raise ValueError(
+                "num_workers: both a datasets.IterableDataset and this stream would divide the samples among the loader workers, so that "
+                "some would be left out; give the DataLoader the stream itself, or one loader worker"
+            )
         if self._shard is None and self.shard.world_size > 1 and accelerate_runs():
             raise ValueError(
                 "rank, world_size: both accelerate and this stream would divide the samples among the processes; if accelerate prepares "

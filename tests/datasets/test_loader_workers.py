@@ -1,11 +1,12 @@
 """Mixtures with the loaders of torch: loader workers see new epochs, and a state is restored exactly or raises an error."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -84,6 +85,17 @@ def test_epoch_that_would_skip_what_follows_a_position_that_was_set_is_refused(m
         for epoch, begin, end in ((0, 20, 44), (1, 44, 84), (3, 124, 164)):
             stream.set_epoch(epoch)
             assert positions(loader) == list(range(begin, end))
+
+
+def test_stream_in_a_dataset_that_divides_itself_among_loader_workers_is_refused(mixture: LoadedMixture) -> None:
+    def read(stream: MixtureStream) -> Iterator[Any]:
+        yield from stream
+
+    stream = MixtureStream(mixture.train, batch_size=4, samples=True)
+    wrapped = datasets.IterableDataset.from_generator(read, gen_kwargs={"stream": stream})
+    assert positions(DataLoader(wrapped, batch_size=4, num_workers=1)) == list(range(44))
+    with pytest.raises(ValueError, match=r"num_workers: both a datasets\.IterableDataset and this stream would divide the samples"):
+        positions(DataLoader(wrapped, batch_size=4, num_workers=2))
 
 
 def test_second_iteration_by_loader_workers_raises_until_an_epoch_is_set(mixture: LoadedMixture) -> None:
