@@ -40,6 +40,17 @@ def _scaled(number: float, units: tuple[tuple[float, str], ...], smallest: str) 
     return f"{rounded:.3g}{smallest}"
 
 
+def digits(number: float) -> str:
+    """Return a number with three significant digits, and never in exponential notation.
+
+    Examples
+    --------
+    >>> digits(78.512), digits(41_021.7)
+    ('78.5', '41,022')
+    """
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.3g}"
+
+
 def counted(number: int, what: str) -> str:
     """Return a number with its noun, in the plural unless the number is 1.
 

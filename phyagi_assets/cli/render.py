@@ -13,7 +13,7 @@ from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan import STEP as MIXED
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.formatting import counted, listed, short, short_counted, short_size
+from phyagi_assets.formatting import counted, digits, listed, short, short_counted, short_size
 from phyagi_assets.inspection.caches import caches_of_corpus
 from phyagi_assets.inspection.materialize_report import MaterializeReport
 from phyagi_assets.order.composition import plan_lines
@@ -113,7 +113,7 @@ def show_forecast(console: Console, found: "Forecast") -> None:
     for corpus in found.corpora:
         about = "" if corpus.is_exact else "≈ "
         note = [f"[red]more than max_epochs {corpus.max_epochs:g}[/]" if corpus.repeats_too_often else ""] * repeats
-        epochs = f"{about}{_digits(corpus.epochs)}"
+        epochs = f"{about}{digits(corpus.epochs)}"
         uncovered = f"{corpus.uncovered:,}" if corpus.is_exact else ""
         fill = ["" if corpus.fill is None else f"{100 * corpus.fill:.2f} %"] if is_packed else []
         table.add_row(corpus.corpus, corpus.amount, f"{about}{short(corpus.tokens)}", uncovered, *fill, short(corpus.read), epochs, *note)
@@ -213,11 +213,6 @@ def _tokens(artifact: Artifact) -> int:
     return sum(of["tokens"] for of in artifact.manifest.counts.values())
 
 
-def _digits(number: float) -> str:
-    """Return a number with three significant digits, and never in exponential notation."""
-    return f"{number:,.0f}" if number >= 1000 else f"{number:.3g}"
-
-
 def _epochs(number: float) -> str:
-    shown = _digits(number)
+    shown = digits(number)
     return f"{shown} epoch{'' if shown == '1' else 's'}"

@@ -5,16 +5,19 @@ from collections.abc import Iterable, Sequence
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from phyagi_assets.cli.console import boxed, print_table, print_text
-from phyagi_assets.formatting import counted, listed, short, short_counted
+from phyagi_assets.formatting import counted, digits, listed, short, short_counted
 from phyagi_assets.inspection.loss_proposal import Proposal
 from phyagi_assets.inspection.loss_report import CorpusLosses, LossDocument, LossReport, LossSpike
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_CURVE = 40
-"""Largest width of a curve."""
+_CURVE, _NARROWEST = 40, 12
+"""Largest and smallest width of a curve."""
+_BETWEEN = 3
+"""Width of the gap between two columns of a table."""
 _LISTED = 8
 """Largest number of positions of a document that are listed."""
 
@@ -24,15 +27,7 @@ def show_losses(console: Console, report: LossReport) -> None:
     steps = f"steps {report.first_step:,} to {report.last_step:,}, {short_counted(report.tokens, 'token')}, {counted(report.ranks, 'rank')}"
     again = f"; {counted(report.runs, 'run')}, {counted(report.replaced, 'row')} replaced" if report.runs > 1 else ""
     console.print(f"[bold]{escape(report.mixture)}[/] {steps}{again}, loss {_loss(report.loss)}", soft_wrap=True)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for title in ("corpus", "tokens", "share", "loss", "first", "last", ""):
-        table.add_column(title, justify="left" if title in ("corpus", "") else "right", no_wrap=True)
-    low, high = _bounds(report.corpora)
-    for corpus in report.corpora:
-        numbers = [_loss(number) for number in (corpus.loss, corpus.first, corpus.last)]
-        curve = _sparkline([point.loss for point in corpus.curve], low, high)
-        table.add_row(escape(corpus.corpus), short(corpus.tokens), f"{corpus.share:.1%}", *numbers, curve)
-    print_table(console, table)
+    print_table(console, _table_of_corpora(report, console))
     if not report.spikes:
         console.print("No spikes")
     for spike in report.spikes:
@@ -42,6 +37,27 @@ def show_losses(console: Console, report: LossReport) -> None:
         print_text(console, f"To remove a document: phyagi-assets remove {worst.corpus} --id {worst.id}")
     if report.proposal:
         _show_proposal(console, report.proposal)
+
+
+def _table_of_corpora(report: LossReport, console: Console) -> Table:
+    """Return a table of the losses of each corpus, with curves that fill the room beside the numbers."""
+    rows = [
+        (escape(of.corpus), short(of.tokens), f"{of.share:.1%}", *(_loss(number) for number in (of.loss, of.first, of.last)))
+        for of in report.corpora
+    ]
+    room = console.width - Measurement.get(console, console.options, _aligned(rows)).maximum - _BETWEEN
+    (low, high), width = _bounds(report.corpora), max(_NARROWEST, min(_CURVE, room))
+    curves = [_sparkline([point.loss for point in of.curve], low, high, width) for of in report.corpora]
+    return _aligned([(*row, curve) for row, curve in zip(rows, curves, strict=True)])
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title in ("corpus", "tokens", "share", "loss", "first", "last", "")[: len(rows[0])]:
+        table.add_column(title, justify="left" if title in ("corpus", "") else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _show_spike(console: Console, spike: LossSpike) -> None:
@@ -58,20 +74,19 @@ def _show_document(console: Console, document: LossDocument) -> None:
     positions = listed([f"{position:,}" for position in document.positions], _LISTED)
     of = "" if document.is_measured else " (of the whole samples)"
     title = f"{document.corpus}/{document.partition}  {document.file} row {document.row + 1:,}, id {document.id}"
-    said = f"loss {_loss(document.loss)} over {counted(document.tokens, 'token')}{of}; positions {positions}"
+    at = "position" if len(document.positions) == 1 else "positions"
+    said = f"loss {_loss(document.loss)} over {counted(document.tokens, 'token')}{of}; {at} {positions}"
     console.print(boxed(console, f"{said}\n{' '.join(document.text.split())}", title))
 
 
 def _show_proposal(console: Console, proposal: Proposal) -> None:
     console.print(f"[bold]Proposed shares[/] by {proposal.rule}", soft_wrap=True)
-    print_text(console, proposal.formula)
+    console.print(proposal.formula, markup=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in ("corpus", "declared", "trained", "nats per billion tokens", "proposed"):
         table.add_column(title, justify="left" if title == "corpus" else "right")
     for corpus in proposal.corpora:
-        table.add_row(
-            escape(corpus.corpus), f"{corpus.declared:.1%}", f"{corpus.trained:.1%}", f"{corpus.speed:.3g}", f"{corpus.share:.2%}"
-        )
+        table.add_row(escape(corpus.corpus), f"{corpus.declared:.1%}", f"{corpus.trained:.1%}", digits(corpus.speed), f"{corpus.share:.2%}")
     print_table(console, table)
     print_text(console, proposal.declaration, end="")
 
@@ -86,10 +101,10 @@ def _bounds(corpora: Iterable[CorpusLosses]) -> tuple[float, float]:
     return min(losses, default=0.0), max(losses, default=0.0)
 
 
-def _sparkline(losses: Sequence[float | None], low: float, high: float) -> str:
+def _sparkline(losses: Sequence[float | None], low: float, high: float, most: int) -> str:
     """Draw a curve, with a blank where there is no loss; neighbouring points of a long curve share a character, the largest of them."""
     bars = []
-    width = min(_CURVE, len(losses))
+    width = min(most, len(losses))
     for at in range(width):
         near = [loss for loss in losses[at * len(losses) // width : (at + 1) * len(losses) // width] if loss is not None]
         height = (max(near) - low) / ((high - low) or 1) if near else 0.0

@@ -94,6 +94,7 @@ def _mixture(mixture: MixtureOverview) -> str:
             _segments(mixture),
             _samples(mixture.samples),
             *(_part(corpus) for corpus in mixture.corpora),
+            *(_unpublished(corpus) for corpus in mixture.unpublished),
             _lineage(["the sources", "raw_dataset", "tokenized_arrow", "numpy_cache", "mixed_dataset"], mixture.declaration),
             f"<p>Fingerprint of the plan: <code>{mixture.fingerprint}</code></p>",
             _loading(
@@ -165,6 +166,11 @@ def _part(corpus: CorpusOverview) -> str:
     heading = f"<h2>{escape(corpus.name)}</h2>" + (f"<p>{escape(corpus.description)}</p>" if corpus.description else "")
     numbers, tokens, lengths = _cards(_corpus_numbers(corpus)), _tokens_by_partition(corpus, level=3), _lengths(corpus.lengths, level=3)
     return heading + numbers + tokens + lengths + _duplicates(corpus, level=3) + _partitions(corpus, level=3)
+
+
+def _unpublished(corpus: str) -> str:
+    told = "Nothing of this corpus is published any more. The mixture reads the versions that its plan names."
+    return f"<h2>{escape(corpus)}</h2><p>{told}</p>"
 
 
 def _tokens_by_partition(corpus: CorpusOverview, level: int = 2) -> str:

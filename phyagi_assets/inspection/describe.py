@@ -117,9 +117,9 @@ def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48) -> Inspe
     """Describe an artifact; see `inspect_artifact`."""
     manifest = artifact.manifest
     stored = StoredArtifact(address=artifact.address, place=artifact.place, **{name: getattr(manifest, name) for name in _RECORDED})
-    facts = {"path": artifact.place, "fingerprint": manifest.fingerprint}
+    place = {"fingerprint": manifest.fingerprint, "path": artifact.place}
     recorded = {**manifest.counts, **manifest.details, **manifest.produced_with}
-    facts |= {name: _flat(value) for name, value in recorded.items() if name != SKIPPED}
+    facts = {name: _flat(value) for name, value in recorded.items() if name != SKIPPED}
     if pins := pins_of(artifact):
         facts["read in place"] = _flat([pin.origin for pin in pins.values()])
     if manifest.step == mixture.MIXTURE.name:
@@ -128,16 +128,16 @@ def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48) -> Inspe
         facts["in no sample"] = f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens"
         facts |= padding_facts(plan)
         facts["deviation"] = f"{largest_deviation(plan):.3g} samples at most from the weights, at any prefix"
-        return InspectReport(title=manifest.step, artifact=stored, facts=facts, parts=tuple(_corpora(plan)))
+        return InspectReport(title=manifest.step, artifact=stored, facts=facts | place, parts=tuple(_corpora(plan)))
     step = FLOW.find(manifest.step)
     if step is None or step.lengths is None:
-        return InspectReport(title=manifest.step, artifact=stored, facts=facts)
+        return InspectReport(title=manifest.step, artifact=stored, facts=facts | place)
     if manifest.counts == {} or manifest.counts.get("tokens") == 0:
         facts["tokens"] = "0: the partition is empty"
     shown = _samples(artifact, samples, tokens) if manifest.step == cache.STEP else ()
     lengths = Lengths.of(step.lengths(artifact))
     parts = tuple(_skipped([artifact]))
-    return InspectReport(title=manifest.step, artifact=stored, facts=facts, parts=parts, lengths=lengths, samples=shown)
+    return InspectReport(title=manifest.step, artifact=stored, facts=facts | place, parts=parts, lengths=lengths, samples=shown)
 
 
 def inspect_corpus(store: Store, name: str) -> InspectReport:

@@ -104,6 +104,8 @@ class MixtureOverview:
     deviation: float
     """Largest difference between a prefix of an epoch and the exact shares, in samples of one corpus."""
     corpora: Sequence[CorpusOverview]
+    unpublished: Sequence[str]
+    """Names of its corpora that are no longer published; the plan reads the versions that it names."""
     samples: Sequence[ExplainedSample]
 
 
@@ -130,12 +132,16 @@ def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None
     step = next(FLOW.of(Scope.MIXTURE))
     artifact = store.open(step.address(name)) if "/" not in name else None
     if artifact is None:
-        return _corpus(name, store, catalog, samples)
+        if found := caches_of_corpus(name, store, intact=True):
+            return _corpus(name, found, store, catalog, samples)
+        raise nothing_named(name, store)
     plan = read_plan(artifact.folder() / PLAN)
     declared = catalog.mixtures.get(name) if catalog else None
     components = composition(plan)
     positions = np.random.default_rng(plan.seed).choice(plan.current.drawn, min(samples, plan.current.drawn), replace=False)
     explainer = open_explainer(name, place)
+    read = [*(component.corpus for component in components), *(corpus for corpus, _ in plan.evaluated())]
+    caches = {corpus: caches_of_corpus(corpus, store, intact=True) for corpus in read}
     return MixtureOverview(
         name=name,
         description=declared.config.description if declared else "",
@@ -144,18 +150,14 @@ def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None
         plan=plan,
         components=components,
         deviation=largest_deviation(plan),
-        corpora=[
-            _corpus(corpus, store, catalog, 0) for corpus in [*(of.corpus for of in components), *(name for name, _ in plan.evaluated())]
-        ],
+        corpora=[_corpus(corpus, found, store, catalog, 0) for corpus, found in caches.items() if found],
+        unpublished=[corpus for corpus, found in caches.items() if not found],
         samples=list(explainer.explain((plan.current.start + np.sort(positions)).tolist())),
     )
 
 
-def _corpus(name: str, store: Store, catalog: Catalog | None, samples: int) -> CorpusOverview:
+def _corpus(name: str, caches: Mapping[str, Artifact], store: Store, catalog: Catalog | None, samples: int) -> CorpusOverview:
     steps = list(FLOW.of(Scope.PARTITION))
-    caches = caches_of_corpus(name, store, intact=True)
-    if not caches:
-        raise nothing_named(name, store)
     declared = catalog.corpora.get(name) if catalog else None
     details = next(iter(caches.values())).manifest.details
     lengths = np.concatenate([array_lengths(artifact) for artifact in caches.values()])

@@ -31,8 +31,11 @@ def open_store(place: Path | BucketAddress, holder: str = "") -> Store:
 
 
 def advice_on_no_store(store: Store) -> str:
-    """Return what to do if the folder of a store does not exist, for messages about names in it; empty if it exists or is in a bucket."""
-    if store.is_remote or store.root.is_dir():
+    """Return what to do if the folder of a store does not exist, for messages about names in it; empty if the store is in the right place.
+
+    It is if it exists, is in a bucket, or belongs in a data folder in which nothing is built yet.
+    """
+    if store.is_remote or store.root.is_dir() or (store.root.parent / "corpora").is_dir():
         return ""
     return (
         "; that folder does not exist. Change to the folder that contains the data folder, or name the store with --store (in Python, "

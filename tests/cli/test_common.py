@@ -29,6 +29,9 @@ def test_name_in_a_store_that_does_not_exist_is_an_error_that_says_where_to_go(w
     assert done.exit_code == 1
     assert f"{tmp_path / 'data' / 'store'}" in done.stderr
     assert "that folder does not exist. Change to the folder that contains the data folder" in done.stderr
+    (tmp_path / "data" / "corpora").mkdir(parents=True)
+    done = CliRunner().invoke(main, [*words.split(), "--data", str(tmp_path / "data")])
+    assert done.stderr.strip().endswith("; materialize it with: phyagi-assets materialize x")
 
 
 def test_check_of_a_folder_without_declarations_is_an_error(tmp_path: Path) -> None:

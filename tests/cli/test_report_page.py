@@ -85,6 +85,9 @@ def test_page_of_a_mixture_shows_packing_and_corpora_for_evaluation_only(built: 
     assert {"plays", "notes"} <= set(Page(text).headings)
     assert re.search(r"packed, full</th>.*\d\.\d\d%</td></tr>", text)
     assert re.search(r"For evaluation only: notes \([\d.]+k? tokens\)\.", text)
+    (built.store.root / "notes" / "numpy_cache" / "all").unlink()
+    gone = page_of(overview("tuned", built.store, built.store.root, catalog))
+    assert "<h2>notes</h2><p>Nothing of this corpus is published any more." in gone
 
 
 def test_page_of_a_corpus_counts_duplicates_and_escapes_text(built: Workspace) -> None:
