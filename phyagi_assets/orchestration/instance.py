@@ -2,9 +2,11 @@
 
 import os
 import re
+import sqlite3
 import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
@@ -25,6 +27,8 @@ UI = "dagster/ui"
 """Name of the lock that the UI of a store holds while it runs."""
 _DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 """Databases to which Dagster's daemon writes, as paths in the folder of the instance."""
+_ABANDONED = 60.0
+"""Age of an empty database, in seconds, after which no process is creating it any more."""
 _OF_DATABASE = re.compile(r"^sqlalchemy\.exc\.\w+: \([\w.]+\) (.+)", re.MULTILINE)
 """First line of SQLAlchemy's message for a database error; the statement and its parameters follow."""
 _DAGSTER_YAML = """\
@@ -84,7 +88,7 @@ def ui_environment(settings: Settings) -> dict[str, str]:
     Raises
     ------
     StoreError
-        The records of the instance may not be written to.
+        The records of the instance may not be written to, or are damaged.
     PhyagiAssetsError
         A UI is already running on the store, or ``dagster.yaml`` is not a valid configuration.
     """
@@ -95,6 +99,9 @@ def ui_environment(settings: Settings) -> dict[str, str]:
     databases = [path for name in _DATABASES if (path := Path(home) / name).exists()]
     if keeps_records and not all(os.access(path, os.W_OK) for path in (Path(home), *databases)):
         raise StoreError(_records_problem(home, "readonly"))
+    if keeps_records:
+        _remove_empty_databases(Path(home))
+        _require_readable(Path(home))
     try:
         lock = _locks(settings).hold_lock(UI)
     except (PermissionError, StoreError):  # a read-only store, shown with a DAGSTER_HOME elsewhere
@@ -167,9 +174,40 @@ def _records_problem(home: str, found: str) -> str:
             f"{home}: you may not write to Dagster's records; ask for the right to write to every file in it (docs/deploying.md "
             "describes a store that a group shares), or set DAGSTER_HOME to a folder of your own"
         )
+    if "malformed" in found or "not a database" in found:
+        return (
+            f"{home}: Dagster's records are damaged: {found}; stop the UI if it runs, and move this folder away. What was published is "
+            "kept and not built again; the history of runs, and which sensors and schedules are on, is lost"
+        )
     causes = {"I/O": ", as when the disk is full", "unable to open": ", as when the disk is full or has no free inodes"}
     why = next((why for words, why in causes.items() if words in found), "")
     return f"{home}: Dagster's records cannot be kept: {found}{why}; what was published is kept"
+
+
+def _remove_empty_databases(home: Path) -> None:
+    """Remove databases without content, as a full disk leaves them when they are created; Dagster would miss its tables."""
+    for path in (home / name for name in _DATABASES):
+        with suppress(OSError):
+            seen = path.stat()
+            if seen.st_size == 0 and abs(time.time() - seen.st_mtime) > _ABANDONED and not path.with_name(f"{path.name}-wal").exists():
+                path.unlink()
+
+
+def _require_readable(home: Path) -> None:
+    """Check that the databases can be read, before servers start whose errors nobody can understand.
+
+    Raises
+    ------
+    StoreError
+        A database is damaged.
+    """
+    for path in (home / name for name in _DATABASES):
+        if path.exists():
+            try:
+                with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path)) as database:  # it may be locked
+                    database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            except sqlite3.DatabaseError as problem:
+                raise StoreError(_records_problem(str(home), f"{path.name}: {problem}")) from None
 
 
 def _share(home: Path) -> None:
@@ -188,6 +226,8 @@ def _opened(settings: Settings, home: str) -> dg.DagsterInstance:
             _locks(settings).lock("dagster/instance", silent=True),  # one process creates the databases at the first opening
             _configuration_errors(home),
         ):
+            _remove_empty_databases(Path(home))
+            _require_readable(Path(home))
             return dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides=_WITHOUT_CAPTURE))
     except PermissionError as problem:
         raise StoreError(

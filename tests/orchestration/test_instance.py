@@ -129,3 +129,20 @@ def test_unwritable_database_folder_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(StoreError, match=told), open_instance(settings):
         (settings.dagster_home / "no" / "file").touch()
+
+
+@pytest.mark.parametrize("name", ["history/runs.db", "history/runs/index.db", "schedules/schedules.db"])
+def test_damaged_database_is_an_error_that_says_what_to_do_and_an_empty_one_is_made_anew(tmp_path: Path, name: str) -> None:
+    settings = Settings(data=tmp_path / "data", store=tmp_path / "data" / "store")
+    with open_instance(settings) as instance:
+        home = Path(instance.root_directory)
+    database = home / name
+    database.write_bytes(b"no database" * 999)
+    told = r"records are damaged: .*file is not a database; stop the UI if it runs, and move this folder away"
+    for by in OPENED.values():
+        with pytest.raises(StoreError, match=told):
+            by(settings)
+    database.write_bytes(b"")
+    os.utime(database, (0, 0))
+    with open_instance(settings) as instance:
+        assert (instance.get_dynamic_partitions("plays"), instance.get_runs(), instance.all_instigator_state()) == ([], [], [])

@@ -64,3 +64,11 @@ def test_store_without_records_belongs_to_the_data_folder_that_declares_its_arti
     assert of_others(store, tmp_path / "third", {"else"}).keys() == {"plays", "notes"}
     assert of_others(store, tmp_path / "a", {"plays"}) == {}
     assert of_others(store, tmp_path, set()) == {}
+
+
+@pytest.mark.parametrize("record", ["[]", '{"relative": 5, "absolute": "/data"}', '{"relative": "\\u0000", "absolute": "/data"}'])
+def test_damaged_record_of_the_data_folder_is_ignored(tmp_path: Path, record: str) -> None:
+    store = LocalStore(tmp_path / "store")
+    claim(store, tmp_path / "data", ["plays"])
+    store.state("data_folders", "plays").path.write_text(record)
+    assert other_folder(store, tmp_path / "other", "plays") == ""
