@@ -1,6 +1,7 @@
 """Changes make the artifacts stale that depend on them, and no others."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from phyagi_assets.declare.schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
-from tests.support import GPT2, build, declare, declare_corpus, write_text
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers.exact import EnginePool
+from tests.support import GPT2, build, copy_data, copy_store, declare, declare_corpus, write_text
 
 PLAYS = {"hamlet": "To be, or not to be, that is the question.", "lear": "Nothing will come of nothing.", "macbeth": "Out, brief candle."}
 
@@ -40,12 +43,21 @@ def _build_all(workspace: Workspace, **keys: Any) -> set[str]:
     return {step.artifact.address for step in [*(step for of in built.values() for step in of), plan] if not step.reused}
 
 
-@pytest.fixture
-def plays(workspace: Workspace) -> Path:
-    """A folder of plays, of which everything is built."""
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engines: EnginePool) -> Path:
+    """A data folder of plays, of which everything is built."""
+    data = tmp_path_factory.mktemp("built") / "data"
     for name, text in PLAYS.items():
-        write_text(workspace.data / "plays" / f"{name}.txt", text)
-    _build_all(workspace)
+        write_text(data / "plays" / f"{name}.txt", text)
+    _build_all(Workspace(data=data, store=LocalStore(copy_store(prepared_store, data / "store")), engines=engines))
+    return data
+
+
+@pytest.fixture
+def plays(built: Path, workspace: Workspace) -> Path:
+    """The folder of the plays in a copy."""
+    shutil.rmtree(workspace.data)
+    copy_data(built, workspace.data)
     assert _stale(workspace) == set()
     return workspace.data / "plays"
 

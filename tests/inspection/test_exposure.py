@@ -17,10 +17,15 @@ from phyagi_assets.inspection.explain import ExplainedSample
 from phyagi_assets.inspection.exposure import Exposure, exposures
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.base import Store
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers.exact import EnginePool
 from tests.steps.test_exclusions import id_of, remove
-from tests.support import build, declare, declare_corpus, write_jsonl
+from tests.support import build, copy_store, declare, declare_corpus, write_jsonl
 
 SEQ_LEN = 8
+Mixed = tuple[str, Path, Store]
+"""How the corpus of a mixture is packed, the folder of its plan, and the store."""
 DOCUMENTS = {
     "monday": [f"the {i}th note of monday is this {'and so on ' * (i % 5)}" for i in range(30)],
     "tuesday": [f"a note of tuesday, number {i}{'!' * i}" for i in range(20)],
@@ -36,6 +41,10 @@ def mix(corpora: dict[str, Corpus], workspace: Workspace, packing: str = "concat
 
 @pytest.fixture
 def corpora(workspace: Workspace) -> dict[str, Corpus]:
+    return declared(workspace)
+
+
+def declared(workspace: Workspace) -> dict[str, Corpus]:
     for day, texts in DOCUMENTS.items():
         write_jsonl(workspace.data / "raw" / f"{day}.jsonl", texts)
     write_jsonl(workspace.data / "other.jsonl", ["something else " * 40])
@@ -43,12 +52,19 @@ def corpora(workspace: Workspace) -> dict[str, Corpus]:
     return {"c": corpus, "d": declare_corpus(workspace.data, "d", "other.jsonl")}
 
 
-@pytest.mark.parametrize("packing", ["concat", "best_fit"])
+@pytest.fixture(scope="module", params=["concat", "best_fit"])
+def mixed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engines: EnginePool) -> Mixed:
+    """A mixture with one of two packings, which tests read only."""
+    data = tmp_path_factory.mktemp("mixed") / "data"
+    workspace = Workspace(data=data, store=LocalStore(copy_store(prepared_store, data / "store")), engines=engines)
+    return request.param, mix(declared(workspace), workspace, request.param), workspace.store
+
+
 @pytest.mark.parametrize("text", [DOCUMENTS["monday"][4], DOCUMENTS["monday"][29], DOCUMENTS["tuesday"][0], DOCUMENTS["tuesday"][19]])
-def test_they_are_found_by_explaining_every_position_too(corpora: dict[str, Corpus], workspace: Workspace, text: str, packing: str) -> None:
-    plan = mix(corpora, workspace, packing)
+def test_they_are_found_by_explaining_every_position_too(mixed: Mixed, text: str) -> None:
+    packing, plan, store = mixed
     mixture = load_mixture(plan)
-    (found,) = exposures("c", [id_of(text)], workspace.store)
+    (found,) = exposures("c", [id_of(text)], store)
     dataset = {"train": mixture.train, "validation": mixture.validation}[found.split]
     assert dataset is not None
     shown = []
