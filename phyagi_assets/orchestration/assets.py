@@ -20,7 +20,7 @@ from phyagi_assets.build.stale import work_of
 from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, translate_limit_errors
 from phyagi_assets.execution.ray_address import default_executor
 from phyagi_assets.orchestration.automation import follow_condition, freshness_policy
@@ -233,14 +233,19 @@ def _shown(declared: Corpus | Mixture, step: Step) -> dict[str, Any]:
             "dagster/code_references": dg.CodeReferencesMetadataValue(
                 code_references=[dg.LocalFileCodeReference(file_path=str(declared.path.resolve()), label=declared.path.name)]
             ),
-            **({COLUMN_SCHEMA: _schema(step.columns)} if step.columns else {}),
+            **({COLUMN_SCHEMA: schema} if (schema := _schema(declared, step.columns)) else {}),
             **({"report": dg.MetadataValue.url(place)} if (place := _report_place(declared.config.name)) else {}),
         },
     }
 
 
-def _schema(columns: Mapping[str, Column]) -> dg.TableSchema:
-    return dg.TableSchema([dg.TableColumn(name, of.type, description=of.description) for name, of in columns.items()])
+def _schema(declared: Corpus | Mixture, columns: Mapping[str, Column]) -> dg.TableSchema | None:
+    """Return the columns that the artifacts of a declaration have; None if they are not tables."""
+    has_masks = isinstance(declared.config, CorpusConfig) and declared.config.messages is not None
+    found = [
+        dg.TableColumn(name, of.type, description=of.description) for name, of in columns.items() if has_masks or not of.of_conversations
+    ]
+    return dg.TableSchema(found) if found else None
 
 
 def _tags(declared: Corpus | Mixture) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Bar charts for Dagster metadata, as small SVG images in Markdown.
 
 The UI shows Markdown of fewer than 1,000 characters at once, and the rest behind a click. So a chart is one path for all bars, and as many
-labels as fit. Its colors are legible on a light and on a dark page.
+labels as fit. Its text has a contrast of 4.5 to 1 on a light and on a dark page.
 """
 
 import re
@@ -66,7 +66,8 @@ def bar_chart_svg(title: str, bars: Sequence[tuple[str, float]], every: int = 1)
             ]
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{floor + _LINE}' font-family='sans-serif' font-size='11' "
-        f"text-anchor='middle' fill='#888'>{''.join(texts)}<path stroke='#7a6ff0' stroke-width='{max(1, step - _GAP)}' d='{path}'/></svg>"
+        f"text-anchor='middle' fill='#767676'>{''.join(texts)}"
+        f"<path stroke='#7a6ff0' stroke-width='{max(1, step - _GAP)}' d='{path}'/></svg>"
     )
 
 
