@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,9 @@ from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import EXTRAS
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
-from tests.support import build, declare, declare_corpus, write_text
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers.exact import EnginePool
+from tests.support import build, copy_store, declare, declare_corpus, write_text
 
 PROGRAM = """
 import json, sys
@@ -31,9 +34,11 @@ def run_without(absent: list[str], commands: list[list[str]]) -> list[tuple[int,
     return [(code, " ".join(output.split())) for code, output in map(json.loads, done.stdout.splitlines())]
 
 
-@pytest.fixture
-def mixed(workspace: Workspace) -> Workspace:
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engines: EnginePool) -> Workspace:
     """A workspace with one mixture that is built and one that is not."""
+    data = tmp_path_factory.mktemp("mixed") / "data"
+    workspace = Workspace(data=data, store=LocalStore(copy_store(prepared_store, data / "store")), engines=engines)
     for name in ("old", "new"):
         write_text(workspace.data / "raw" / f"{name}.txt", "Word for word. " * 100)
         corpus = declare_corpus(workspace.data, name, f"raw/{name}.txt", splits={})
@@ -68,10 +73,16 @@ def test_commands_that_read_a_store_need_no_extra(mixed: Workspace) -> None:
     assert "new: its tokens are estimated from its size alone: " in estimated
 
 
-@pytest.mark.parametrize("words", ["materialize", "ui", "init DIR"])
-def test_commands_that_build_name_the_missing_extra(mixed: Workspace, words: str) -> None:
-    where = [str(mixed.data / "fresh")] if "DIR" in words else ["--data", str(mixed.data)]
-    ((code, output),) = run_without(list(EXTRAS), [[words.split(maxsplit=1)[0], *where]])
+@pytest.fixture(scope="module")
+def refused(mixed: Workspace) -> dict[str, tuple[int, str]]:
+    """Exit codes and outputs of commands that build, in one interpreter."""
+    words = {verb: [verb, "--data", str(mixed.data)] for verb in ("materialize", "ui")} | {"init": ["init", str(mixed.data / "fresh")]}
+    return dict(zip(words, run_without(list(EXTRAS), list(words.values())), strict=True))
+
+
+@pytest.mark.parametrize("verb", ["materialize", "ui", "init"])
+def test_commands_that_build_name_the_missing_extra(mixed: Workspace, refused: dict[str, tuple[int, str]], verb: str) -> None:
+    code, output = refused[verb]
     assert code == 1
     assert "is not installed; install it with: pip install 'phyagi-assets[pipeline]'" in output
     assert "Traceback" not in output
