@@ -19,7 +19,7 @@ from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.trained_bits import mark_trained
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.mixture_order import MixtureOrder
-from phyagi_assets.order.packing import PADDING
+from phyagi_assets.order.runs import PADDING
 from phyagi_assets.paths import real_path
 from phyagi_assets.reading.array_maps import REMEDY
 from phyagi_assets.reading.mixture import open_plan

@@ -7,8 +7,8 @@ import numpy as np
 
 from phyagi_assets.formats.plan import Shard
 from phyagi_assets.order.blocks import ShardBlocks
-from phyagi_assets.order.packing import PADDING, Runs
 from phyagi_assets.order.ranges import concatenated_ranges
+from phyagi_assets.order.runs import PADDING, Runs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +33,7 @@ class Division:
     Examples
     --------
     >>> from phyagi_assets.formats.plan import PlannedPiece
-    >>> from phyagi_assets.order.packing import Piece, Pieces
+    >>> from phyagi_assets.order.runs import Piece, Pieces
     >>> pieces = (PlannedPiece(number=0, tokens=3), PlannedPiece(number=2, tokens=4))
     >>> division = Division([Shard(path="train.npy", tokens=7, documents=2, pieces=pieces)])
     >>> runs = Pieces([Piece(shard=0, start=0, stop=7, is_last=True)]).runs(np.array([0]), np.array([1]), 4)

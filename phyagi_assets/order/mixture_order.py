@@ -21,8 +21,8 @@ from phyagi_assets.order.best_fit import PackedSamples
 from phyagi_assets.order.blocks import Blocks
 from phyagi_assets.order.division import Division
 from phyagi_assets.order.packed_runs import OpenIndex, PackedIn, joined, packed_runs
-from phyagi_assets.order.packing import Piece, Pieces, Runs
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.order.runs import Piece, Pieces, Runs
 from phyagi_assets.order.segment_order import BLOCK, Located, SegmentOrder
 
 

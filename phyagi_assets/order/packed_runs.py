@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from phyagi_assets.formats.plan import PlannedIndex
 from phyagi_assets.order.best_fit import PackedSamples
-from phyagi_assets.order.packing import PADDING, Runs
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.order.ranges import concatenated_ranges
+from phyagi_assets.order.runs import PADDING, Runs
 
 OpenIndex = Callable[[PlannedIndex, str], PackedSamples]
 """Function that opens the packed samples of a split, given the index of the partition."""

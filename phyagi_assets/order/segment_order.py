@@ -8,8 +8,8 @@ import numpy as np
 
 from phyagi_assets.formats.plan import Concat, Segment, Source, samples_in
 from phyagi_assets.order.blocks import Blocks, ShardBlocks
-from phyagi_assets.order.packing import Piece
 from phyagi_assets.order.permutation import Ints, epoch_key, permuted, unpermuted
+from phyagi_assets.order.runs import Piece
 from phyagi_assets.order.schedule import Interleaved, InTurn, Schedule
 from phyagi_assets.order.windows import unwindowed, windowed
 

@@ -19,8 +19,8 @@ from phyagi_assets.formats.trained_bits import MASK, mask_between, mask_bytes
 from phyagi_assets.objects.bucket import BucketFolder
 from phyagi_assets.objects.fetching import FetchingProcess, PartRequest
 from phyagi_assets.order.mixture_order import MixtureOrder
-from phyagi_assets.order.packing import PADDING, Runs
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.order.runs import PADDING, Runs
 from phyagi_assets.reading.array_maps import REMEDY
 from phyagi_assets.reading.block_cache import BlockCache
 from phyagi_assets.reading.byte_ranges import Ranges, RemoteArray

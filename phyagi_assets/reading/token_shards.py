@@ -15,9 +15,9 @@ from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.formats.trained_bits import MASK, mask_between, mask_bytes
 from phyagi_assets.order.mixture_order import MixtureOrder
-from phyagi_assets.order.packing import PADDING, Runs
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.order.ranges import concatenated_ranges
+from phyagi_assets.order.runs import PADDING, Runs
 from phyagi_assets.reading.array_maps import REMEDY, ArrayMap, ArrayMaps, maps_allowed
 from phyagi_assets.reading.readahead import DiskReads, announce
 from phyagi_assets.reading.run_copies import joined_runs
@@ -58,7 +58,7 @@ class TokenShards:
 
     Examples
     --------
-    >>> from phyagi_assets.order.packing import Piece, Pieces
+    >>> from phyagi_assets.order.runs import Piece, Pieces
     >>> np.save("tokens.npy", np.arange(7, dtype=np.uint16))
     >>> shards = TokenShards([TokenArray(path=Path("tokens.npy"), tokens=7)], dtype="uint16")
     >>> pieces = Pieces([Piece(shard=0, start=0, stop=7, is_last=True)])

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from phyagi_assets.datasets import MixtureLoader, load_mixture
-from phyagi_assets.order.packing import Piece, Pieces
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.order.runs import Piece, Pieces
 from phyagi_assets.reading.array_maps import ArrayMap
 from phyagi_assets.reading.readahead import DiskReads, announce
 from phyagi_assets.reading.token_shards import TokenArray, TokenShards
