@@ -24,8 +24,8 @@ from text.inputs import write_inputs
 
 from phyagi_assets.build.executors import new_executor
 from phyagi_assets.build.partitions import build_partitions
-from phyagi_assets.build.stale import work_of
 from phyagi_assets.build.tasks import Builder
+from phyagi_assets.build.work import work_of
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.execution.node_check import NodeCheck
 from phyagi_assets.execution.ray_address import RayAddress

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from phyagi_assets.build.outcome import Outcome
-from phyagi_assets.build.work import PartitionResult
+from phyagi_assets.build.outcome import Outcome, PartitionResult
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.orchestration.component import catalog_definitions

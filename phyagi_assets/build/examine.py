@@ -1,19 +1,46 @@
-"""Examination of a whole catalog: the expected version of each artifact, and whether all of them are published."""
+"""Examination of corpora and of a whole catalog: the expected version of each artifact, and whether all of them are published."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from phyagi_assets.build.selection import Selection
-from phyagi_assets.build.stale import ExaminedCorpus, examine_partitions
-from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mixture_artifact
-from phyagi_assets.declare.catalog import Catalog
-from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.steps.flow import Flow
+from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mixture_artifact, partition_artifacts
+from phyagi_assets.declare.catalog import Catalog, Corpus
+from phyagi_assets.errors import PhyagiAssetsError, SourceError
+from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
 
 Versions = Mapping[str, Mapping[str, str | None]]
 """Expected fingerprints of artifacts, by step and partition."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExaminedCorpus:
+    """The partitions of a corpus, with the expected versions of their artifacts."""
+
+    corpus: Corpus
+    partitions: Mapping[str, Partition]
+    """All partitions as the source lists them, by key."""
+    artifacts: Mapping[str, Sequence[ExpectedArtifact]]
+    """The artifacts of each examined partition, by key, in the order of the flow."""
+    failed: Mapping[str, str]
+    """Reasons for which partitions could not be examined, by ``corpus/partition``."""
+
+    @property
+    def versions(self) -> dict[str, dict[str, str | None]]:
+        """Expected fingerprint of each artifact, by step and partition; None while it is unknown."""
+        versions: dict[str, dict[str, str | None]] = {}
+        for key, artifacts in self.artifacts.items():
+            for artifact in artifacts:
+                versions.setdefault(artifact.step, {})[key] = artifact.fingerprint
+        return versions
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the expected version of every artifact is published."""
+        return not self.failed and all(artifact.is_current for artifacts in self.artifacts.values() for artifact in artifacts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +80,33 @@ class ExaminedCatalog:
 def versions_digest(partitions: Versions, unpartitioned: Mapping[str, str | None]) -> str:
     """Return a digest of the versions of a corpus or mixture: by step and partition, and by step of the artifacts without partitions."""
     return text_digest(canonical_json([partitions, unpartitioned]))
+
+
+def examine_partitions(
+    corpus: Corpus,
+    partitions: Mapping[str, Partition],
+    workspace: Workspace,
+    flow: Flow = FLOW,
+    *,
+    among: Collection[str] | None = None,
+) -> ExaminedCorpus:
+    """Find the expected versions of partitions, and whether they are published. One that cannot be examined does not stop the others.
+
+    Parameters
+    ----------
+    among
+        Keys of the partitions to examine; by default, all of them.
+    """
+    artifacts: dict[str, Sequence[ExpectedArtifact]] = {}
+    failed: dict[str, str] = {}
+    for key, partition in partitions.items():
+        if among is not None and key not in among:
+            continue
+        try:
+            artifacts[key] = partition_artifacts(corpus, partition, workspace, flow)
+        except SourceError as problem:
+            failed[f"{corpus.config.name}/{key}"] = str(problem)
+    return ExaminedCorpus(corpus=corpus, partitions=partitions, artifacts=artifacts, failed=failed)
 
 
 def examine_selection(selection: Selection, workspace: Workspace) -> ExaminedCatalog:

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from phyagi_assets.build.outcome import PartitionResult
 from phyagi_assets.build.tasks import Builder, ChunkTask, PartitionTask, Task, TaskResult
-from phyagi_assets.build.work import PartitionResult, Work
+from phyagi_assets.build.work import Work
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.removals import removals_file
 from phyagi_assets.declare.schema import TOKENIZERS_TEMPLATE

@@ -9,8 +9,9 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from functools import partial
 
+from phyagi_assets.build.outcome import PartitionResult
 from phyagi_assets.build.tasks import ChunkTask, PartitionTask, Partly, Task, TaskResult
-from phyagi_assets.build.work import PartitionResult, Work
+from phyagi_assets.build.work import Work
 from phyagi_assets.execution.executor import Executor
 
 

@@ -4,8 +4,9 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from phyagi_assets.build.outcome import PartitionResult, StepResult
 from phyagi_assets.build.staleness import partition_artifacts
-from phyagi_assets.build.work import PartitionResult, StepResult, Work
+from phyagi_assets.build.work import Work
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.progress import OnProgress

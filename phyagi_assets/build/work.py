@@ -1,13 +1,19 @@
-"""The partitions that have to be built, and the outcome of building them."""
+"""The partitions that have to be built."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from phyagi_assets.execution.executor import WorkerDied
+from phyagi_assets.build.examine import ExaminedCorpus
+from phyagi_assets.build.staleness import ExpectedArtifact
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import DeclarationError
+from phyagi_assets.sources.chunks import most_chunks
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.checks.check import Check
-from phyagi_assets.steps.facts import Facts
-from phyagi_assets.steps.step import Totals
+from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.step import Workspace
+
+CHECK_FAILED = ""
+"""Recorded version of an artifact whose latest check failed: it is checked again, although its version may be published."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,47 +42,62 @@ class Work:
         return f"{self.corpus}/{self.key}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepResult:
-    """Outcome of one step of a partition."""
+def stale_partitions(
+    examined: ExaminedCorpus, recorded: Mapping[str, Mapping[str, str]], workspace: Workspace, flow: Flow = FLOW
+) -> list[Work]:
+    """Return the partitions with stale steps.
 
-    step: str
-    fingerprint: str
-    reused: bool
-    """Whether the version existed already and was not built."""
-    facts: Facts
-    """Facts about the version; empty if a check failed."""
-    checks: Sequence[Check]
-    totals: Totals = field(default_factory=dict)
-    """Numbers of the version that add up to those of the corpus."""
-
-    @property
-    def failures(self) -> list[Check]:
-        """The checks that failed. If any did, the version is not published."""
-        return [check for check in self.checks if not check.passed]
+    Parameters
+    ----------
+    recorded
+        Versions that are recorded as built, by step and partition. A step whose version is not recorded counts as stale.
+    """
+    work = []
+    for key, expected in examined.artifacts.items():
+        if steps := _stale_steps(expected, key, recorded, workspace):
+            work.append(work_of(examined.corpus, examined.partitions[key], steps, workspace, flow, follows=True))
+    return work
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PartitionResult:
-    """Outcome of the steps of one partition."""
+def work_of(
+    corpus: Corpus,
+    partition: Partition,
+    steps: Collection[str],
+    workspace: Workspace,
+    flow: Flow,
+    *,
+    options: Mapping[str, int | None] | None = None,
+    follows: bool = False,
+) -> Work:
+    """Return the work of building steps of a partition."""
+    slow = any(flow[step].is_slow for step in steps)
+    return Work(
+        corpus=corpus.config.name,
+        key=partition.key,
+        partition=partition,
+        steps=tuple(steps),
+        options=options or {},
+        follows=follows,
+        bytes=partition.bytes if slow else 0,
+        chunks=_most_chunks(corpus, partition, workspace) if any(flow[step].chunks for step in steps) else 1,
+    )
 
-    work: Work
-    done: Sequence[StepResult] = ()
-    """The results of the steps that were built or reused, in order; the last one may have failed a check."""
-    problem: Exception | None = None
-    """The error that ended the partition."""
 
-    @property
-    def failure(self) -> str:
-        """The reason for which the partition failed; empty if it did not."""
-        if isinstance(self.problem, WorkerDied):
-            return f"its process {self.problem}"
-        if self.problem is not None:
-            return str(self.problem)
-        return "; ".join(str(check) for result in self.done for check in result.failures)
+def _stale_steps(
+    expected: Sequence[ExpectedArtifact], key: str, recorded: Mapping[str, Mapping[str, str]], workspace: Workspace
+) -> list[str]:
+    if expected[0].fingerprint is None and workspace.store.open(expected[0].address):
+        failed = [artifact.step for artifact in expected[1:] if recorded.get(artifact.step, {}).get(key) == CHECK_FAILED]
+        return [expected[0].step, *failed]  # its content may turn out to be unchanged; the later steps are examined after it is fetched
+    return [
+        artifact.step
+        for artifact in expected
+        if not (artifact.is_current and recorded.get(artifact.step, {}).get(key) == artifact.fingerprint)
+    ]
 
-    @property
-    def tokens(self) -> int:
-        """Number of tokens of the partition, as far as its steps tell."""
-        told = [facts["tokens"] for result in self.done if "tokens" in (facts := result.facts)]
-        return int(told[-1]) if told and isinstance(told[-1], int) else 0
+
+def _most_chunks(corpus: Corpus, partition: Partition, workspace: Workspace) -> int:
+    try:
+        return most_chunks(corpus, partition.files, workspace.chunk_bytes)
+    except DeclarationError:  # its build reports the error
+        return 1

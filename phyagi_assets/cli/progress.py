@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Column
 
-from phyagi_assets.build.work import PartitionResult
+from phyagi_assets.build.outcome import PartitionResult
 from phyagi_assets.cli.console import print_text
 from phyagi_assets.cli.output import Output
 from phyagi_assets.formatting import counted, short_counted, short_size

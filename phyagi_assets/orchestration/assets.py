@@ -16,9 +16,9 @@ import dagster as dg
 from phyagi_assets.build.available import available_partitions
 from phyagi_assets.build.failures import Failures
 from phyagi_assets.build.mixture_scan import mixture_content, published_inputs
-from phyagi_assets.build.stale import work_of
+from phyagi_assets.build.outcome import PartitionResult
 from phyagi_assets.build.tasks import Builder
-from phyagi_assets.build.work import PartitionResult, Work
+from phyagi_assets.build.work import Work, work_of
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, translate_limit_errors

@@ -10,9 +10,10 @@ from typing import Any
 
 import dagster as dg
 
-from phyagi_assets.build.stale import examine_partitions, stale_partitions
+from phyagi_assets.build.examine import examine_partitions
+from phyagi_assets.build.outcome import PartitionResult
 from phyagi_assets.build.tasks import Builder
-from phyagi_assets.build.work import PartitionResult, Work
+from phyagi_assets.build.work import Work, stale_partitions
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.execution.ray_address import default_executor

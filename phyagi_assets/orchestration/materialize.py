@@ -15,11 +15,10 @@ import dagster as dg
 from phyagi_assets.build.available import lasting_failures, without_failed
 from phyagi_assets.build.examine import ExaminedCatalog, examine_selection, known_inputs, versions_digest
 from phyagi_assets.build.failures import Failures
-from phyagi_assets.build.outcome import Outcome
+from phyagi_assets.build.outcome import Outcome, PartitionResult
 from phyagi_assets.build.selection import Selection
-from phyagi_assets.build.stale import stale_partitions
 from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mixture_artifact, partition_artifacts
-from phyagi_assets.build.work import PartitionResult, Work
+from phyagi_assets.build.work import Work, stale_partitions
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.ray_address import LOCAL

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 import dagster as dg
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 
-from phyagi_assets.build.stale import CHECK_FAILED
+from phyagi_assets.build.outcome import PartitionResult, StepResult
 from phyagi_assets.build.tasks import Builder
-from phyagi_assets.build.work import PartitionResult, StepResult, Work
+from phyagi_assets.build.work import CHECK_FAILED, Work
 from phyagi_assets.formatting import counted
 from phyagi_assets.inspection.named import LEFT_OUT
 from phyagi_assets.orchestration.check_records import PartitionVerdict, insert_passed, latest_evaluation

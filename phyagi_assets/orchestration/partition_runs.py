@@ -14,9 +14,10 @@ import dagster as dg
 
 from phyagi_assets.build.executors import new_executor
 from phyagi_assets.build.failures import Failures
+from phyagi_assets.build.outcome import PartitionResult
 from phyagi_assets.build.partitions import build_partitions
 from phyagi_assets.build.tasks import Builder
-from phyagi_assets.build.work import PartitionResult, Work
+from phyagi_assets.build.work import Work
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import (
     AccessError,

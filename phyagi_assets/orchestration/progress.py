@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from phyagi_assets.build.work import PartitionResult, Work
+from phyagi_assets.build.outcome import PartitionResult
+from phyagi_assets.build.work import Work
 from phyagi_assets.formatting import counted, short_counted
 
 

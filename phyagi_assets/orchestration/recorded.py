@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from phyagi_assets.build.stale import CHECK_FAILED
+from phyagi_assets.build.work import CHECK_FAILED
 from phyagi_assets.steps.flow import Flow
 from phyagi_assets.steps.step import Scope
 

@@ -15,10 +15,10 @@ import pytest
 
 from phyagi_assets.build import executors
 from phyagi_assets.build.executors import needed_folders, new_executor, node_check
+from phyagi_assets.build.outcome import PartitionResult
 from phyagi_assets.build.partitions import build_partitions
-from phyagi_assets.build.stale import work_of
 from phyagi_assets.build.tasks import Builder, PartitionTask, Task, TaskResult
-from phyagi_assets.build.work import PartitionResult, Work
+from phyagi_assets.build.work import Work, work_of
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.removals import Removal, add_removals

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from phyagi_assets.build.work import PartitionResult, Work
+from phyagi_assets.build.outcome import PartitionResult
+from phyagi_assets.build.work import Work
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.progress import ConsoleProgress
 from phyagi_assets.errors import SourceError

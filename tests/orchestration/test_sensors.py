@@ -15,7 +15,8 @@ from dagster import DagsterRunStatus
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from phyagi_assets.build import scan
-from phyagi_assets.build.work import StepResult, Work
+from phyagi_assets.build.outcome import StepResult
+from phyagi_assets.build.work import Work
 from phyagi_assets.declare.catalog import load_catalog, read_catalog
 from phyagi_assets.errors import SourceDownError
 from phyagi_assets.orchestration import partition_log

@@ -13,8 +13,8 @@ from datasets import load_from_disk
 
 from phyagi_assets.build.executors import new_executor
 from phyagi_assets.build.partitions import build_partitions
-from phyagi_assets.build.stale import work_of
 from phyagi_assets.build.tasks import Builder
+from phyagi_assets.build.work import work_of
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.removals import Removal, add_removals
