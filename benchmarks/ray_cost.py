@@ -105,7 +105,7 @@ def build(made: Workspace, name: str, processes: int | None, address: RayAddress
     steps = [step.name for step in FLOW.of(Scope.PARTITION)]
     work = [work_of(corpora[name], partition, steps, made, FLOW) for partition in made.sources.partitions(corpora[name]).values()]
     builder = Builder(corpora=corpora, workspace=made)
-    executor = new_executor(builder, work, processes, {}, cluster=address, on_start=id, on_progress=lambda _work, _consumed: None)
+    executor = new_executor(builder, work, processes, cluster=address, on_start=id, on_progress=lambda _work, _consumed: None)
     results = list(build_partitions(work, executor))
     for result in results:
         if result.failure:

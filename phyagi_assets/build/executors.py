@@ -31,7 +31,7 @@ from phyagi_assets.sources.readable import Stamp
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.disk import stamp_of
 from phyagi_assets.store.parcels import Parcels, StoreMarkers
-from phyagi_assets.tokenizers.identity import Commits, use_commits, use_identities
+from phyagi_assets.tokenizers.identity import hub_identities, use_identities
 from phyagi_assets.tokenizers.prepare import find_identities
 
 PROCESSORS_EACH = 8
@@ -47,7 +47,6 @@ def new_executor(
     builder: Builder,
     work: Sequence[Work],
     processes: int | None,
-    commits: Commits,
     *,
     cluster: RayAddress | None = None,
     on_start: Callable[[str], None],
@@ -61,8 +60,6 @@ def new_executor(
         Runs the tasks. A pool sends a copy of it to each of its processes.
     processes
         Largest number of processes; None for as many as keep all processors of this machine or the cluster busy.
-    commits
-        Commits of tokenizers that all processes use. If each process asked the Hub, a branch could move in between.
     cluster
         Address of the Ray cluster to run the tasks on; None for this machine.
     on_progress
@@ -76,14 +73,14 @@ def new_executor(
     def progressed(task: Task, consumed: int) -> None:
         on_progress(task.work, consumed)
 
-    prepare = partial(_prepared, builder, commits)
+    corpora = [builder.corpora[name] for name in sorted({item.corpus for item in work})]
     calls: dict[str, Any] = {"name": _task_name, "on_start": started, "on_progress": progressed}
     if cluster is not None:
-        workspace, corpora = builder.workspace, [builder.corpora[name] for name in sorted({item.corpus for item in work})]
+        workspace = builder.workspace
         parcels = Parcels.of(workspace.store, f"run {uuid.uuid4().hex}")
         return RayExecutor(
             cluster=cluster,
-            prepare=partial(prepare, identities=find_identities(corpora, workspace.data, workspace.store)),
+            prepare=partial(_prepared_on_node, builder, find_identities(corpora, workspace.data, workspace.store)),
             parcels=parcels,
             check=node_check(corpora, work, workspace, parcels),
             limit=processes,
@@ -91,6 +88,7 @@ def new_executor(
             **calls,
         )
     size = min(processes_by_default() if processes is None else processes, sum(item.chunks for item in work))
+    prepare = partial(_prepared, builder, hub_identities(corpora))
     if size <= 1:
         return InProcessExecutor(prepare=prepare, **calls)
     return ProcessPool(prepare=prepare, size=size, threads=_threads(size), **calls)
@@ -131,16 +129,16 @@ def _threads(size: int) -> int:
 
 
 @contextmanager
-def _prepared(
-    builder: Builder, commits: Commits, on_progress: OnProgress, *, identities: Mapping[str, str] | None = None
-) -> Iterator[Callable[[Task], TaskResult]]:
-    use_commits(commits)
-    run = partial(builder.run, on_progress=on_progress)
-    if identities is None:
-        yield run
-        return
+def _prepared(builder: Builder, identities: Mapping[str, str], on_progress: OnProgress) -> Iterator[Callable[[Task], TaskResult]]:
+    """Use the identities of tokenizers that the command found: if each process asked the Hub, a branch could move in between."""
     use_identities(identities)
-    yield partial(_run_on_node, run)
+    yield partial(builder.run, on_progress=on_progress)
+
+
+@contextmanager
+def _prepared_on_node(builder: Builder, identities: Mapping[str, str], on_progress: OnProgress) -> Iterator[Callable[[Task], TaskResult]]:
+    with _prepared(builder, identities, on_progress) as run:
+        yield partial(_run_on_node, run)
 
 
 def _run_on_node(run: Callable[[Task], TaskResult], task: Task) -> TaskResult:

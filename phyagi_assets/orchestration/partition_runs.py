@@ -40,7 +40,6 @@ from phyagi_assets.orchestration.recorded import Recorded
 from phyagi_assets.orchestration.recorded_digests import RecordedDigests
 from phyagi_assets.orchestration.sqlite import fast_records
 from phyagi_assets.store.data_folders import claim
-from phyagi_assets.tokenizers.identity import find_commits
 
 FAILURE_TAG, LASTING, OPEN = f"{HIDDEN}failure", "lasting", "open"
 """Tag of a failed run; its value if the cause persists until one of the run's inputs changes, and if a run is executed again."""
@@ -102,13 +101,11 @@ class PartitionRun:
         if self.processes is not None and self.processes < 1:
             raise PhyagiAssetsError(f"processes: at least 1 process builds partitions, not {self.processes}")
         cluster = chosen_executor(self.executor, "executor")
-        corpora = [self.builder.corpora[name] for name in sorted({item.corpus for item in work})]
         results: list[PartitionResult] = []
         is_long = len(work) + len(failed) > _FEW
         log = PartitionLog(self.context, self.builder, self.recorded, self.checks, is_long=is_long)
         if self.recorded is not None and not isinstance(self.context, dg.AssetExecutionContext):  # Dagster announces the assets of a run
             log.announce(work)
-        commits = find_commits(corpora)
         all_of_them = [*work, *(result.work for result in failed)]
         with self.progress(all_of_them, self.context.log) as progress:
             bytes_left = {item.name: item.bytes for item in work}
@@ -127,15 +124,7 @@ class PartitionRun:
 
             for result in failed:
                 on_end(result)
-            executor = new_executor(
-                self.builder,
-                work,
-                self.processes,
-                commits,
-                cluster=cluster,
-                on_start=progress.started,
-                on_progress=on_progress,
-            )
+            executor = new_executor(self.builder, work, self.processes, cluster=cluster, on_start=progress.started, on_progress=on_progress)
             try:
                 with closing(build_partitions(work, executor)) as ended:
                     for result in ended:

@@ -1,6 +1,6 @@
 """Identities of declared tokenizers: the content of a folder, or a commit on the Hub.
 
-All processes of a run use the same commits and identities, even if a branch moves meanwhile, or they do not see the folder.
+All processes of a run use the same identities, even if a branch moves meanwhile, or they do not see the folder.
 """
 
 import os
@@ -19,20 +19,14 @@ from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_di
 _QUIET_NS = 2_000_000_000
 """Time for which a file must not have changed for its digest to be cached: a file that changes moments later can keep its stamp."""
 
-Commits = Mapping[tuple[str, str], str]
-"""Commits of tokenizers on the Hub, by name and revision."""
+_identities: dict[str, str] = {}
+"""Identities that this process found or was given, by declared tokenizer. All partitions of a run use the same commit even if a branch
+moves; that of a folder, which may change, is kept only if it was given."""
 
-_commits: dict[tuple[str, str], str] = {}
-"""Commits that this process uses until `forget_commits`, so that all partitions of a run use the same commit even if a branch moves."""
-
-
-_unknown: dict[tuple[str, str], tuple[float, str]] = {}
-"""Commits for which the Hub did not answer: until when it is not asked again, and the error; each partition of a run needs them."""
+_unknown: dict[str, tuple[float, str]] = {}
+"""Tokenizers for which the Hub did not answer: until when it is not asked again, and the error; each partition of a run needs them."""
 _AGAIN = 60.0
 """Time for which the Hub is not asked again for a commit after it did not answer, in seconds."""
-
-_identities: dict[str, str] = {}
-"""Identities of declared tokenizers that another process found; see `use_identities`."""
 
 
 def tokenizer_identity(corpus: Corpus, data: Path) -> str:
@@ -45,16 +39,41 @@ def tokenizer_identity(corpus: Corpus, data: Path) -> str:
     TokenizerDownError
         The Hub does not answer.
     """
-    name, _, revision = corpus.config.tokenizer.partition("@")
-    if revision:
-        return f"hub:{name}@{_commit(name, revision)}"
-    if known := _identities.get(name):
+    tokenizer = corpus.config.tokenizer
+    if known := _identities.get(tokenizer):
         return known
-    folder = f"{data / name}"
-    paths = (f"{at}/{name}" for at, _, names in os.walk(folder) for name in sorted(names) if not name.startswith("."))
+    return _hub_identity(tokenizer) if "@" in tokenizer else _folder_identity(data / tokenizer)
+
+
+def forget_commits() -> None:
+    """Forget the commits of branches and tags. Long-running processes call this at the beginning of each refresh."""
+    _identities.clear()
+    _unknown.clear()
+
+
+def hub_identities(corpora: Iterable[Corpus]) -> Mapping[str, str]:
+    """Return the identities of the corpora's tokenizers on the Hub, to pass to the other processes of a run.
+
+    A tokenizer whose commit cannot be found is left out; the step that needs it raises the error.
+    """
+    for corpus in corpora:
+        if "@" in (tokenizer := corpus.config.tokenizer) and tokenizer not in _identities:
+            with suppress(TokenizerError):
+                _hub_identity(tokenizer)
+    return dict(_identities)
+
+
+def use_identities(identities: Mapping[str, str]) -> None:
+    """Use the identities of tokenizers that another process of the run found, instead of those that it used before."""
+    _identities.clear()
+    _identities.update(identities)
+
+
+def _folder_identity(folder: Path) -> str:
+    paths = (f"{at}/{name}" for at, _, names in os.walk(f"{folder}") for name in sorted(names) if not name.startswith("."))
     stamps = tuple(stamp_of(path) for path in paths if os.path.isfile(path))  # noqa: PTH113 (called for every partition)
     has_settled = not any(changed_recently(stamp, _QUIET_NS) for stamp in stamps)
-    return f"files:{(_folder_digest if has_settled else _folder_digest.__wrapped__)(folder, stamps)}"
+    return f"files:{(_folder_digest if has_settled else _folder_digest.__wrapped__)(f'{folder}', stamps)}"
 
 
 @lru_cache(maxsize=64)
@@ -64,46 +83,17 @@ def _folder_digest(folder: str, stamps: tuple[FileStamp, ...]) -> str:
     return text_digest(canonical_json({path.relative_to(folder).as_posix(): file_digest(path) for path in files}))
 
 
-def forget_commits() -> None:
-    """Forget the commits of branches and tags. Long-running processes call this at the beginning of each refresh."""
-    _commits.clear()
-    _unknown.clear()
-
-
-def find_commits(corpora: Iterable[Corpus]) -> Commits:
-    """Return the commits of the corpora's tokenizers on the Hub, to pass to the other processes of a run.
-
-    A commit that cannot be found is left out; the step that needs it raises the error.
-    """
-    for corpus in corpora:
-        with suppress(TokenizerError):
-            name, _, revision = corpus.config.tokenizer.partition("@")
-            if revision:
-                _commit(name, revision)
-    return dict(_commits)
-
-
-def use_commits(commits: Commits) -> None:
-    """Use commits that another process of the run found, instead of asking the Hub."""
-    _commits.update(commits)
-
-
-def use_identities(identities: Mapping[str, str]) -> None:
-    """Use the identities of tokenizers that another process of the run found, instead of those that it used before."""
-    _identities.clear()
-    _identities.update(identities)
+def _hub_identity(tokenizer: str) -> str:
+    """Return the name and the commit of a tokenizer on the Hub, and keep them until `forget_commits`."""
+    until, reason = _unknown.get(tokenizer, (0.0, ""))
+    if time.monotonic() < until:
+        raise TokenizerDownError(reason)
+    name, _, revision = tokenizer.partition("@")
+    _identities[tokenizer] = identity = f"hub:{name}@{_commit(name, revision)}"
+    return identity
 
 
 def _commit(name: str, revision: str) -> str:
-    until, reason = _unknown.get((name, revision), (0.0, ""))
-    if time.monotonic() < until and (name, revision) not in _commits:
-        raise TokenizerDownError(reason)
-    if (name, revision) not in _commits:
-        _commits[name, revision] = _commit_on_hub(name, revision)
-    return _commits[name, revision]
-
-
-def _commit_on_hub(name: str, revision: str) -> str:
     if re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
     from phyagi_assets.sources.hub import commit_of_model
@@ -112,7 +102,7 @@ def _commit_on_hub(name: str, revision: str) -> str:
         commit = commit_of_model(name, revision)
     except SourceDownError as problem:
         reason = f"{problem}, or name the commit itself after the @, for which the Hub is not asked"
-        _unknown[name, revision] = time.monotonic() + _AGAIN, reason
+        _unknown[f"{name}@{revision}"] = time.monotonic() + _AGAIN, reason
         raise TokenizerDownError(reason) from problem
     except SourceError as problem:
         raise TokenizerError(str(problem)) from problem

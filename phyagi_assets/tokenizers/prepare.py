@@ -7,7 +7,7 @@ forms, so that runs do not have to import ``transformers``.
 import copy
 import json
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
@@ -21,7 +21,7 @@ from phyagi_assets.formatting import one_line
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import text_digest
 from phyagi_assets.store.manifest import Manifest
-from phyagi_assets.tokenizers.identity import tokenizer_identity
+from phyagi_assets.tokenizers.identity import hub_identities, tokenizer_identity
 from phyagi_assets.tokenizers.prepared import BACKEND, PreparedTokenizer, tokenizer_label
 from phyagi_assets.tokenizers.transformers_import import import_transformers
 
@@ -188,16 +188,15 @@ def _remove_loading_settings(config: Path) -> None:
     config.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def find_identities(corpora: Iterable[Corpus], data: Path, store: Store) -> Mapping[str, str]:
-    """Prepare the corpora's tokenizers, and return the identities of those in folders, to pass to processes on other machines.
+def find_identities(corpora: Collection[Corpus], data: Path, store: Store) -> Mapping[str, str]:
+    """Prepare the corpora's tokenizers, and return their identities, to pass to processes on other machines.
 
-    These processes take the tokenizers from the store, and need not see the folders. A tokenizer that cannot be loaded is left out; the
-    step that needs it raises the error.
+    These processes take the tokenizers from the store, and need not see their folders. A tokenizer that cannot be loaded from its folder is
+    left out; the step that needs it raises the error.
     """
-    found = {}
+    found = dict(hub_identities(corpora))
     for corpus in corpora:
         with suppress(TokenizerError):
             prepare_tokenizer(corpus, data, store)
-            if "@" not in corpus.config.tokenizer:
-                found[corpus.config.tokenizer] = tokenizer_identity(corpus, data)
+            found[corpus.config.tokenizer] = tokenizer_identity(corpus, data)
     return found

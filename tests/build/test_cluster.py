@@ -93,7 +93,6 @@ def build_all(
         Builder(corpora=catalog.corpora, workspace=workspace),
         work,
         processes,
-        {},
         cluster=cluster,
         on_start=id,
         on_progress=lambda _work, consumed: on_progress(consumed),

@@ -12,7 +12,7 @@ from phyagi_assets.build.executors import _prepared, processes_by_default
 from phyagi_assets.build.tasks import Builder
 from phyagi_assets.execution import process_pool
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.tokenizers.identity import find_commits, forget_commits, tokenizer_identity
+from phyagi_assets.tokenizers.identity import forget_commits, hub_identities, tokenizer_identity
 from tests.hub import Hub, served
 from tests.project import Project, RecordingProgress
 from tests.support import declare_corpus, write_text
@@ -100,14 +100,14 @@ def test_commit_of_a_branch_is_that_of_the_command_in_its_processes_until_it_is_
     corpus = declare_corpus(data, "c", "c.txt", tokenizer=f"{name}@main")
     local = declare_corpus(data, "local", "c.txt")
     unknown = declare_corpus(data, "unknown", "c.txt", tokenizer="nobody/nothing@main")
-    commits = find_commits([corpus, local, unknown])
-    assert list(commits) == [(name, "main")]
+    identities = hub_identities([corpus, local, unknown])
+    assert list(identities) == [f"{name}@main"]
     before = tokenizer_identity(corpus, data)
     write_text(hub.repositories / "models" / name / "README.md", "A commit.")
     assert tokenizer_identity(corpus, data) == before
     forget_commits()  # nothing is known, as in a process that has just begun
     builder = Builder(corpora={"c": corpus}, workspace=workspace)
-    with _prepared(builder, commits, lambda _consumed: None):
+    with _prepared(builder, identities, lambda _consumed: None):
         assert tokenizer_identity(corpus, data) == before
     assert hub.traffic.commits.count(f"{name}@main") == 1
     forget_commits()

@@ -64,7 +64,7 @@ def encode(corpus: Corpus, partition: Partition, workspace: Workspace, processes
     """Encode a partition whose raw artifact is built."""
     builder = Builder(corpora={corpus.config.name: corpus}, workspace=workspace)
     work = [work_of(corpus, partition, [TOKENIZE.name], workspace, FLOW)]
-    executor = new_executor(builder, work, processes, {}, on_start=id, on_progress=lambda _work, consumed: on_progress(consumed))
+    executor = new_executor(builder, work, processes, on_start=id, on_progress=lambda _work, consumed: on_progress(consumed))
     (result,) = build_partitions(work, executor)
     if result.problem:
         raise result.problem
