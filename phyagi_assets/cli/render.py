@@ -10,9 +10,8 @@ from rich.tree import Tree
 
 from phyagi_assets.cli.console import boxed, print_table, print_text
 from phyagi_assets.declare.catalog import Catalog
-from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan import STEP as MIXED
-from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.formatting import counted, digits, listed, short, short_counted, short_size
 from phyagi_assets.inspection.caches import caches_of_corpus
 from phyagi_assets.inspection.materialize_report import MaterializeReport
@@ -51,7 +50,7 @@ def catalog_trees(catalog: Catalog, store: Store, partitions: Mapping[str, Colle
         if artifact is None:
             yield Tree(f"[bold]{name}[/] [red]not materialized[/]")
             continue
-        plan = read_plan(artifact.folder() / PLAN)
+        plan = plan_of(artifact)
         head, *branches = plan_lines(plan)
         tree = Tree(_first_bold(head))
         for branch in branches:

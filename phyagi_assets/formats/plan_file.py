@@ -25,6 +25,7 @@ from phyagi_assets.formats.plan import (
     OLDEST_FORMAT,
     PACKED_FORMAT,
     PIECES_FORMAT,
+    PLAN,
     WINDOWED_FORMAT,
     Concat,
     Group,
@@ -37,6 +38,7 @@ from phyagi_assets.formats.plan import (
     Window,
 )
 from phyagi_assets.store.addresses import VERSIONS
+from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
 _NEWEST_FORMAT = PIECES_FORMAT
@@ -129,6 +131,11 @@ def read_plan(path: Path) -> Plan:
     except ValueError as problem:
         raise StoreError(f"{path}: is not a plan of a mixture: {problem}") from None
     return _parsed(text, path)
+
+
+def plan_of(artifact: Artifact) -> Plan:
+    """Read the plan of an artifact, see `read_plan`."""
+    return read_plan(artifact.folder() / PLAN)
 
 
 def _verify(path: Path, content: bytes) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.plan import PLAN, STEP, Plan
-from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.plan import STEP, Plan
+from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.store.addresses import Address, Version, is_part
 from phyagi_assets.store.base import Artifact, Store
 
@@ -22,7 +22,7 @@ def versions_named(artifact: Artifact) -> set[Version]:
     StoreError
         Its plan cannot be read.
     """
-    return versions_of_plan(read_plan(artifact.folder() / PLAN)) if artifact.version.address.step == STEP else set()
+    return versions_of_plan(plan_of(artifact)) if artifact.version.address.step == STEP else set()
 
 
 def caches_of_plan(plan: Plan) -> dict[Address, Version]:
@@ -45,7 +45,7 @@ def published_plan(store: Store, mixture: str) -> tuple[Version, Plan]:
     artifact = open_mixture(store, mixture)
     if artifact is None:
         raise StoreError(f"{mixture!r} is not a mixture materialized in {store} (there: {', '.join(mixtures_in(store)) or 'none'})")
-    return artifact.version, read_plan(artifact.folder() / PLAN)
+    return artifact.version, plan_of(artifact)
 
 
 def open_mixture(store: Store, mixture: str) -> Artifact | None:

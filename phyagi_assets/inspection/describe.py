@@ -11,8 +11,8 @@ from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.cache_folder import SplitArrays
 from phyagi_assets.formats.npy import REMEDY
-from phyagi_assets.formats.plan import PLAN, Plan
-from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.formats.trained_bits import shown_share
 from phyagi_assets.formatting import listed
 from phyagi_assets.inspection.caches import caches_of_corpus
@@ -123,7 +123,7 @@ def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48) -> Inspe
     if pins := pins_of(artifact):
         facts["read in place"] = _flat([pin.origin for pin in pins.values()])
     if manifest.step == mixture.MIXTURE.name:
-        plan = read_plan(artifact.folder() / PLAN)
+        plan = plan_of(artifact)
         facts["segments"] = ", ".join(f"from position {segment.start:,} on" for segment in plan.segments)
         facts["in no sample"] = f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens"
         facts |= padding_facts(plan)

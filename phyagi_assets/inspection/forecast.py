@@ -10,8 +10,8 @@ from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import MixtureConfig, MixturePart
 from phyagi_assets.errors import DeclarationError
-from phyagi_assets.formats.plan import PLAN, Plan, samples_in
-from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.plan import Plan, samples_in
+from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.inspection.corpus_size import CorpusSize, corpus_size
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.order.composition import composition
@@ -192,4 +192,4 @@ def _published(
         for name in mixture.config.corpora
     }
     published = published_mixture(expected_mixture(mixture, workspace, caches), mixture_address(mixture), workspace.store)
-    return read_plan(published.folder() / PLAN) if published else None
+    return plan_of(published) if published else None

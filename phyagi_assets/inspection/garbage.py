@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.plan import PLAN
-from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.formats.plan_versions import versions_of_plan
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.sources.snapshot import clear_transfers
@@ -146,7 +145,7 @@ class Cleaning:
     def _named(self, version: StoredVersion) -> set[Version]:
         """Return the versions of caches that a plan reads, including that of its tokenizer."""
         try:
-            plan = read_plan(version.folder() / PLAN)
+            plan = plan_of(version)
         except StoreError as problem:
             place = version.place if version.remote else version.path
             self.foreign.append(Foreign(path=place, why=f"its plan cannot be read, what its manifest names is kept ({problem})"))

@@ -11,7 +11,7 @@ from phyagi_assets.declare.catalog import Corpus, Mixture, read_catalog
 from phyagi_assets.declare.removals import read_removals
 from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceError, StoreError
 from phyagi_assets.formats.plan import PLAN
-from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.plan_file import plan_of, read_plan
 from phyagi_assets.formats.plan_paths import plan_folder
 from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import format_of, readable
@@ -205,6 +205,6 @@ def _plan_problems(file: Path) -> Iterator[str]:
 def _remote_plan_problems(store: Store, address: str) -> Iterator[str]:
     artifact = store.open(address)
     if artifact:
-        plan = read_plan(artifact.folder() / PLAN)
+        plan = plan_of(artifact)
         for found in remote_array_problems(plan, store):
             yield f"{artifact.place}/{PLAN}: names {found}; bring {plan.name} up to date"

@@ -11,8 +11,8 @@ from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.formats.cache_folder import HASHES, SplitArrays, array_files
 from phyagi_assets.formats.npy import open_array
-from phyagi_assets.formats.plan import PLAN, Plan
-from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.inspection.caches import caches_of_corpus
 from phyagi_assets.inspection.explain import ExplainedSample, open_explainer
 from phyagi_assets.inspection.missing import nothing_named
@@ -135,7 +135,7 @@ def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None
         if found := caches_of_corpus(name, store, intact=True):
             return _corpus(name, found, store, catalog, samples)
         raise nothing_named(name, store)
-    plan = read_plan(artifact.folder() / PLAN)
+    plan = plan_of(artifact)
     declared = catalog.mixtures.get(name) if catalog else None
     components = composition(plan)
     positions = np.random.default_rng(plan.seed).choice(plan.current.drawn, min(samples, plan.current.drawn), replace=False)

@@ -16,8 +16,8 @@ from phyagi_assets.build.scan import READ_AT_MOST
 from phyagi_assets.build.staleness import fingerprint_at, mixture_artifact
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError, StoreError, TokenizerDownError, TokenizerError
-from phyagi_assets.formats.plan import PLAN, Plan
-from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW
@@ -220,7 +220,7 @@ def _mixture(
 
 def _plan(artifact: Artifact) -> Plan | None:
     with suppress(StoreError):  # check reports the damage
-        return read_plan(artifact.folder() / PLAN)
+        return plan_of(artifact)
     return None
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from phyagi_assets.declare.schema import SPLITS
-from phyagi_assets.formats.plan import PLAN, Plan
-from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.composition import Component, composition, largest_deviation
 from phyagi_assets.steps.facts import Bars, Facts, Rows
@@ -16,7 +16,7 @@ _PLOTTED = 16
 
 def mixture_facts(built: Built) -> Facts:
     """Return the facts about the plan of a mixture."""
-    plan = read_plan(built.artifact.folder() / PLAN)
+    plan = plan_of(built.artifact)
     components = composition(plan)
     corpora: list[dict[str, str | int | float]] = [
         {

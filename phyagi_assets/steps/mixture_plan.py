@@ -10,8 +10,8 @@ from phyagi_assets.declare.catalog import Mixture
 from phyagi_assets.formats.cache_folder import PIECES, array_path
 from phyagi_assets.formats.cache_tokenizer import SAVED
 from phyagi_assets.formats.packed_index import planned_index
-from phyagi_assets.formats.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, PlannedPiece, Shard, Window
-from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.plan import Plan, PlannedCorpus, PlannedPartition, PlannedPiece, Shard, Window
+from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.order.planning import evaluated_corpus, extended, first_plan, stages_from, until, with_evaluation
 from phyagi_assets.paths import real_path
@@ -98,7 +98,7 @@ def plan_to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> P
     published = store.open(mixture_address(mixture))
     if published is None:
         raise mixture.error(f"nothing is published that a segment at position {at:,} could go on from; materialize it without a position")
-    plan = read_plan(published.folder() / PLAN)
+    plan = plan_of(published)
     settings = published.manifest.settings
     begun = settings.get(APPENDED, {"at": 0})["at"] if STAGES in settings else plan.current.start  # stages that begin later are replaced
     if at <= begun:
