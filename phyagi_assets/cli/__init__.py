@@ -8,14 +8,15 @@ from phyagi_assets.cli.clean import clean
 from phyagi_assets.cli.common import EPILOG, folder_options
 from phyagi_assets.cli.copy import copy
 from phyagi_assets.cli.explain import explain
+from phyagi_assets.cli.init import init
 from phyagi_assets.cli.inspect import inspect
 from phyagi_assets.cli.losses import losses
 from phyagi_assets.cli.materialize import materialize
 from phyagi_assets.cli.plan import plan
 from phyagi_assets.cli.remove import remove
 from phyagi_assets.cli.report import report
-from phyagi_assets.cli.start import init, ui
 from phyagi_assets.cli.status import status
+from phyagi_assets.cli.ui import ui
 
 
 class _Group(click.Group):
