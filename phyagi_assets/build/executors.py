@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -83,7 +84,7 @@ def new_executor(
             prepare=partial(_prepared_on_node, builder, find_identities(corpora, workspace.data, workspace.store)),
             parcels=parcels,
             check=node_check(corpora, work, workspace, parcels),
-            limit=processes,
+            size=sys.maxsize if processes is None else processes,
             processors=PROCESSORS_EACH,
             **calls,
         )

@@ -11,6 +11,7 @@ functions.
 import logging
 import pickle
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Generator, Mapping
@@ -57,13 +58,10 @@ class RayExecutor(Executor[Task, Result]):
     parcels: Parcels
     check: NodeCheck
     """The check that each node has to pass before it runs tasks."""
-    limit: int | None = None
-    """Largest number of tasks that run at the same time; None for as many as the cluster has processors for."""
+    size: int = sys.maxsize
+    """Largest number of tasks that run at the same time; by default, as many as the cluster has processors for."""
     processors: int = 1
     """Number of processors that a task keeps busy. On a cluster with smaller nodes, a task uses those of the smallest node."""
-
-    def __post_init__(self) -> None:
-        self.size = self.limit or 1 << 16
 
     def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
         """Run all tasks that were submitted, including those submitted meanwhile; see `Executor.results`.
@@ -147,8 +145,8 @@ class _Run(Generic[Task, Result]):
     def _room(self) -> int:
         """Return how many more tasks may be submitted: as many as run at the same time, and as many again, so that no node waits."""
         if time.monotonic() - self._looked > _REFRESHED and self._answers():
-            self._most = 2 * max(1, sum(processors // self._each for processors in self._processors()))
-            self._most = min(self._executor.limit or self._most, self._most)
+            fit = sum(processors // self._each for processors in self._processors())
+            self._most = min(self._executor.size, 2 * max(1, fit))
             self._looked = time.monotonic()
         return max(0, self._most - len(self._running))
 

@@ -139,7 +139,7 @@ def test_tasks_of_a_node_that_is_killed_run_on_another(nodes: RayNodes, tmp_path
 
 def test_closing_interrupts_the_tasks_and_number_in_flight_is_bounded(nodes: RayNodes, tmp_path: Path) -> None:
     begun: list[int] = []
-    executor = executor_on(nodes.address, partial(counting, tmp_path), on_start=begun.append, limit=1)
+    executor = executor_on(nodes.address, partial(counting, tmp_path), on_start=begun.append, size=1)
     for item in (1, *range(100, 120)):
         executor.submit(item)
     results = executor.results()
