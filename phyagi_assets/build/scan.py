@@ -11,6 +11,7 @@ from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.raw import is_known, raw_address
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.base import Store
+from phyagi_assets.store.disk import stamp_of
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
 from phyagi_assets.tokenizers.identity import tokenizer_identity
 from phyagi_assets.tokenizers.prepare_chat import template_identity
@@ -92,7 +93,7 @@ def _content(partition: Partition, shared: Sequence[object]) -> str:
     return text_digest(canonical_json([files, *shared]))
 
 
-def _published(corpus: Corpus, keys: Iterable[str], workspace: Workspace, flow: Flow) -> list[list[str]]:
+def _published(corpus: Corpus, keys: Iterable[str], workspace: Workspace, flow: Flow) -> list[list[object]]:
     """Return a list for each step of a partition: its code version, then stamps of the published versions of the partitions.
 
     The stamps are left out for a store in a bucket, because each scan would list it.
@@ -103,9 +104,10 @@ def _published(corpus: Corpus, keys: Iterable[str], workspace: Workspace, flow: 
     return [[step.code_version, *(published_stamp(store, step.address(name, key)) for key in published)] for step in steps]
 
 
-def published_stamp(store: Store, address: str) -> str:
-    """Return the fingerprint of a published version and the time at which its folder changed, as when a file is deleted from it."""
+def published_stamp(store: Store, address: str) -> Sequence[object]:
+    """Return the stamp of the folder of a published version, which tells another version, or one from which a file was deleted."""
     try:
-        return f"{store.published_fingerprint(address)} {store.pointer(address).stat().st_mtime_ns}"
+        _, *stamp = stamp_of(store.pointer(address))
+        return stamp
     except OSError:  # nothing is published, or the version is gone
-        return ""
+        return ()
