@@ -96,8 +96,7 @@ class Builder:
                 chunks = divides(corpus, partition, self.workspace) if divides else ()
                 if len(chunks) > 1:
                     return Partly(work=replace(work, steps=tuple(left)), done=tuple(done), chunks=chunks)
-                options = {option: work.options.get(option, of.default) for option, of in step.options.items()}
-                built = step.build(corpus, partition, self.workspace, on_progress, **options)
+                built = step.build(corpus, partition, self.workspace, on_progress)
                 done.append(_result(step, built))
                 if built.failures:
                     break

@@ -1,7 +1,7 @@
 """The partitions that have to be built."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from phyagi_assets.build.examine import ExaminedCorpus
 from phyagi_assets.build.staleness import ExpectedArtifact
@@ -27,8 +27,6 @@ class Work:
     """The partition as the source lists it; None if its raw artifact alone names its files."""
     steps: Sequence[str]
     """Names of the steps, in the order of the flow."""
-    options: Mapping[str, int | None] = field(default_factory=dict)
-    """Options of the run, by name; each step takes those that it has."""
     follows: bool = False
     """Whether the later steps that turn out to be stale are built as well, as where the content is known only after it is fetched."""
     bytes: int = 0
@@ -66,7 +64,6 @@ def work_of(
     workspace: Workspace,
     flow: Flow,
     *,
-    options: Mapping[str, int | None] | None = None,
     follows: bool = False,
 ) -> Work:
     """Return the work of building steps of a partition."""
@@ -76,7 +73,6 @@ def work_of(
         key=partition.key,
         partition=partition,
         steps=tuple(steps),
-        options=options or {},
         follows=follows,
         bytes=partition.bytes if slow else 0,
         chunks=_most_chunks(corpus, partition, workspace) if any(flow[step].chunks for step in steps) else 1,

@@ -80,10 +80,9 @@ def mixture_assets(declared: Mixture, corpora: Mapping[str, Corpus], flow: Flow 
 def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
     name, partitions = corpus.config.name, partitions_def(corpus)
     steps = {dg.AssetKey([name, step.name]): step for step in flow.of(Scope.PARTITION)}
-    options = {option: of for step in steps.values() for option, of in step.options.items()}
 
     def build_partitions(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        config: dict[str, Any] = dict(context.op_execution_context.op_config or {})
+        config = context.op_execution_context.op_config
         selected = [step for key, step in steps.items() if key in context.selected_asset_keys]
         workspace: Workspace = context.resources.workspace
         builder = Builder(corpora={name: corpus}, workspace=workspace, flow=flow)
@@ -91,8 +90,8 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
             context=context,
             builder=builder,
             progress=context.resources.progress,
-            processes=config.pop(PROCESSES),
-            executor=config.pop(EXECUTOR),
+            processes=config[PROCESSES],
+            executor=config[EXECUTOR],
             recorded={name: recorded_of_partitions(context.instance, name, flow)} if context.retry_number else None,
             checks={name: {key.asset_key.path[-1] for key in context.selected_asset_check_keys}},
         )
@@ -102,7 +101,7 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
         if len(selected) == len(steps):
             context.instance.add_run_tags(context.run.run_id, BUILDS_ALL_TAG)
         with run_of(context, builder, [name]):
-            run.build(*_work(corpus, context.partition_keys, selected, builder, config))
+            run.build(*_work(corpus, context.partition_keys, selected, builder))
         yield from ()  # the events are logged, each with its partition; the multi-asset itself yields none
 
     made: dg.AssetsDefinition = dg.multi_asset(
@@ -113,22 +112,20 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(_MOST_PARTITIONS),
         check_specs=[spec for step in steps.values() for spec in check_specs(name, step, partitions)],
-        config_schema={PROCESSES: PROCESSES_FIELD, EXECUTOR: executor_field(), **{option: _field(of) for option, of in options.items()}},
+        config_schema={PROCESSES: PROCESSES_FIELD, EXECUTOR: executor_field()},
         required_resource_keys={WORKSPACE, PROGRESS},
     )(build_partitions)
     return made
 
 
-def _work(
-    corpus: Corpus, keys: Sequence[str], steps: Sequence[Step], builder: Builder, options: Mapping[str, Any]
-) -> tuple[list[Work], list[PartitionResult]]:
+def _work(corpus: Corpus, keys: Sequence[str], steps: Sequence[Step], builder: Builder) -> tuple[list[Work], list[PartitionResult]]:
     """Return the work of building selected steps of selected partitions, and the results of partitions that are not in the source."""
     sources, names = builder.workspace.sources, [step.name for step in steps]
-    unlisted = {key: Work(corpus=corpus.config.name, key=key, partition=None, steps=names, options=options) for key in keys}
+    unlisted = {key: Work(corpus=corpus.config.name, key=key, partition=None, steps=names) for key in keys}
     if steps[0].input is not None and all(sources.remote(path) for path in corpus.config.source.paths):
         return list(unlisted.values()), []  # the raw artifacts name the files, so a remote source is not listed
     listed = sources.partitions(corpus)
-    work = [work_of(corpus, listed[key], names, builder.workspace, builder.flow, options=options) for key in keys if key in listed]
+    work = [work_of(corpus, listed[key], names, builder.workspace, builder.flow) for key in keys if key in listed]
     there = ", ".join(list(listed)[:20])
     gone = [
         PartitionResult(

@@ -197,6 +197,7 @@ class Step:
     lengths: Callable[[Artifact], npt.NDArray[np.int64]] | None = None
     """Returns the number of tokens of each document of an artifact, 1-D; None if the step's artifacts hold no documents."""
     options: Mapping[str, Option] = field(default_factory=dict)
+    """Options of a run, by name. Steps of partitions have none."""
     is_slow: bool = False
     """Whether building takes so long that its progress is reported, in bytes of source."""
 
