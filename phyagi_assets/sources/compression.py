@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import PurePosixPath
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO
 
 import pyarrow as pa
 
@@ -61,7 +61,7 @@ class Opened:
         Name of the content in its zip archive; empty if the file is not an archive.
     """
 
-    def __init__(self, content: BinaryIO, raw: BinaryIO | pa.NativeFile, before: int = 0, member: str = "") -> None:
+    def __init__(self, content: io.BufferedReader, raw: BinaryIO | pa.NativeFile, before: int = 0, member: str = "") -> None:
         self.content = content
         self.member = member
         self.head = b""
@@ -113,7 +113,7 @@ def contents(file: Readable, start: int = 0) -> Generator[Opened]:
             yield from _members(raw)
         elif found in ("gzip", "zstd"):
             with file.open_native() as packed, pa.CompressedInputStream(packed, found) as content:
-                yield _checked(Opened(io.BufferedReader(_Unpacked(cast(BinaryIO, content), found), _BUFFER), packed))
+                yield _checked(Opened(io.BufferedReader(_Unpacked(content, found), _BUFFER), packed))
         else:
             streams = _Streams(raw, lzma.LZMADecompressor if found == "xz" else bz2.BZ2Decompressor)
             yield _checked(Opened(io.BufferedReader(_Unpacked(streams, found), _BUFFER), raw))
@@ -121,8 +121,7 @@ def contents(file: Readable, start: int = 0) -> Generator[Opened]:
 
 def _checked(opened: Opened) -> Opened:
     """Refuse content that cannot be text, and skip a byte order mark."""
-    peek = cast(io.BufferedReader, opened.content).peek
-    opened.head = peek(HEAD)[:HEAD]
+    opened.head = opened.content.peek(HEAD)[:HEAD]
     if why := why_not_text(opened.head):
         raise UnreadableContentError(why)
     if opened.head.startswith(BOM):
@@ -166,8 +165,8 @@ class _Streams(io.RawIOBase):
         self._raw, self._new = raw, new
         self._stream = new()
 
-    def readinto(self, buffer: object) -> int:
-        view = memoryview(buffer)  # type: ignore[arg-type]
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
         content = b""
         while not content:
             if self._stream.eof:
@@ -194,14 +193,14 @@ class _Streams(io.RawIOBase):
 class _Unpacked(io.RawIOBase):
     """Stream of decompressed content that raises an `OSError` for damage, whatever the decompressing module raises."""
 
-    def __init__(self, file: IO[bytes] | io.RawIOBase, kind: str) -> None:
+    def __init__(self, file: IO[bytes] | io.RawIOBase | pa.NativeFile, kind: str) -> None:
         self._file, self._kind = file, kind
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: object) -> int:
+    def readinto(self, buffer: Any) -> int:
         try:
-            return int(self._file.readinto(buffer))  # type: ignore[union-attr, arg-type]
+            return int(self._file.readinto(buffer))  # type: ignore[union-attr]
         except (lzma.LZMAError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, OSError) as problem:
             raise OSError(f"is not whole {self._kind} data: {problem}; fetch it again, or compress it again") from None

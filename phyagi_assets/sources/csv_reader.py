@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +57,7 @@ def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_
         columns = find_columns(source, schema, options.columns, nested=False)
         table = QuotesChecked(file.content, delimiter, partial(_opened, source, number))
         end = delimiter.encode().join([_END] * len(schema))
-        file.content = cast(BinaryIO, _Ended(cast(BinaryIO, table), b"\n" + end + b"\n"))
+        ended = _Ended(table, b"\n" + end + b"\n")
         broken: dict[int, RowProblem] = {}
         told: set[int] = set()
 
@@ -69,7 +69,7 @@ def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_
 
         # Read only these columns: pyarrow guesses the types of the others from the first block, and may fail later.
         count = 0
-        with _csv_reader(source, file, options, block, options.columns, note if tells_broken else None) as reader:
+        with _csv_reader(source, ended, options, block, options.columns, note if tells_broken else None) as reader:
             for batch in _closed(map(_as_written, reader) if tells_broken else reader, broken):
                 numbers = _around(np.array(sorted(broken), np.int64) - first, count, batch.num_rows) + first
                 count += batch.num_rows
@@ -94,7 +94,7 @@ _END = b"\x03 end of the table \x03"
 class _Ended(io.RawIOBase):
     """A table with something added to its end."""
 
-    def __init__(self, content: BinaryIO, end: bytes) -> None:
+    def __init__(self, content: BinaryIO | QuotesChecked, end: bytes) -> None:
         self._content, self._end = content, end
 
     def readable(self) -> bool:
@@ -136,7 +136,7 @@ def _without_rows(columns: Sequence[TextColumn], problems: dict[int, RowProblem]
 
 def _csv_reader(
     source: Readable,
-    file: Opened,
+    table: io.RawIOBase,
     options: ReadOptions,
     block: int,
     include: Sequence[str],
@@ -146,7 +146,7 @@ def _csv_reader(
     encoding = "latin1" if on_invalid else "utf8"
     names = [name.encode().decode(encoding) for name in include]
     return pa.csv.open_csv(
-        file.content,
+        table,
         read_options=pa.csv.ReadOptions(block_size=block, use_threads=False, encoding=encoding),  # with threads, rows have no numbers
         parse_options=pa.csv.ParseOptions(
             delimiter=options.delimiter or _delimiter_of(source.name), newlines_in_values=True, invalid_row_handler=on_invalid
@@ -159,8 +159,8 @@ def _csv_reader(
 
 def _csv_schema(source: Readable, file: Opened, options: ReadOptions, block: int) -> pa.Schema:
     """Return the schema of a table: the columns in its header, the declared ones as binary."""
-    file.content = cast(BinaryIO, _Ended(file.content, b"\n"))  # pyarrow refuses a header without the end of its line
-    with _csv_reader(source, file, options, block, (), lambda _row: "skip") as table:
+    ended = _Ended(file.content, b"\n")  # pyarrow refuses a header without the end of its line
+    with _csv_reader(source, ended, options, block, (), lambda _row: "skip") as table:
         fields = [pa.field(name.encode("latin1").decode(), kind) for name, kind in zip(table.schema.names, table.schema.types, strict=True)]
     declared = {name: pa.field(name, pa.binary()) for name in options.columns}
     return pa.schema([declared.get(field.name, field) for field in fields])

@@ -1,10 +1,10 @@
 """A local file to read."""
 
+import io
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -44,7 +44,7 @@ class LocalFile:
             file.seek(start)
             return file.read(stop - start)
 
-    def open(self) -> BinaryIO:
+    def open(self) -> io.BufferedReader:
         return self.path.open("rb")
 
     def open_native(self) -> pa.NativeFile:

@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO, Protocol, cast
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -77,8 +77,8 @@ class PinnedObject:
         file.seek(start)
         return file.read(stop - start)
 
-    def open(self) -> BinaryIO:
-        return cast(BinaryIO, io.BufferedReader(self._file(), _BUFFER))
+    def open(self) -> io.BufferedReader:
+        return io.BufferedReader(self._file(), _BUFFER)
 
     def open_native(self) -> pa.NativeFile:
         return pa.PythonFile(self._file(), mode="r")

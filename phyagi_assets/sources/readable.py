@@ -1,9 +1,10 @@
 """The interface of source files that can be read: a local file, or an object that is read in its bucket."""
 
+import io
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -49,7 +50,7 @@ class Readable(Protocol):
     def read_range(self, start: int, stop: int) -> bytes:
         """Return a part of the content, which is shorter where the content ends before `stop`."""
 
-    def open(self) -> BinaryIO:
+    def open(self) -> io.BufferedReader:
         """Open the content as a buffered file that can be peeked at and that seeks.
 
         Opening and reading raise an `OSError` if the file cannot be read, or a `SourceError` if it is elsewhere and has changed.
