@@ -87,6 +87,15 @@ def test_every_module_is_in_a_layer() -> None:
     assert {layer_of(path) for path in MODULES} == set(RANKS)
 
 
+def test_layers_are_those_of_the_list_in_how_it_works() -> None:
+    page = (REPOSITORY / "docs" / "how-it-works.md").read_text(encoding="utf-8")
+    lines = page.partition("```text\nphyagi_assets/\n")[2].partition("```")[0].splitlines()
+    listed = [name.rstrip("/") for line in lines for name in line.strip().partition("   ")[0].split()]
+    assert sorted(listed) == sorted(RANKS.keys() - {"__init__"})
+    ranks = [RANKS[name] for name in listed]
+    assert ranks == sorted(ranks)
+
+
 def test_imports_point_down() -> None:
     own = [(path, name) for path in MODULES for name in imported_by(path) if name in NAMES]
     upwards = [f"{name_of(path)} imports {name}" for path, name in own if RANKS[layer_of(NAMES[name])] < RANKS[layer_of(path)]]
