@@ -14,7 +14,7 @@ from phyagi_assets.formats.token_rows import TRAINED
 from phyagi_assets.formats.trained_bits import MASK, mask_bytes
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.checks.check import Check
-from phyagi_assets.steps.checks.tally import Findings, IdCounts, TokenTally
+from phyagi_assets.steps.checks.token_ids import Findings, IdCounts, IdRules
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.manifest import Manifest
 
@@ -49,7 +49,7 @@ def examine_arrays(
     tokenizer
         Details of the tokenizer as recorded in manifests.
     """
-    tally = TokenTally(tokenizer, append_eos=append_eos)
+    rules, of_ids = IdRules.of(tokenizer, append_eos=append_eos), IdCounts()
     broken, broken_masks = list[str](), list[str]()
     documents = tokens = trained = 0
     for stem, of in counts.items():
@@ -60,7 +60,7 @@ def examine_arrays(
             broken.append(f"{stem}{DOCUMENTS}: {problem}")
             ends = np.unique(ends)  # sorted, so that the other checks can still run
         for ids, lasts in _blocks(array, ends):
-            tally.add(ids, lasts)
+            of_ids += rules.count(ids, lasts)
         if TRAINED in of:
             mask = path(f"{stem}{MASK}")
             ones = sum(int(np.bitwise_count(octets).sum()) for octets in array_blocks(mask))
@@ -69,7 +69,7 @@ def examine_arrays(
                 said = f"{counted(of['tokens'], 'token')}, {of[TRAINED]:,} of them trained on"
                 broken_masks.append(f"{stem}{MASK} is not the mask of {said}")
     return CheckedArrays(
-        ids=tally.counts,
+        ids=of_ids,
         documents=documents,
         tokens=tokens,
         trained=trained,
@@ -95,9 +95,10 @@ def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
 
 def array_checks(found: CheckedArrays, cache: Manifest, tokenized: Manifest) -> list[Check]:
     """Return the outcomes of the checks of a cache, given what was found in its arrays, its manifest, and that of what it was made from."""
-    tally = TokenTally(cache.details["tokenizer"], append_eos=bool(tokenized.settings["append_eos"]), counts=found.ids)
+    rules = IdRules.of(cache.details["tokenizer"], append_eos=bool(tokenized.settings["append_eos"]))
     masked = [_trained(found, tokenized)] if TRAINED in tokenized.counts else []
-    return [*tally.checks(), _ends(found.documents, found.broken), _counts(cache, tokenized, found.documents, found.tokens), *masked]
+    arrays = [_ends(found.documents, found.broken), _counts(cache, tokenized, found.documents, found.tokens)]
+    return [*rules.checks(found.ids), *arrays, *masked]
 
 
 def _trained(arrays: CheckedArrays, tokenized: Manifest) -> Check:

@@ -15,7 +15,7 @@ import xxhash
 
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.checks.check import Check
-from phyagi_assets.steps.checks.tally import Findings
+from phyagi_assets.steps.checks.token_ids import Findings
 from phyagi_assets.tokenizers.decoding import Decoder
 
 ROUND_TRIP = "decoded_and_encoded_again"

@@ -15,7 +15,7 @@ from phyagi_assets.formats.token_rows import TRAINED, row_batches
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.checks.check import Check
 from phyagi_assets.steps.checks.round_trip import RoundTrip, SampledDocument
-from phyagi_assets.steps.checks.tally import Findings, IdCounts, TokenTally
+from phyagi_assets.steps.checks.token_ids import Findings, IdCounts, IdRules
 from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.manifest import Manifest
@@ -79,7 +79,7 @@ def examine_rows(batches: Iterator[pa.RecordBatch], rules: Rules, decoder: Decod
     seed
         Numbers that determine the sample.
     """
-    tally = TokenTally(rules.tokenizer, append_eos=rules.append_eos)
+    of_ids, counts = IdRules.of(rules.tokenizer, append_eos=rules.append_eos), IdCounts()
     eos = rules.append_eos and not rules.by_tokenizer
     sample = _Sample(total, seed, has_text_hashes=rules.has_text_hashes, append_eos=eos)
     documents = empty = mismeasured = 0
@@ -88,12 +88,12 @@ def examine_rows(batches: Iterator[pa.RecordBatch], rules: Rules, decoder: Decod
             ids, ends = batch.column("input_ids").flatten().to_numpy(), np.cumsum(batch.column("input_ids").value_lengths().to_numpy())
             lengths = np.diff(ends, prepend=0)
             nonempty = lengths > 0
-            tally.add(ids, ends[nonempty] - 1)
+            counts += of_ids.count(ids, ends[nonempty] - 1)
             sample.take(documents, ids, ends, batch.column("hash").to_numpy())
             mismeasured += int((batch.column("length").to_numpy() != lengths).sum())
             documents, empty = documents + len(lengths), empty + int((~nonempty).sum())
     round_trip = RoundTrip.of(sample.documents, decoder)
-    return CheckedRows(ids=tally.counts, documents=documents, empty=empty, mismeasured=mismeasured, round_trip=round_trip)
+    return CheckedRows(ids=counts, documents=documents, empty=empty, mismeasured=mismeasured, round_trip=round_trip)
 
 
 def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> list[Check]:
@@ -132,9 +132,9 @@ def token_checks(
     hashes
         Text hashes of the documents with tokens, in several arrays.
     """
-    tally = TokenTally(manifest.details["tokenizer"], append_eos=bool(manifest.settings["append_eos"]), counts=found.ids)
+    of_ids = IdRules.of(manifest.details["tokenizer"], append_eos=bool(manifest.settings["append_eos"]))
     return [
-        *tally.checks(),
+        *of_ids.checks(found.ids),
         found.round_trip.check(decoder),
         _rows(manifest, found.documents, found.ids.tokens, found.empty, found.mismeasured),
         _duplicates(hashes, limits.duplicates),

@@ -9,7 +9,7 @@ import pytest
 
 from phyagi_assets.steps.checks.arrays import COUNTS, ENDS, check_arrays
 from phyagi_assets.steps.checks.check import Check
-from phyagi_assets.steps.checks.tally import EOS, VOCABULARY
+from phyagi_assets.steps.checks.token_ids import EOS, VOCABULARY
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Artifact
 from tests.support import build, declare_corpus, write_jsonl

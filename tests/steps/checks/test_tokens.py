@@ -9,7 +9,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import LimitsConfig
 from phyagi_assets.steps.checks.check import Check
 from phyagi_assets.steps.checks.round_trip import ROUND_TRIP
-from phyagi_assets.steps.checks.tally import EOS, VOCABULARY
+from phyagi_assets.steps.checks.token_ids import EOS, VOCABULARY
 from phyagi_assets.steps.checks.tokens import DUPLICATES, INVALID, ROWS, check_tokens
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Artifact

@@ -1,0 +1,99 @@
+"""Checks of token ids that apply to tokenized rows and to token arrays alike."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter
+
+from phyagi_assets.formatting import counted
+from phyagi_assets.steps.checks.check import Check
+
+VOCABULARY = "ids_in_vocabulary"
+EOS = "documents_end_with_eos"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
+    """Findings in a part of an artifact, whose fields add up to those in the whole. They can be written as JSON (`dataclasses.asdict`)."""
+
+    def __add__(self, other: Self) -> Self:
+        """Return the findings in this part and in the one after it."""
+        return replace(self, **{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Self:
+        """Return the findings of which `dataclasses.asdict` made a record."""
+        return TypeAdapter(cls).validate_python(record)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IdCounts(Findings):
+    """Findings in blocks of token ids."""
+
+    tokens: int = 0
+    documents: int = 0
+    beyond: int = 0
+    """Number of ids that are not in the vocabulary."""
+    without_eos: int = 0
+    """Number of documents that do not end with the EOS."""
+    largest: int = 0
+
+    def __add__(self, other: "IdCounts") -> "IdCounts":
+        return replace(Findings.__add__(self, other), largest=max(self.largest, other.largest))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IdRules:
+    """Requirements on token ids: all are in the vocabulary and, if documents end with an EOS, each does."""
+
+    max_id: int
+    eos: int | None
+    """The EOS; None if documents need not end with one."""
+
+    @classmethod
+    def of(cls, tokenizer: Mapping[str, Any], *, append_eos: bool) -> Self:
+        """Return the rules, given the details of the tokenizer as recorded in manifests."""
+        return cls(max_id=int(tokenizer["max_id"]), eos=int(tokenizer["eos_token_id"]) if append_eos else None)
+
+    def count(self, ids: npt.NDArray[Any], lasts: npt.NDArray[np.int64]) -> IdCounts:
+        """Examine a block.
+
+        Parameters
+        ----------
+        ids
+            Token ids, 1-D, uint16 or int32.
+        lasts
+            Index in `ids` of the last token of each document that ends in the block, 1-D.
+        """
+        unsigned = ids.view(f"u{ids.itemsize}")  # a negative id becomes a large one, so one comparison finds both
+        largest = int(unsigned.max(initial=0))
+        return IdCounts(
+            tokens=len(ids),
+            documents=len(lasts),
+            beyond=int((unsigned > self.max_id).sum()) if largest > self.max_id else 0,
+            without_eos=int((ids[lasts] != self.eos).sum()) if self.eos is not None else 0,
+            largest=largest,
+        )
+
+    def checks(self, found: IdCounts) -> list[Check]:
+        """Return the outcomes, given the findings in all blocks."""
+        return [_vocabulary(found, self.max_id), *([] if self.eos is None else [_ends(found, self.eos)])]
+
+
+def _vocabulary(of: IdCounts, max_id: int) -> Check:
+    found = f"{of.tokens:,} ids, none above {of.largest:,}; the vocabulary ends at {max_id:,}"
+    if of.beyond:
+        found = f"{of.beyond:,} of {of.tokens:,} ids are not in the tokenizer's vocabulary, which ends at {max_id:,}"
+    numbers = {"tokens": of.tokens, "largest id": of.largest, "ids out of vocabulary": of.beyond}
+    return Check(name=VOCABULARY, passed=of.beyond == 0, found=found, numbers=numbers)
+
+
+def _ends(of: IdCounts, eos: int) -> Check:
+    found = f"{counted(of.documents, 'document')} checked: each ends with the EOS, {eos:,}"
+    if of.without_eos:
+        found = f"{of.without_eos:,} of {counted(of.documents, 'document')} not ending with the EOS, {eos:,}"
+    numbers = {"documents": of.documents, "documents without EOS": of.without_eos}
+    return Check(name=EOS, passed=of.without_eos == 0, found=found, numbers=numbers)
