@@ -1,4 +1,4 @@
-"""Command that creates a data folder."""
+"""The command that creates a data folder."""
 
 import shlex
 import shutil

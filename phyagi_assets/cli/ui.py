@@ -1,4 +1,4 @@
-"""Command that opens Dagster's UI."""
+"""The command that opens Dagster's UI."""
 
 import logging
 import os

@@ -24,7 +24,7 @@ EMAIL_VARIABLE = "PHYAGI_ASSETS_EMAIL"
 SMTP_VARIABLE = "PHYAGI_ASSETS_SMTP"
 UI_VARIABLE = "PHYAGI_ASSETS_UI"
 SENSOR = "report_failed_runs"
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 """Longest wait for a server, in seconds."""
 _LONGEST = 1500
 """Largest number of characters of an error in a notice."""
@@ -129,7 +129,7 @@ def _post(settings: NoticeSettings, text: str) -> None:
     if settings.webhook:
         body = json.dumps({"text": text}).encode()
         request = urllib.request.Request(settings.webhook, body, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=_PATIENCE):
+        with urllib.request.urlopen(request, timeout=_TIMEOUT):
             pass
 
 
@@ -142,5 +142,5 @@ def _mail(settings: NoticeSettings, text: str) -> None:
     message["To"] = ", ".join(settings.recipients)
     message.set_content(text)
     host, _, port = settings.smtp.rpartition(":")
-    with smtplib.SMTP(host, int(port), timeout=_PATIENCE) as server:
+    with smtplib.SMTP(host, int(port), timeout=_TIMEOUT) as server:
         server.send_message(message)

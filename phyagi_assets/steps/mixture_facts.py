@@ -42,7 +42,7 @@ def mixture_facts(built: Built) -> Facts:
         "samples in an epoch": plan.current.drawn,
         "composition": Bars(title="samples in an epoch of the mixture", bars=drawn),
         "corpora": Rows(rows=corpora),
-        **_by_corpus(plan, components),
+        **_by_corpus(components),
         "training tokens in no sample": plan.uncovered(),
         **padding_facts(plan),
         "order": _order(plan),
@@ -57,13 +57,13 @@ def mixture_facts(built: Built) -> Facts:
     }
 
 
-def _by_corpus(plan: Plan, components: Sequence[Component]) -> Facts:
+def _by_corpus(components: Sequence[Component]) -> Facts:
     """Return the numbers of the corpora with the largest shares one by one, so that Dagster plots them over time."""
-    largest = sorted(zip(components, plan.current.sources, strict=True), key=lambda pair: -pair[0].drawn)[:_PLOTTED]
+    largest = sorted(components, key=lambda component: -component.drawn)[:_PLOTTED]
     return {
-        **{f"{of.corpus}: share, %": round(100 * of.part, 2) for of, _ in largest},
-        **{f"{of.corpus}: epochs": round(of.epochs, 3) for of, _ in largest},
-        **{f"{of.corpus}: training tokens": of.tokens for of, _ in largest},
+        **{f"{of.corpus}: share, %": round(100 * of.part, 2) for of in largest},
+        **{f"{of.corpus}: epochs": round(of.epochs, 3) for of in largest},
+        **{f"{of.corpus}: training tokens": of.tokens for of in largest},
     }
 
 
