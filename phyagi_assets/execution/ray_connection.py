@@ -26,6 +26,7 @@ _TO_PROBE = 60.0
 """Time for a node to run the probe task, in seconds."""
 POLLED = 1.0
 """Longest time of a call that waits for tasks, in seconds."""
+_TOKEN = "; its server answers, so if it requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as well"
 
 Value = TypeVar("Value")
 
@@ -62,7 +63,7 @@ def connected(cluster: RayAddress) -> Iterator[None]:
                 f"{cluster.setting}: no Ray cluster runs on this machine; name one, as in --executor ray:HOST:6379 or with $RAY_ADDRESS"
             )
             raise ClusterDownError(message) from None
-        raise _unreachable(cluster, _reason(problem)) from None
+        raise _unreachable(cluster, _reason(problem) + ("" if cluster.is_client else _TOKEN)) from None
     except RuntimeError as problem:
         if "mismatch" in str(problem).lower():
             raise PhyagiAssetsError(

@@ -47,7 +47,7 @@ _MANIFESTS = ".manifests"
 _BUILDS, _REMOVALS = "builds", "removals"
 """Folders of leases."""
 _BROKEN_OFF = timedelta(days=1)
-"""Age of the last object of a version without a manifest, after which its upload was broken off."""
+"""Age of the last object of a version without a manifest, after which its upload was broken off; also of what dead processes left."""
 logger = logging.getLogger(__name__)
 
 
@@ -360,6 +360,7 @@ class BucketStore(base.Store):
             old = (stored for uploaded in broken_off if max(each.written for each in uploaded) < before for stored in uploaded)
             self.bucket.delete(stored.key for stored in old)
             self._exchange().forget_abandoned(before)
+            self._leases.forget_abandoned(before)
 
     def _artifact(self, version: Version, objects: Objects, published: StoredObject | None, *, intact: bool) -> Artifact | None:
         if MANIFEST not in objects:

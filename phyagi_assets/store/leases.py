@@ -97,6 +97,10 @@ class Leases:
         """Return the names of the leases in a folder, whether or not they have expired."""
         return [stored.key for stored in self.folder.list(folder)]
 
+    def forget_abandoned(self, before: datetime) -> None:
+        """Delete the leases that nobody has written since a time by the clock of the server: those of processes that were killed."""
+        self.folder.delete(stored.key for stored in self.folder.list() if stored.written < before)
+
     def wait(self, name: str) -> None:
         """Wait until a lease is gone, and delete it if it has expired.
 

@@ -329,12 +329,13 @@ def test_plan_made_while_another_machine_removes_versions_is_refused(machine: Op
         pass
 
 
-def test_upload_that_was_broken_off_long_ago_is_removed(machine: Open, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_upload_and_lease_of_a_machine_that_died_long_ago_are_removed(machine: Open, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     store = machine("here")
     kept = write(store, "kept")
     s3.put(f"lab/store/corpus/stage/.artifacts/part@{'0' * 32}/one", b"one")
+    s3.put("lab/store/.leases/builds/corpus/stage/part", b"a machine that is gone")
     store.remove_abandoned_files(everywhere=True)
-    assert len(s3.listed()) == 8
+    assert len(s3.listed()) == 9
     monkeypatch.setattr(bucket_store, "_BROKEN_OFF", timedelta(days=-1))
     store.remove_abandoned_files(everywhere=True)
     assert len(s3.listed()) == 7
