@@ -19,6 +19,8 @@ _SHARE = "part"
 """Label of the share of a part in the whole, from 0 to 1."""
 _BAR = 24
 """Width of a bar for the whole."""
+_LISTED = 50
+"""Largest number of parts that are shown on a terminal."""
 _WIDEST = 10_000
 """Width at which tables are measured."""
 
@@ -33,7 +35,10 @@ def show_inspection(console: Console, found: InspectReport) -> None:
         facts.add_row(name, escape(value))
     console.print(facts)
     if found.parts:
-        _show_parts(console, found.parts)
+        shown = found.parts[:_LISTED] if console.is_terminal else found.parts
+        _show_parts(console, shown)
+        if left := len(found.parts) - len(shown):
+            console.print(f"and {left:,} more; --json lists all")
     if found.lengths:
         console.print(_lengths(found.lengths))
     for sample in found.samples:

@@ -98,6 +98,16 @@ def test_numbers_of_a_mixture_are_never_cut(width: int) -> None:
     assert ("█" in shown) == (width == 200)
 
 
+@pytest.mark.parametrize(("is_terminal", "shown"), [(True, 50), (False, 120)])
+def test_terminal_shows_the_first_of_many_partitions(is_terminal: bool, shown: int) -> None:
+    parts: tuple[Part, ...] = tuple({"partition": f"day{number:03}", "train tokens": 1000} for number in range(120))
+    console = Console(width=80, file=io.StringIO(), force_terminal=is_terminal, color_system=None)
+    show_inspection(console, InspectReport(title="corpus notes", facts={}, parts=parts))
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert printed.count("1,000") == shown
+    assert ("and 70 more; --json lists all" in printed) == is_terminal
+
+
 def test_problems_are_in_the_document_and_on_standard_error(data: Path) -> None:
     (data / "store" / "plays" / "numpy_cache" / "one" / "train.npy").unlink()
     done = run("check --json --discard", data)
