@@ -10,6 +10,7 @@ from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.raw import is_known, raw_address
 from phyagi_assets.steps.step import Scope, Workspace
+from phyagi_assets.steps.tokenized_version import FIRST_PROMPT, adds_first_prompt
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.disk import stamp_of
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
@@ -63,6 +64,7 @@ def scan_source(corpus: Corpus, workspace: Workspace, settled: str = "", *, flow
     """
     partitions = workspace.sources.partitions(corpus, seconds=SCAN_SECONDS)
     template = [] if corpus.config.messages is None else [template_identity(corpus, workspace.data)]
+    template += [FIRST_PROMPT] if adds_first_prompt(corpus, workspace) else []  # which earlier releases settled without
     shared = [corpus.digest, tokenizer_identity(corpus, workspace.data), *template, sorted(read_removals(corpus))]
     contents = {key: _content(partition, shared) for key, partition in partitions.items()}
     listing = text_digest(canonical_json([corpus.digest, contents, _published(corpus, partitions, workspace, flow)]))

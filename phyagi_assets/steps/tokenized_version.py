@@ -40,7 +40,7 @@ def expected_tokenized(corpus: Corpus, partition: Partition, workspace: Workspac
     settings = encoding_settings(corpus, partition, workspace, raw_fingerprint)
     if corpus.config.append_eos and corpus.config.messages is None and _ends_with_eos(corpus, workspace, identity):
         settings[EOS_BY] = BY_TOKENIZER
-    if corpus.config.messages is not None and _adds_first_prompt(corpus, workspace, identity):
+    if adds_first_prompt(corpus, workspace):
         settings[FIRST_PROMPT] = ADDED
     if removed := excluded_documents(corpus, partition.key, workspace, raw_fingerprint, settings).known():
         settings[REMOVED] = removed
@@ -116,15 +116,16 @@ def _ends_with_eos(corpus: Corpus, workspace: Workspace, identity: str) -> bool:
     return known[identity]
 
 
-def _adds_first_prompt(corpus: Corpus, workspace: Workspace, identity: str) -> bool:
+def adds_first_prompt(corpus: Corpus, workspace: Workspace) -> bool:
     """Return whether a part to train on may depend on a generation prompt that the chat template of a corpus leaves out.
 
     The tokenizer is loaded if the answer is not cached.
     """
     known, train_on = workspace.engines.adds_first_prompt, corpus.config.train_on
-    if train_on == "all":
+    if corpus.config.messages is None or train_on == "all":
         return False
-    key = identity, template_identity(corpus, workspace.data), str(corpus.config.template_date), train_on
+    identities = tokenizer_identity(corpus, workspace.data), template_identity(corpus, workspace.data)
+    key = *identities, str(corpus.config.template_date), train_on
     if key not in known:
         try:
             prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)

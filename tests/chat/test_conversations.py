@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from datasets import Dataset, load_from_disk
 
+from phyagi_assets.build import scan
 from phyagi_assets.cli import main
 from phyagi_assets.datasets import MixtureLoader, load_mixture
 from phyagi_assets.datasets.document_collator import DocumentCollator
@@ -236,6 +237,21 @@ def test_fingerprint_changes_with_the_prompt_of_a_first_turn_only_where_the_temp
         corpus = declare_chats(chats, [{"messages": [{"role": "assistant", "content": "Hi"}]}], train_on=train_on)
         found.append((texts(corpus, chats)[0][1], built(corpus, chats)[1].artifact.manifest.settings.get("first_prompt")))
     assert found == [("Hi|", "added"), ("<assistant>Hi|", None), ("Hi|", None), ("<assistant>Hi|", None)]
+
+
+def test_scan_examines_conversations_again_whose_prompt_earlier_releases_left_out(
+    chats: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn, prompt = "<{{ m.role }}>{{ m.content }}|", "{% if loop.last and add_generation_prompt %}<assistant>{% endif %}"
+    changes = []
+    for template in (f"{{% for m in messages %}}{turn}{prompt}{{% endfor %}}", MARKED):
+        write_text(chats.data / "chat.jinja", template)
+        corpus = declare_chats(chats, [turns("a", "b")])
+        with monkeypatch.context() as patch:
+            patch.setattr(scan, "adds_first_prompt", lambda *_: False)
+            settled = scan.scan_source(corpus, chats).listing
+        changes.append(scan.scan_source(corpus, chats).listing != settled)
+    assert changes == [True, False]
 
 
 def test_byte_order_mark_of_a_template_is_not_part_of_conversations(chats: Workspace) -> None:
