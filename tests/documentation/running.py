@@ -13,8 +13,10 @@ from typing import Any
 
 import dagster as dg
 import yaml
+from click.testing import CliRunner
 
 from docs.blocks import Block
+from phyagi_assets.cli import main
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.declare.removals import Removal
 from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
@@ -31,6 +33,8 @@ from tests.support import declare, declare_corpus, write_text
 from tests.tokenizers.faulty_engines import give_report
 
 COMMAND = "phyagi-assets "
+BUILDING = ("init", "materialize")
+"""Commands that run in a forked process, as they load engines and records; the others run in that of the test, in the same folder."""
 SHOWN_FOLDER = "/home/user"
 """Folder that the pages show in place of the real working directory."""
 VARYING = (
@@ -111,7 +115,7 @@ class PageRun:
         return printed.getvalue()
 
     def _shell(self, code: str) -> Iterator[tuple[str, str]]:
-        """Yield each command with its output; commands of this package run in a forked process, all others in a shell."""
+        """Yield each command with its output; those of this package run without a shell, all others in one."""
         other: list[str] = []
         for line in [*code.splitlines(), ""]:
             is_ours, is_export = line.startswith(COMMAND), line.startswith("export ")
@@ -134,13 +138,18 @@ class PageRun:
     def _command(self, line: str) -> str:
         line, _, further = line.partition(" | ")
         words = shlex.split(line, comments=True)[1:]
-        done = command(*words, cwd=self.folder, COLUMNS="100", **self.environment)
-        assert done.returncode == 0, done.stderr
+        if words[0] in BUILDING:
+            done = command(*words, cwd=self.folder, COLUMNS="100", **self.environment)
+            code, printed, errors = done.returncode, done.stdout, done.stderr
+        else:
+            shown = CliRunner().invoke(main, words, env={"COLUMNS": "100", **self.environment})
+            code, printed, errors = shown.exit_code, shown.stdout, shown.stderr
+        assert code == 0, errors
         if words[0] == "init":
             data = self.folder / words[1]
             (corpus,) = load_catalog(data).corpora.values()
             give_report(corpus, GIGATOKEN.name, data, LocalStore(data / "store"), LocalStore(self.prepared_store))
-        return self._bash(further, done.stdout) if further else done.stdout
+        return self._bash(further, printed) if further else printed
 
     def _yaml(self, code: str) -> None:
         found = yaml.safe_load(code)
