@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from phyagi_assets.build.available import available_partitions
-from phyagi_assets.build.scan import SCAN_SECONDS, published_stamp
+from phyagi_assets.build.scan import published_stamp
 from phyagi_assets.build.staleness import fingerprint_at, mixture_artifact
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.steps.step import Step, Workspace
@@ -22,6 +22,8 @@ from phyagi_assets.store.manifest import Manifest
 
 QUIET = timedelta(seconds=10)
 """Time since the last publication for a corpus before a mixture of it counts as stale: more partitions may follow at once."""
+_LISTING_SECONDS = 20.0
+"""Longest time that a scan waits for a remote source, in seconds; a tick of Dagster scans several mixtures and ends within 60."""
 _EXAMINED = timedelta(hours=1)
 """Time after which a mixture is examined although no stamp has changed, as after another machine published to a bucket."""
 
@@ -108,7 +110,7 @@ class MixtureScan:
         """
         store, name = self._workspace.store, mixture.config.name
         keys = {part: self._partitions[part] for part in mixture.config.corpora}
-        there = available_partitions(mixture, self._corpora, keys, self._workspace, seconds=SCAN_SECONDS)
+        there = available_partitions(mixture, self._corpora, keys, self._workspace, seconds=_LISTING_SECONDS)
         inputs = {part: self._inputs(part, step, of) for part, of in there.keys.items()}
         expected = mixture_artifact(mixture, inputs, self._workspace, step)
         assert expected.manifest is not None, "the fingerprints of published caches are known"

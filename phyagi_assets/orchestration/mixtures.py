@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import dagster as dg
@@ -33,6 +34,8 @@ _EVERY = 30
 """Time between two ticks, in seconds."""
 _LONGEST = 30.0
 """Time after which a tick leaves the remaining mixtures to the next one, in seconds; Dagster stops a tick after 60."""
+_NEXT = "next"
+"""Key of the cursor: name of the first mixture that the last tick left to this one."""
 _REMEMBERED = 100
 """Number of the latest runs for a content that are looked at."""
 _LISTED = 5
@@ -43,13 +46,17 @@ _REASONS = {
 """Reasons that say more than the decision."""
 
 
-def mixtures_sensor(catalog: Catalog, jobs: Sequence[Any], workspace: Workspace, flow: Flow = FLOW) -> dg.SensorDefinition:
+def mixtures_sensor(
+    catalog: Catalog, jobs: Sequence[Any], workspace: Workspace, flow: Flow = FLOW, *, seconds: float = _LONGEST
+) -> dg.SensorDefinition:
     """Return the sensor that requests a run for each mixture whose plan is stale.
 
     Parameters
     ----------
     jobs
         The jobs that build the mixtures of the catalog.
+    seconds
+        Time after which a tick leaves the remaining mixtures to the next one, in seconds.
     """
 
     @dg.sensor(
@@ -62,19 +69,22 @@ def mixtures_sensor(catalog: Catalog, jobs: Sequence[Any], workspace: Workspace,
     )
     def mixtures(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         tick = _Tick.at(context.instance, catalog, workspace, flow)
-        settled, now_settled = _settled(context.cursor), dict[str, str]()
+        earlier, kept = _recalled(context.cursor), dict[str, str]()
         requests: list[dg.RunRequest] = []
         told = [f"{of.name}: {of.reason}" for of in catalog.broken if of.path.parent.name == "mixtures"]
-        end = time.monotonic() + _LONGEST
-        for name, mixture in catalog.mixtures.items():
+        began, examined = time.monotonic(), False
+        for name in _in_turn(list(catalog.mixtures), earlier.get(_NEXT)):
+            mixture = catalog.mixtures[name]
             for step in flow.of(Scope.MIXTURE):
                 address, stamp = step.address(name), tick.scan.stamp(mixture, step)
-                if settled.get(address) == stamp:
-                    now_settled[address] = stamp
+                if earlier.get(address) == stamp:
+                    kept[address] = stamp
                     continue
-                if time.monotonic() > end:
+                if examined and time.monotonic() - began > seconds:
+                    kept.setdefault(_NEXT, name)
                     told.append(f"{name}: is examined in the next tick")
                     break
+                examined = True
                 request, reason = tick.request(mixture, step)
                 if request:
                     requests.append(request)
@@ -82,7 +92,7 @@ def mixtures_sensor(catalog: Catalog, jobs: Sequence[Any], workspace: Workspace,
                 if reason:
                     told.append(f"{name}: {reason}")
                     break
-                now_settled[address] = stamp
+                kept[address] = stamp
         if requests and _is_held(context):
             held = listed([str(request.job_name) for request in requests], _LISTED)
             told.append(f"{FOLLOW_CHANGES} is off, and no mixture is built while it is; turn it on to run {held}")
@@ -93,21 +103,20 @@ def mixtures_sensor(catalog: Catalog, jobs: Sequence[Any], workspace: Workspace,
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else "\n".join(told) or up_to_date,
-            cursor=json.dumps(now_settled),
+            cursor=json.dumps(kept),
         )
 
     return mixtures
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class _Tick:
     """One tick of the sensor."""
 
     instance: dg.DagsterInstance
     catalog: Catalog
+    workspace: Workspace
     scan: MixtureScan
-    busy: set[str]
-    """Corpora and mixtures that are being built, or are queued to be."""
 
     @classmethod
     def at(cls, instance: dg.DagsterInstance, catalog: Catalog, workspace: Workspace, flow: Flow) -> "_Tick":
@@ -117,9 +126,14 @@ class _Tick:
         return cls(
             instance=instance,
             catalog=catalog,
+            workspace=workspace,
             scan=MixtureScan(catalog.corpora, partitions, workspace, recorded=recorded),
-            busy=under_way(instance, [*catalog.corpora, *catalog.mixtures]),
         )
+
+    @cached_property
+    def busy(self) -> set[str]:
+        """Corpora and mixtures that are being built, or are queued to be, looked up once there is a mixture to examine."""
+        return under_way(self.instance, [*self.catalog.corpora, *self.catalog.mixtures])
 
     def request(self, mixture: Mixture, step: Step) -> tuple[dg.RunRequest | None, str]:
         """Return the run to request for a mixture, or the reason why there is none; neither if its plan is up to date."""
@@ -134,22 +148,24 @@ class _Tick:
             return None, str(problem)
         if found.is_current:
             return None, ""
-        reason, runs = self._obstacle(mixture, found), self._runs(found.content)
+        reason, runs = self._obstacle(mixture, step, found), self._runs(found.content)
         is_latest = found.is_other and self._is_latest(runs, name, step)
         decision = decide([_attempt(record) for record in runs], now=time.time(), current=is_latest)
         if reason or decision is not Decision.ASK:
             return None, reason or _REASONS.get(decision, decision.value)
         declared: list[Corpus | Mixture] = [mixture, *(self.catalog.corpora[part] for part in parts)]
         return dg.RunRequest(
-            run_key=f"{name}@{found.content}#{len(runs)}",
+            run_key=f"{name}@{found.content}#{runs[-1].dagster_run.run_id if runs else ''}",  # one request after each run
             job_name=build_job_name(name),
             tags={LAUNCHED_BY: REFRESH, INPUTS_TAG: found.content, **declared_tag(declared)},
         ), ""
 
-    def _obstacle(self, mixture: Mixture, found: ScannedMixture) -> str:
+    def _obstacle(self, mixture: Mixture, step: Step, found: ScannedMixture) -> str:
         """Return why a run for a stale mixture would fail now; empty if it may succeed."""
         if found.missing:
             return f"waits for what is not built: {listed(found.missing, _LISTED)}"
+        if self.workspace.store.is_read_only(step.address(mixture.config.name)):
+            return f"you may not write to {self.workspace.store.root}, so the mixture is not built from here"
         changes = (change_since_load(self.catalog.corpora[part]) for part in mixture.config.corpora)
         return change_since_load(mixture) or next(filter(None, changes), "")
 
@@ -181,12 +197,18 @@ def _recorded(instance: dg.DagsterInstance, corpora: Sequence[str], mixtures: Ma
     return found
 
 
-def _settled(cursor: str | None) -> dict[str, str]:
-    """Return the stamps with which mixtures were found up to date, by address, as an earlier tick left them."""
+def _recalled(cursor: str | None) -> dict[str, str]:
+    """Return what an earlier tick left: the stamps with which mixtures were found up to date, by address, and what is next."""
     with suppress(ValueError):
         found = json.loads(cursor or "{}")
         return found if isinstance(found, dict) else {}
     return {}
+
+
+def _in_turn(names: Sequence[str], first: str | None) -> Sequence[str]:
+    """Return names in order, beginning with the one that is next, so that slow ones do not keep the others waiting forever."""
+    begin = names.index(first) if first in names else 0
+    return [*names[begin:], *names[:begin]]
 
 
 def _is_held(context: dg.SensorEvaluationContext) -> bool:

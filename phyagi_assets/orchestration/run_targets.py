@@ -1,6 +1,6 @@
 """What runs and backfills build: the names of their corpora and mixtures."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
@@ -19,27 +19,32 @@ def targets(run: dg.DagsterRun, names: Collection[str]) -> set[str]:
     names
         Names of the declared corpora and mixtures.
     """
-    if run.job_name == COMMAND_JOB:
-        return set(configured(run, PARTITIONS)) or set(names)
-    if of_job := _target_of_job(run.job_name, names):
-        return {of_job}
-    return {key.path[0] for key in run.asset_selection or ()}
-
-
-def _target_of_job(job: str, names: Collection[str]) -> str:
-    return next((name for name in names if job in (build_job_name(name), stale_job_name(name))), "")
+    return _targets(run, names, _jobs(names))
 
 
 def under_way(instance: dg.DagsterInstance, names: Collection[str]) -> set[str]:
     """Return the corpora and mixtures that runs and backfills which are queued or in progress build."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=sorted(UNDER_WAY, key=lambda status: status.value)))
-    return set().union(in_backfill(instance, names), *(targets(run, names) for run in runs))
+    runs, jobs = instance.get_runs(dg.RunsFilter(statuses=sorted(UNDER_WAY, key=lambda status: status.value))), _jobs(names)
+    return set().union(in_backfill(instance, names), *(_targets(run, names, jobs) for run in runs))
 
 
 def in_backfill(instance: dg.DagsterInstance, names: Collection[str]) -> set[str]:
     """Return the corpora and mixtures of the backfills that are in progress: those of assets, and those of jobs."""
-    found: set[str] = set()
+    found, jobs = set[str](), _jobs(names)
     for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=_IN_PROGRESS)):
         found |= {key.path[0] for key in backfill.asset_selection or ()}
-        found |= {_target_of_job(backfill.job_name or "", names)} - {""}
+        found |= {jobs[job] for job in [backfill.job_name] if job in jobs}
     return found
+
+
+def _targets(run: dg.DagsterRun, names: Collection[str], jobs: Mapping[str, str]) -> set[str]:
+    if run.job_name == COMMAND_JOB:
+        return set(configured(run, PARTITIONS)) or set(names)
+    if run.job_name in jobs:
+        return {jobs[run.job_name]}
+    return {key.path[0] for key in run.asset_selection or ()}
+
+
+def _jobs(names: Collection[str]) -> dict[str, str]:
+    """Return the corpus or mixture that each job builds, by the name of the job."""
+    return {job: name for name in names for job in (build_job_name(name), stale_job_name(name))}

@@ -173,8 +173,9 @@ class _Attempts:
 
     def run_key(self, contents: Mapping[str, str]) -> str:
         """Return a key that tells a request from all earlier ones for the same contents."""
-        earlier = sum(configured(record.dagster_run, CONTENTS) == contents for record in self._runs)
-        return f"{self._name}@{text_digest(canonical_json(dict(contents)))}#{earlier}"
+        runs = (record.dagster_run for record in reversed(self._runs))
+        last = next((run.run_id for run in runs if configured(run, CONTENTS) == contents), "")
+        return f"{self._name}@{text_digest(canonical_json(dict(contents)))}#{last}"
 
     def _attempt(self, record: dg.RunRecord, item: Due) -> Attempt:
         run, ended = record.dagster_run, record.end_time or 0.0

@@ -3,6 +3,7 @@
 At most one version of an artifact is published. A published version is never edited.
 """
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -252,6 +253,11 @@ class Store(Protocol):
     def pointer(self, address: str) -> Path:
         """Return the path at which readers find the published version of an artifact."""
         return self.root / Address(address)
+
+    def is_read_only(self, address: str) -> bool:
+        """Return whether this user may not publish an artifact, as far as is known without trying; the rights to a bucket are not."""
+        folder = self.pointer(address).parent
+        return not self.is_remote and not os.access(folder if folder.exists() else self.root, os.W_OK)
 
     def version_path(self, address: str, fingerprint: str) -> Path:
         """Return the path of the folder of a version, whether or not the version exists."""

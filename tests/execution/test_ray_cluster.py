@@ -189,57 +189,6 @@ def test_node_that_cannot_import_what_tasks_need_is_told_what_to_install() -> No
     )
 
 
-OTHER_VERSION = """
-import sys, types
-sys.modules["phyagi_assets"] = other = types.ModuleType("other")
-other.__version__ = "0.0"
-"""
-OTHER_PACKAGE = """
-import importlib.metadata
-of = importlib.metadata.version
-importlib.metadata.version = lambda name: "7.0" if name == "pyarrow" else of(name)
-"""
-
-
-def starting_with(folder: Path, code: str) -> str:
-    """Return a `PYTHONPATH` of processes that run code when they start."""
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(code)
-    return str(folder)
-
-
-def test_node_that_cannot_run_tasks_is_named_once_and_avoided_even_if_it_joins_later(
-    nodes: RayNodes, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.WARNING, "phyagi_assets")
-    added = [nodes.add(PYTHONPATH=starting_with(tmp_path / "version", OTHER_VERSION))]
-    executor = executor_on(nodes.address, partial(counting, tmp_path))
-    for item in (1, *range(100, 106)):
-        executor.submit(item)
-
-    def go_on() -> None:
-        with suppress(AssertionError):
-            wait_for(lambda: len(caplog.messages) == 2)
-        (tmp_path / "go on").touch()
-
-    try:
-        results = executor.results()
-        assert next(results)[1][0] == 1
-        added.append(nodes.add(PYTHONPATH=starting_with(tmp_path / "package", OTHER_PACKAGE)))
-        waiter = threading.Thread(target=go_on)
-        waiter.start()
-        found = dict(results)
-        waiter.join()
-    finally:
-        for node in added:
-            nodes.kill(node)
-    assert sorted(item for item, _ in found.values()) == list(range(100, 106))
-    version, package = caplog.messages
-    assert f"({added[0].node_id[:8]}) has phyagi-assets 0.0, and this command {__version__}; install phyagi-assets" in version
-    assert f"({added[1].node_id[:8]}) has pyarrow 7.0, and this machine " in package
-    assert all(message.endswith("; its tasks are run on other nodes") for message in caplog.messages)
-
-
 def test_death_of_the_node_of_the_driver_is_reported(nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         node = server.getsockname()
@@ -282,24 +231,75 @@ def test_interrupt_is_raised_as_it_is_and_ends_the_tasks(nodes: RayNodes, tmp_pa
     assert not (tmp_path / "did 100").exists()
 
 
+OTHER_VERSION = """
+import sys, types
+sys.modules["phyagi_assets"] = other = types.ModuleType("other")
+other.__version__ = "0.0"
+"""
+OTHER_PACKAGE = """
+import importlib.metadata
+of = importlib.metadata.version
+importlib.metadata.version = lambda name: "7.0" if name == "pyarrow" else of(name)
+"""
+
+
+def starting_with(folder: Path, code: str) -> str:
+    """Return a `PYTHONPATH` of processes that run code when they start."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def other_version(nodes: RayNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A third node, which has another version of the package; the tests that use it are the last ones."""
+    node = nodes.add(PYTHONPATH=starting_with(tmp_path_factory.mktemp("nodes") / "version", OTHER_VERSION))
+    yield node
+    nodes.kill(node)
+
+
 def test_nodes_without_a_folder_or_with_another_version_of_the_package_are_named(
-    nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nodes: RayNodes, other_version: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node = nodes.add(PYTHONPATH=starting_with(tmp_path / "other", OTHER_VERSION))
     monkeypatch.chdir(tmp_path)
     own = Path("/proc/self/cwd")  # another folder in each process
     executor = executor_on(nodes.address, counting, check=NodeCheck(folders=(NeededFolder(what="the store", path=own),)))
-    try:
-        with pytest.raises(PhyagiAssetsError) as raised:
-            outcomes(executor, [1])
-    finally:
-        nodes.kill(node)
+    with pytest.raises(PhyagiAssetsError) as raised:
+        outcomes(executor, [1])
     lines = str(raised.value).splitlines()
     assert all(line.startswith("node ") for line in lines)
     unseen = "does not see the folder /proc/self/cwd (the store) as this machine does; mount it at the same path on all nodes"
     assert len([line for line in lines if unseen in line]) == 2
-    version = (
-        f"({node.node_id[:8]}) has phyagi-assets 0.0, and this command {__version__}; install phyagi-assets {__version__} on all nodes"
-    )
-    assert [version in line for line in lines if unseen not in line] == [True]
-    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    version = f"({other_version.node_id[:8]}) has phyagi-assets 0.0, and this command {__version__}; install phyagi-assets {__version__} "
+    assert [f"{version}on all nodes" in line for line in lines if unseen not in line] == [True]
+    assert not list(tmp_path.iterdir())
+
+
+def test_node_that_cannot_run_tasks_is_named_once_and_avoided_even_if_it_joins_later(
+    nodes: RayNodes, other_version: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "phyagi_assets")
+    executor = executor_on(nodes.address, partial(counting, tmp_path))
+    for item in (1, *range(100, 106)):
+        executor.submit(item)
+
+    def go_on() -> None:
+        with suppress(AssertionError):
+            wait_for(lambda: len(caplog.messages) == 2)
+        (tmp_path / "go on").touch()
+
+    results = executor.results()
+    assert next(results)[1][0] == 1
+    other_package = nodes.add(PYTHONPATH=starting_with(tmp_path / "package", OTHER_PACKAGE))
+    try:
+        waiter = threading.Thread(target=go_on)
+        waiter.start()
+        found = dict(results)
+        waiter.join()
+    finally:
+        nodes.kill(other_package)
+    assert sorted(item for item, _ in found.values()) == list(range(100, 106))
+    version, package = caplog.messages
+    assert f"({other_version.node_id[:8]}) has phyagi-assets 0.0, and this command {__version__}; install phyagi-assets" in version
+    assert f"({other_package.node_id[:8]}) has pyarrow 7.0, and this machine " in package
+    assert all(message.endswith("; its tasks are run on other nodes") for message in caplog.messages)

@@ -14,16 +14,18 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInst
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType, SensorInstigatorData
 
 from phyagi_assets.build.mixture_scan import MixtureScan
-from phyagi_assets.declare.catalog import read_catalog
+from phyagi_assets.declare.catalog import load_catalog, read_catalog
 from phyagi_assets.errors import StoreError
 from phyagi_assets.orchestration.code_location import CODE_LOCATION
 from phyagi_assets.orchestration.component import catalog_definitions
+from phyagi_assets.orchestration.mixtures import mixtures_sensor
 from phyagi_assets.orchestration.names import FOLLOW_CHANGES
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING
 from phyagi_assets.orchestration.progress import logged_progress
 from phyagi_assets.steps import mixture as mixture_step
+from phyagi_assets.store.local import LocalStore
 from tests.project import PLAY, Project, RecordingProgress
-from tests.support import declare, write_text
+from tests.support import build, declare, write_text
 
 KEY = dg.AssetKey(["mix", "mixed_dataset"])
 
@@ -67,9 +69,11 @@ def later(project: Project) -> None:
 
 
 def change(project: Project, name: str = "two", times: int = 9) -> None:
-    """Change a play and build it, but not the mixture; let it be a minute ago."""
+    """Change a play and publish it without Dagster, which the sensor does not ask; let it be a minute ago."""
+    before = project.workspace.store.published_fingerprint(f"plays/numpy_cache/{name}")
     write_text(project.raw / f"{name}.txt", PLAY * times)
-    assert project.bring_up_to_date("plays").built == [f"plays/{name}"]
+    build(load_catalog(project.workspace.data).corpora["plays"], project.workspace)
+    assert project.workspace.store.published_fingerprint(f"plays/numpy_cache/{name}") != before
     later(project)
 
 
@@ -87,7 +91,9 @@ def project(built_project: Project) -> Project:
 
 def test_mixture_is_requested_once_its_corpus_was_rebuilt_and_is_then_up_to_date(project: Project) -> None:
     assert reason(tick(project)) == "1 mixture up to date."
-    change(project)
+    write_text(project.raw / "two.txt", PLAY * 9)
+    assert project.bring_up_to_date("plays").built == ["plays/two"]
+    later(project)
     stale = tick(project)
     assert asked(stale) == ["mix_build"]
     assert carry_out(project, stale) == [True]
@@ -196,6 +202,38 @@ def test_run_of_a_user_that_failed_for_good_is_not_repeated_by_the_sensor(projec
     assert carry_out(project, tick(project)) == [True]
 
 
+def test_request_has_another_key_than_earlier_ones_although_a_user_has_deleted_runs(project: Project) -> None:
+    result, keys = tick_after_change(project), set[str | None]()
+    runs = []
+    for _ in range(2):
+        keys |= {request.run_key for request in result.run_requests or []}
+        runs.append(begun(project, result, DagsterRunStatus.FAILURE))
+        result = tick(project)
+    project.instance.delete_run(runs[0].run_id)
+    (request,) = tick(project).run_requests or []
+    assert len({*keys, request.run_key}) == 3
+
+
+def test_mixtures_that_a_tick_has_no_time_for_come_first_in_the_next_one(project: Project) -> None:
+    declare(project.workspace.data, "mixtures", name="new", seq_len=16, datasets=[{"corpus": "plays"}])
+    change(project)
+    definitions = project.definitions
+    jobs = [definitions.resolve_job_def(f"{name}_build") for name in ("mix", "new")]
+    sensor = mixtures_sensor(load_catalog(project.workspace.data), jobs, project.workspace, seconds=0.0)
+    found, cursor = [], None
+    for _ in range(3):
+        result = sensor(dg.build_sensor_context(instance=project.instance, cursor=cursor))
+        assert isinstance(result, dg.SensorResult)
+        found, cursor = [*found, *asked(result)], result.cursor
+    assert found == ["mix_build", "new_build", "mix_build"]
+
+
+def test_mixture_in_a_store_that_the_user_may_not_write_to_is_not_requested(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(project)
+    monkeypatch.setattr(LocalStore, "is_read_only", lambda _self, address: address == "mix/mixed_dataset")
+    assert reason(tick(project)) == f"mix: you may not write to {project.workspace.store.root}, so the mixture is not built from here"
+
+
 def test_mixture_waits_for_runs_that_are_queued_or_in_progress(project: Project) -> None:
     stale = tick_after_change(project)
     repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(CODE_LOCATION), SINGLETON_REPOSITORY_NAME)
@@ -282,7 +320,8 @@ def test_mixture_waits_for_the_end_of_a_run_that_builds_partitions(project: Proj
 
 def test_segment_appended_at_a_position_is_up_to_date(project: Project) -> None:
     change(project)
-    assert project.bring_up_to_date("mix", at=5).built == ["mix"]
+    assert project.bring_up_to_date("mix", at=5).built == ["plays/two", "mix"]  # the partition is only recorded
+    later(project)
     assert reason(tick(project)) == "1 mixture up to date."
 
 

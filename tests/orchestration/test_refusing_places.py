@@ -119,6 +119,8 @@ def open_records(store: Store, partition: str) -> list[str]:
 def test_user_without_write_access_can_read_and_gets_a_clear_error(shared: Store) -> None:
     assert as_user(NOBODY, [], lambda: published(shared)) == "old"
     assert as_user(NOBODY, [], lambda: [shared.open(HAMLET) is not None, list(shared.list())]) == f"[True, ['{HAMLET}']]"
+    assert [shared.is_read_only(address) for address in (HAMLET, "new/mixed_dataset")] == [False, False]
+    assert as_user(NOBODY, [], lambda: [shared.is_read_only(address) for address in (HAMLET, "new/mixed_dataset")]) == "[True, True]"
     refused = as_user(NOBODY, [], lambda: build(shared, "new"))
     assert refused.startswith(f"StoreError: {shared.root}: cannot be written to: Permission denied: {shared.root}")
     refused = as_user(NOBODY, [], lambda: open_records(shared, "tempest"))
