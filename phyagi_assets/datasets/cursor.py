@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, SupportsIndex
+from weakref import WeakSet
 
 import torch
 import torch.distributed
@@ -57,7 +58,7 @@ class Cursor:
         """Whether the numbers of this loader worker come from a state, at which its next iteration begins."""
 
     def __getitem__(self, name: str) -> int:
-        self._require_own()
+        self.require_own()
         own = self._own.get(name)
         return int(self._cells[self._places[name]]) if own is None else own
 
@@ -70,7 +71,7 @@ class Cursor:
 
     def setter(self, first: str, second: str) -> Callable[[int, int], None]:
         """Return a function that changes two numbers as `put` does, fast enough to be called for every batch."""
-        self._require_own()
+        self.require_own()
         cells: Any = self._cells
         one: Any = self._places[first]
         other: Any = self._places[second]
@@ -123,29 +124,41 @@ class Cursor:
             self._share_numbers({_BEGUN: moves})
         return is_first
 
-    def _require_own(self) -> None:
+    def require_own(self) -> None:
         """Copy the numbers to memory of its own in a training process that was started with those of another one."""
         if self._training_process != os.getpid() and get_worker_info() is None:
             self._training_process = os.getpid()
             self._share(self._memory.clone())
 
     def _share_numbers(self, numbers: Mapping[str, int]) -> None:
-        self._require_own()
+        self.require_own()
         for name, number in numbers.items():
             self._cells[self._places[name]] = number
 
     def _share(self, memory: torch.Tensor) -> None:
         self._memory = memory.share_memory_()  # type: ignore[no-untyped-call]
         self._cells = memory.numpy()  # a view of the same memory, with faster access
+        _cursors.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        self._require_own()
+        self.require_own()
         return {name: value for name, value in self.__dict__.items() if name != "_cells"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._share(self._memory)
 
+
+_cursors: WeakSet[Cursor] = WeakSet()
+"""The cursors of this process."""
+
+
+def _require_own() -> None:
+    for cursor in list(_cursors):
+        cursor.require_own()
+
+
+os.register_at_fork(before=_require_own)  # the loader workers of a training process share its memory, and not that of the process before it
 
 _MOVES, _BEGUN, _LOADER = "moves", "moves when loader workers began", "seed of the loader whose workers began"
 

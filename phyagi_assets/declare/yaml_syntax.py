@@ -11,6 +11,10 @@ _REMEDIES = (
     (r"scanning an anchor", "quote a value that begins with &"),
     (r"unknown escape character|hexadecimal", "use single quotes, in which a backslash is an ordinary character"),
     (r"scanning a quoted scalar", "close the quotes that line {line} opens"),
+    (
+        r"parsing a flow .* but got ':'",
+        "write a comma before the next key, quote a value that contains a colon and a space, or close the bracket that line {line} opens",
+    ),
     (r"parsing a flow (mapping|sequence)", "close the bracket that line {line} opens"),
     (
         r"mapping values are not allowed",

@@ -1,7 +1,7 @@
 """What there is where a path looks for files, for the messages that nothing is found there."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path, PurePath
 
@@ -19,12 +19,15 @@ _NAMED = 4
 def what_is_there(folder: Path, pattern: str) -> str:
     """Return the end of a message that no file in a folder matches a pattern: what the folder has, or which folder is missing."""
     missing = ""
-    while not _is_folder(folder) and folder != folder.parent:
+    while not _is(folder.is_dir) and folder != folder.parent:
         missing, folder = folder.name, folder.parent
     names = _names(folder)
     wanted = missing or pattern.partition("/")[0]
+    if wanted in names and not is_wild(wanted):
+        return f"; {folder / wanted} {_kind(folder / wanted)}"
     meant = "" if is_wild(wanted) else did_you_mean(wanted, names)
-    known = listed(names, _NAMED)
+    shown = [name if name.isprintable() else repr(name) for name in names]
+    known = f"{', '.join(shown[:_NAMED])} and more" if len(names) == _LOOKED_AT else listed(shown, _NAMED)
     there = f"has {known or 'no files'}{meant}"
     if missing:
         there = f"has no folder {missing!r}{meant or (known and f', but {known}')}"
@@ -32,19 +35,27 @@ def what_is_there(folder: Path, pattern: str) -> str:
     return f"; {folder} {there}{braces}"
 
 
+def _kind(path: Path) -> str:
+    """Return why something is not the file or folder that a path names."""
+    if _is(path.is_file):
+        return "is a file, not a folder"
+    return "is a link that leads nowhere" if _is(path.is_symlink) and not _is(path.exists) else "cannot be read"
+
+
 def pattern_of_files(folder: Path) -> str:
     """Return a pattern of the files in a folder by the suffix of the first one, such as ``*.jsonl.gz``; ``**/*.txt`` for a file below."""
     names = _names(folder)
-    files = [name for name in names if (folder / name).is_file()]
-    below = [] if files else [name for of in names[:_NAMED] for name in _names(folder / of) if (folder / of / name).is_file()]
+    files = [name for name in names if _is((folder / name).is_file)]
+    below = [] if files else [name for of in names[:_NAMED] for name in _names(folder / of) if _is((folder / of / name).is_file)]
     name = next(iter([*files, *below]), "x.txt")
     suffixes = PurePath(name).suffixes
     return f"{'**/' if below else ''}*{''.join(suffixes[-2:] if is_compressed(name) else suffixes[-1:])}"
 
 
-def _is_folder(path: Path) -> bool:
+def _is(test: Callable[[], bool]) -> bool:
+    """Return what a test of a path returns; False if the path cannot be examined."""
     try:
-        return path.is_dir()
+        return test()
     except OSError:
         return False
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
-from phyagi_assets.datasets import MixtureLoader
+from phyagi_assets.datasets import MixtureLoader, MixtureStream
 from phyagi_assets.datasets.cursor import Cursor, checked_index
 from phyagi_assets.reading.steps import Reader, Shard
 from tests.datasets.mixtures import mixture_of
@@ -65,3 +66,16 @@ def test_training_processes_that_are_forked_with_a_loader_each_keep_their_own_po
     first, second = in_processes(tmp_path, 2, partial(_two_epochs, loader))
     assert [sorted(one + other) for one, other in zip(first, second, strict=True)] == [list(range(48)), list(range(48, 88))]
     assert loader.position == 0
+
+
+def _second_epoch(loader: DataLoader, stream: MixtureStream, _rank: int) -> list[int]:
+    next(iter(loader))
+    stream.set_epoch(1)
+    return [position for batch in loader for position in batch["position"].tolist()]
+
+
+def test_loader_workers_share_the_position_of_their_training_process_and_not_of_the_one_that_forked_it(tmp_path: Path) -> None:
+    stream = MixtureStream(mixture_of(tmp_path / "mixture").train, batch_size=4, rank=0, world_size=1)
+    loader = DataLoader(stream, batch_size=None, num_workers=1, persistent_workers=True, multiprocessing_context="fork")
+    assert in_processes(tmp_path, 1, partial(_second_epoch, loader, stream)) == [list(range(44, 84))]
+    assert stream.position == 0

@@ -89,7 +89,11 @@ def test_unsupported_yaml_is_an_error_without_traceback(tmp_path: Path, text: st
         ("path: @home\n", "quote a value that begins with @"),
         ('partition_by: "(\\d+)"\n', "use single quotes, in which a backslash is an ordinary character"),
         ("name: x\ndescription: 'it\n", "close the quotes that line 2 opens"),
-        ("source: {path: a\nname: x\n", "close the bracket that line 1 opens"),
+        ("source: {path: a\n", "close the bracket that line 1 opens"),
+        (
+            "datasets: [{corpus: x weight: 1}]\n",
+            "write a comma before the next key, quote a value that contains a colon and a space, or close the bracket that line 1 opens",
+        ),
         ("description: News: all\n", "quote a value that contains a colon and a space, and begin all keys of a mapping in the same column"),
         ("name: x\n  seq_len: 3\n", "quote a value that contains a colon and a space, and begin all keys of a mapping in the same column"),
         ("name: x\nseq_len 3\nseed: 1\n", "write a colon and a space after a key, as in name: my_corpus"),

@@ -219,6 +219,9 @@ def test_pattern_that_matches_only_left_out_files_is_reported(data: Path) -> Non
         ("raw/notes/c.jsonl", r"; /.*/raw/notes has a\.jsonl\.gz, b\.jsonl; did you mean 'b\.jsonl'\?$"),
         ("raw/notes/*.{json,txt}", r"; /.*/raw/notes has .*; braces are ordinary characters in a pattern, not alternatives$"),
         ("raw/note/x/*.txt", r"; /.*/raw has no folder 'note'; did you mean 'notes'\?$"),
+        ("raw/notes/b.jsonl/*.txt", r"; /.*/raw/notes/b\.jsonl is a file, not a folder$"),
+        ("raw/gone/*.txt", r"; /.*/raw/gone is a link that leads nowhere$"),
+        ("raw/many/*.txt", r"; /.*/raw/many has ('\d+\\n'(, )?){4} and more$"),
         ("elsewhere/*.txt", r"; /.*/data has no folder 'elsewhere', but corpora, raw$"),
         ("raw/empty/*.txt", r"; /.*/raw/empty has no files$"),
         ("raw/notes", r"is a folder; name its files, as in raw/notes/\*\.jsonl\.gz$"),
@@ -230,6 +233,10 @@ def test_path_that_matches_nothing_is_an_error_that_says_what_is_there(data: Pat
     for name in ("a.jsonl.gz", "b.jsonl", ".hidden"):
         write_text(data / "raw" / "notes" / name, "x")
     (data / "raw" / "empty").mkdir()
+    (data / "raw" / "gone").symlink_to("nowhere")
+    if "many" in path:
+        for i in range(1001):
+            write_text(data / "raw" / "many" / f"{i}\n", "")
     with pytest.raises(DeclarationError, match=told):
         names(data, path)
 
