@@ -14,7 +14,7 @@ warnings.filterwarnings("ignore", message="Parameter `execution_type`", category
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Load the definitions of the data folder: through ``defs/`` in a checkout of the project, directly from an installed package."""
+    """Load the definitions of the data folder: through ``defs/`` in a checkout of the project, directly in an installed package."""
     package = Path(__file__).parent
     if (package.parent / "pyproject.toml").is_file():
         return dg.load_from_defs_folder(path_within_project=package)

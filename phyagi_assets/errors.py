@@ -174,7 +174,7 @@ class AccessError(SourceError):
 
 
 class ClusterDownError(PhyagiAssetsError):
-    """A Ray cluster does not answer; it may answer later."""
+    """A Ray cluster does not answer, but may answer later."""
 
 
 class MissingPackageError(PhyagiAssetsError):

@@ -41,7 +41,7 @@ def _scaled(number: float, units: tuple[tuple[float, str], ...], smallest: str) 
 
 
 def digits(number: float) -> str:
-    """Return a number with three significant digits, and never in exponential notation.
+    """Return a number with three significant digits, without exponential notation.
 
     Examples
     --------

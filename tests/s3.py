@@ -183,7 +183,7 @@ def _start(folder: Path, attempt: int) -> tuple[subprocess.Popen[bytes], int]:
     options += ["-master.telemetry=false"]
     weed = Path(sysconfig.get_path("scripts")) / "weed"  # the environment may not be on the PATH
     command = [str(weed), "mini", f"-dir={folder}", f"-bucket={BUCKET}", *options, *(f"-{name}={port}" for name, port in ports.items())]
-    # Its garbage collector runs seldom: it takes a fifth of the time of requests, and little memory is in use.
+    # Garbage collection is rare because it takes a fifth of the time of requests, and the server needs little memory.
     collector = {"GOGC": "off", "GOMEMLIMIT": "300MiB"}
     environment = {**os.environ, **collector, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     with (folder / "log").open("ab") as log:

@@ -1,4 +1,4 @@
-"""Examination of corpora and of a whole catalog: the expected version of each artifact, and whether all of them are published."""
+"""Find the expected version of each artifact of a corpus or catalog, and whether it is published."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,15 +22,15 @@ class ExaminedCorpus:
 
     corpus: Corpus
     partitions: Mapping[str, Partition]
-    """All partitions as the source lists them, by key."""
+    """All partitions that the source lists, by key."""
     artifacts: Mapping[str, Sequence[ExpectedArtifact]]
-    """The artifacts of each examined partition, by key, in the order of the flow."""
+    """Expected artifacts of each examined partition, by key, in the order of the flow."""
     failed: Mapping[str, str]
-    """Reasons for which partitions could not be examined, by ``corpus/partition``."""
+    """Reasons why partitions could not be examined, by ``corpus/partition``."""
 
     @property
     def versions(self) -> dict[str, dict[str, str | None]]:
-        """Expected fingerprint of each artifact, by step and partition; None while it is unknown."""
+        """Expected fingerprint of each artifact, by step and partition; None if it is unknown."""
         versions: dict[str, dict[str, str | None]] = {}
         for key, artifacts in self.artifacts.items():
             for artifact in artifacts:
@@ -90,7 +90,7 @@ def examine_partitions(
     *,
     among: Collection[str] | None = None,
 ) -> ExaminedCorpus:
-    """Find the expected versions of partitions, and whether they are published. One that cannot be examined does not stop the others.
+    """Find the expected versions of partitions, and whether they are published. Partitions that cannot be examined are in `failed`.
 
     Parameters
     ----------

@@ -131,7 +131,7 @@ def _threads(size: int) -> int:
 
 @contextmanager
 def _prepared(builder: Builder, identities: Mapping[str, str], on_progress: OnProgress) -> Iterator[Callable[[Task], TaskResult]]:
-    """Use the identities of tokenizers that the command found: if each process asked the Hub, a branch could move in between."""
+    """Use the identities of tokenizers found by the driver. If each process asked the Hub, a branch could move in between."""
     use_identities(identities)
     yield partial(builder.run, on_progress=on_progress)
 
@@ -143,8 +143,8 @@ def _prepared_on_node(builder: Builder, identities: Mapping[str, str], on_progre
 
 
 def _run_on_node(run: Callable[[Task], TaskResult], task: Task) -> TaskResult:
-    """Run a task on a node of a cluster. Errors of the store or of a disk, which other nodes may not have, name the node."""
-    if isinstance(task, PartitionTask) and task.work.partition:  # of chunks, the last task of the partition compares the stamps
+    """Run a task on a node of a cluster. Add the name of the node to errors of the store or a disk, which may affect this node only."""
+    if isinstance(task, PartitionTask) and task.work.partition:  # for chunks, the last task of the partition compares the stamps
         _require_as_listed(task.work.partition.files)
     try:
         result = run(task)
@@ -160,12 +160,12 @@ def _run_on_node(run: Callable[[Task], TaskResult], task: Task) -> TaskResult:
 
 
 def _require_as_listed(files: Sequence[SourceFile]) -> None:
-    """Require that this node sees the local files of a partition as the driver does, to the second.
+    """Require that local files of a partition have the size and time, in seconds, that the driver listed.
 
     Raises
     ------
     PhyagiAssetsError
-        It sees another file.
+        A file differs, or cannot be read.
     """
     for file in files:
         if file.path is None:
@@ -177,8 +177,8 @@ def _require_as_listed(files: Sequence[SourceFile]) -> None:
             found = f"unreadable ({problem.strerror})"
         if found != listed:
             raise PhyagiAssetsError(
-                f"{node_name()} sees {file.path} as {found}, and the driver listed it as {listed}: it is another file there, or has "
-                "changed since; mount the same folder on all nodes, or run the command again"
+                f"{node_name()} sees {file.path} as {found}, and the driver listed it as {listed}: the node has another file at this "
+                "path, or the file has changed; mount the same folder on all nodes, or run the command again"
             )
 
 

@@ -1,8 +1,7 @@
-"""Scan of mixtures: find plans that are not made from what is published of their corpora, cheaply where nothing has changed.
+"""Scan mixtures for stale plans, at little cost if nothing has changed.
 
-A scan lists no source. A mixture reads what is published of the known partitions; whether that is the content of the source is found out by
-the scans of the corpora. So a plan can be stale for any reason, such as a run that failed or a change that nobody noticed at the time, and
-the next scan finds it.
+A plan is stale if it differs from the plan that the published caches give. The cause does not matter: a scan also finds plans that are
+stale because a run failed or a change was missed. Sources are not listed; the scans of corpora compare published artifacts with sources.
 """
 
 import time
@@ -21,33 +20,33 @@ from phyagi_assets.store.fingerprint import canonical_json, text_digest
 from phyagi_assets.store.manifest import Manifest
 
 QUIET = timedelta(seconds=10)
-"""Time since the last publication for a corpus before a mixture of it counts as stale: more partitions may follow at once."""
+"""Time to wait after a publication before a mixture of the corpus is examined, because more partitions may follow at once."""
 _LISTING_SECONDS = 20.0
 """Longest time that a scan waits for a remote source, in seconds; a tick of Dagster scans several mixtures and ends within 60."""
 _EXAMINED = timedelta(hours=1)
-"""Time after which a mixture is examined although no stamp has changed, as after another machine published to a bucket."""
+"""Time after which a mixture is examined even if no stamp has changed: another machine may have published to the bucket."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScannedMixture:
     """The state of a mixture's plan."""
 
-    content: str
-    """Digest of the declaration and of everything that the plan has to be made from, see `mixture_content`."""
+    inputs_digest: str
+    """Digest of the declaration and of the inputs of the expected plan; see `mixture_inputs_digest`."""
     is_current: bool
     is_other: bool
-    """Whether the published plan is intact, but another one than expected."""
+    """Whether the published plan is intact, but not the expected one."""
     missing: Sequence[str] = ()
     """Partitions (``corpus/partition``) without an intact cache, and corpora without partitions, if the plan is not current."""
 
 
-def mixture_content(mixture: Mixture, expected: Manifest) -> str:
-    """Return a digest of everything that decides how a run of a mixture ends, given the manifest that its plan has to have."""
+def mixture_inputs_digest(mixture: Mixture, expected: Manifest) -> str:
+    """Return the digest of everything that determines the result of a run of a mixture, given the expected manifest of its plan."""
     return text_digest(canonical_json([mixture.digest, expected.fingerprint]))
 
 
 def published_inputs(step: Step, partitions: Mapping[str, Sequence[str]], store: Store) -> dict[str, dict[str, str]]:
-    """Return the published fingerprints of the input of a mixture's step, by corpus and partition; empty where nothing is published."""
+    """Return the published fingerprints of the inputs of a mixture's step, by corpus and partition; empty if nothing is published."""
     return {corpus: {key: fingerprint_at(_input(step, corpus, key), store) for key in keys} for corpus, keys in partitions.items()}
 
 
@@ -56,17 +55,17 @@ def _input(step: Step, corpus: str, key: str) -> str:
 
 
 class MixtureScan:
-    """A scan of many mixtures at one moment; what several of them read is looked up once.
+    """A scan of many mixtures at one moment. Inputs that several mixtures share are looked up once.
 
     Parameters
     ----------
     corpora
         The corpora of the mixtures, by name.
     partitions
-        Sorted keys of their partitions.
+        Sorted keys of the partitions of each corpus.
     recorded
-        A value for each corpus and mixture of a store in a bucket that changes whenever something is published for it. It is compared in
-        place of the folders of the store, because each scan would list the bucket.
+        For a store in a bucket, a value per corpus and mixture that changes with each publication. Scans compare these values instead of
+        the folders of the store, to avoid listing the bucket.
     """
 
     def __init__(
@@ -85,14 +84,14 @@ class MixtureScan:
         workspace.store.refresh()
 
     def stamp(self, mixture: Mixture, step: Step) -> str:
-        """Return a digest that changes if the plan of a mixture may have become stale or current, without opening an artifact."""
+        """Return a digest that changes whenever the plan of a mixture may have become stale or up to date. No artifact is opened."""
         store, name = self._workspace.store, mixture.config.name
         plan = self._recorded.get(name) if store.is_remote else published_stamp(store, step.address(name))
         parts = [self._stamp(part, step, failures=mixture.config.skips_failed) for part in mixture.config.corpora]
         return text_digest(canonical_json([mixture.digest, step.code_version, int(self._now / _EXAMINED.total_seconds()), plan, parts]))
 
     def changed_just_now(self, mixture: Mixture, step: Step) -> str:
-        """Return the corpus of a mixture for which something was published just now; empty if there is none."""
+        """Return the first corpus of a mixture with a publication in the last ten seconds; empty if there is none."""
         for part in mixture.config.corpora:
             changed = _folder_stamp(self._workspace.store, f"{part}/{step.input}")
             if changed and 0 <= self._now - changed[0] / 1e9 < QUIET.total_seconds():
@@ -105,8 +104,8 @@ class MixtureScan:
         Raises
         ------
         PhyagiAssetsError
-            A source has to be listed, because a partition failed that the mixture may leave out, and cannot be listed; or nothing is left
-            of a corpus.
+            A source cannot be listed, which is necessary if the mixture may leave out a failed partition; or all partitions of a corpus
+            are left out.
         """
         store, name = self._workspace.store, mixture.config.name
         keys = {part: self._partitions[part] for part in mixture.config.corpora}
@@ -114,20 +113,20 @@ class MixtureScan:
         inputs = {part: self._inputs(part, step, of) for part, of in there.keys.items()}
         expected = mixture_artifact(mixture, inputs, self._workspace, step)
         assert expected.manifest is not None, "the fingerprints of published caches are known"
-        content = mixture_content(mixture, expected.manifest)
+        digest = mixture_inputs_digest(mixture, expected.manifest)
         if expected.is_current:
-            return ScannedMixture(content=content, is_current=True, is_other=False)
+            return ScannedMixture(inputs_digest=digest, is_current=True, is_other=False)
         plan = store.open(step.address(name), intact=True)
         missing = [f"{part}/{key}" for part, of in inputs.items() for key in of if key in self._missing(part, step)]
         return ScannedMixture(
-            content=content,
+            inputs_digest=digest,
             is_current=False,
             is_other=plan is not None and plan.fingerprint != expected.manifest.fingerprint,
             missing=[*(part for part, of in inputs.items() if not of), *missing],
         )
 
     def _inputs(self, corpus: str, step: Step, keys: Sequence[str]) -> dict[str, str]:
-        """Return the published fingerprints of partitions of a corpus; those of all of its partitions are looked up once."""
+        """Return the published fingerprints of partitions, by key. The first call looks up all partitions of the corpus."""
         folder = f"{corpus}/{step.input}"
         if folder not in self._published:
             self._published |= {folder: published_inputs(step, {corpus: self._partitions[corpus]}, self._workspace.store)[corpus]}
@@ -142,7 +141,7 @@ class MixtureScan:
         return self._damaged[folder]
 
     def _stamp(self, corpus: str, step: Step, *, failures: bool) -> list[object]:
-        """Return the stamps of a corpus, for mixtures that leave out failed partitions also that of its failures."""
+        """Return the stamps of a corpus; with `failures`, also the stamp of its recorded failures."""
         store, folder = self._workspace.store, f"{corpus}/{step.input}"
         if folder not in self._stamps:
             published = self._recorded.get(corpus) if store.is_remote else _folder_stamp(store, folder)
@@ -153,7 +152,7 @@ class MixtureScan:
 
 
 def _folder_stamp(store: Store, folder: str) -> Sequence[int] | None:
-    """Return the time at which a pointer in a folder was replaced last, in nanoseconds, and the folder's inode; None in a bucket."""
+    """Return the time at which a pointer in a folder was last replaced, in nanoseconds, and the folder's inode; None in a bucket."""
     return None if store.is_remote else _stamp_of(store.root / folder)
 
 

@@ -1,4 +1,4 @@
-"""The outcomes of building: of a step, of a partition, and of bringing corpora and mixtures up to date."""
+"""Results of building a step, a partition, or whole corpora and mixtures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ class StepResult:
     step: str
     fingerprint: str
     reused: bool
-    """Whether the version existed already and was not built."""
+    """Whether an existing version was reused."""
     facts: Facts
     """Facts about the version; empty if a check failed."""
     checks: Sequence[Check]
     totals: Totals = field(default_factory=dict)
-    """Numbers of the version that add up to those of the corpus."""
+    """Numbers of the version; their sum over all partitions is that of the corpus."""
 
     @property
     def failures(self) -> list[Check]:
@@ -42,7 +42,7 @@ class PartitionResult:
 
     @property
     def failure(self) -> str:
-        """The reason for which the partition failed; empty if it did not."""
+        """The reason why the partition failed; empty if it did not fail."""
         if isinstance(self.problem, WorkerDied):
             return f"its process {self.problem}"
         if self.problem is not None:
@@ -51,7 +51,7 @@ class PartitionResult:
 
     @property
     def tokens(self) -> int:
-        """Number of tokens of the partition, as far as its steps tell."""
+        """Number of tokens of the partition; 0 if no step reports it."""
         told = [facts["tokens"] for result in self.done if "tokens" in (facts := result.facts)]
         return int(told[-1]) if told and isinstance(told[-1], int) else 0
 

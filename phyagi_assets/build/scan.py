@@ -64,7 +64,7 @@ def scan_source(corpus: Corpus, workspace: Workspace, settled: str = "", *, flow
     """
     partitions = workspace.sources.partitions(corpus, seconds=SCAN_SECONDS)
     template = [] if corpus.config.messages is None else [template_identity(corpus, workspace.data)]
-    template += [FIRST_PROMPT] if adds_first_prompt(corpus, workspace) else []  # which earlier releases settled without
+    template += [FIRST_PROMPT] if adds_first_prompt(corpus, workspace) else []  # stamps of earlier releases lack it
     shared = [corpus.digest, tokenizer_identity(corpus, workspace.data), *template, sorted(read_removals(corpus))]
     contents = {key: _content(partition, shared) for key, partition in partitions.items()}
     listing = text_digest(canonical_json([corpus.digest, contents, _published(corpus, partitions, workspace, flow)]))
@@ -107,7 +107,7 @@ def _published(corpus: Corpus, keys: Iterable[str], workspace: Workspace, flow: 
 
 
 def published_stamp(store: Store, address: str) -> Sequence[object]:
-    """Return the stamp of the folder of a published version, which tells another version, or one from which a file was deleted."""
+    """Return the stamp of the folder of a published version. It changes if another version is published or a file is deleted."""
     try:
         _, *stamp = stamp_of(store.pointer(address))
         return stamp

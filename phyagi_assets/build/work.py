@@ -13,7 +13,7 @@ from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
 
 CHECK_FAILED = ""
-"""Recorded version of an artifact whose latest check failed: it is checked again, although its version may be published."""
+"""Recorded version of an artifact whose latest check failed. The artifact is checked again even if its version is published."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +84,7 @@ def _stale_steps(
 ) -> list[str]:
     if expected[0].fingerprint is None and workspace.store.open(expected[0].address):
         failed = [artifact.step for artifact in expected[1:] if recorded.get(artifact.step, {}).get(key) == CHECK_FAILED]
-        return [expected[0].step, *failed]  # its content may turn out to be unchanged; the later steps are examined after it is fetched
+        return [expected[0].step, *failed]  # the content may be unchanged, so later steps are examined after the fetch
     return [
         artifact.step
         for artifact in expected
@@ -95,5 +95,5 @@ def _stale_steps(
 def _most_chunks(corpus: Corpus, partition: Partition, workspace: Workspace) -> int:
     try:
         return most_chunks(corpus, partition.files, workspace.chunk_bytes)
-    except DeclarationError:  # its build reports the error
+    except DeclarationError:  # the build reports the error
         return 1

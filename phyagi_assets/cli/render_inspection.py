@@ -20,7 +20,7 @@ _SHARE = "part"
 _BAR = 24
 """Width of a bar for the whole."""
 _LISTED = 50
-"""Largest number of parts that are shown on a terminal."""
+"""Largest number of partitions listed on a terminal."""
 _WIDEST = 10_000
 """Width at which tables are measured."""
 

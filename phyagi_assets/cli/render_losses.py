@@ -40,7 +40,7 @@ def show_losses(console: Console, report: LossReport) -> None:
 
 
 def _table_of_corpora(report: LossReport, console: Console) -> Table:
-    """Return a table of the losses of each corpus, with curves that fill the room beside the numbers."""
+    """Return a table of the losses of each corpus, with curves that fill the remaining width."""
     rows = [
         (escape(of.corpus), short(of.tokens), f"{of.share:.1%}", *(_loss(number) for number in (of.loss, of.first, of.last)))
         for of in report.corpora

@@ -169,7 +169,7 @@ def _part(corpus: CorpusOverview) -> str:
 
 
 def _unpublished(corpus: str) -> str:
-    told = "Nothing of this corpus is published any more. The mixture reads the versions that its plan names."
+    told = "This corpus is no longer published. The mixture reads the versions that its plan names."
     return f"<h2>{escape(corpus)}</h2><p>{told}</p>"
 
 

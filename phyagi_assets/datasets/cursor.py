@@ -125,7 +125,7 @@ class Cursor:
         return is_first
 
     def require_own(self) -> None:
-        """Copy the numbers to memory of its own in a training process that was started with those of another one."""
+        """Copy the numbers to separate memory if this training process inherited the memory of another one, by fork or spawn."""
         if self._training_process != os.getpid() and get_worker_info() is None:
             self._training_process = os.getpid()
             self._share(self._memory.clone())
@@ -194,14 +194,14 @@ class DividedStream(IterableDataset[dict[str, Any]]):
         Raises
         ------
         ValueError
-            ``accelerate`` runs several processes, and the rank and world size of the stream are not set; or several loader workers read a
-            ``datasets.IterableDataset`` that reads this stream.
+            ``accelerate`` runs several processes, and the rank and world size of the stream are not set; or a ``datasets.IterableDataset``
+            over this stream is read by several loader workers.
         """
         worker = get_worker_info()
         if worker and worker.num_workers > 1 and type(worker.dataset).__module__.partition(".")[0] == "datasets":
             raise ValueError(
-                "num_workers: both a datasets.IterableDataset and this stream would divide the samples among the loader workers, so that "
-                "some would be left out; give the DataLoader the stream itself, or one loader worker"
+                "num_workers: both a datasets.IterableDataset and this stream would divide the samples among the loader workers, and "
+                "samples would be left out; pass the stream itself to the DataLoader, or use one loader worker"
             )
         if self._shard is None and self.shard.world_size > 1 and accelerate_runs():
             raise ValueError(

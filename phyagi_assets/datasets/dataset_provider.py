@@ -188,7 +188,7 @@ class DatasetProvider(ABC):
         """Do nothing; the base class has no attributes."""
 
     def _set_attributes(self, **values: object) -> None:
-        """Set attributes of a provider, except for those that a subclass defines as properties."""
+        """Set attributes of a provider, except those that a subclass defines as properties."""
         vars(self).update(values)
 
     @classmethod

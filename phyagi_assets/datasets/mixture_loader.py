@@ -95,22 +95,22 @@ class MixtureLoader:
 
     @property
     def dataset(self) -> NoReturn:
-        """Not an attribute of this loader, whose batches are not those of a ``DataLoader`` over a dataset.
+        """Refuse access, because this loader is not a ``DataLoader`` over a dataset.
 
         Raises
         ------
         AttributeError
-            Always; the message says how to skip batches, for which ``accelerate`` asks for the dataset.
+            Always. ``accelerate`` accesses the attribute to skip batches, so the message says how to skip them.
         """
         raise AttributeError(
-            "dataset: a MixtureLoader is not a DataLoader over a dataset; to skip batches, as accelerate's skip_first_batches does, load a "
-            "state, or add their number times batch_size times the number of processes to the loader's position"
+            "dataset: a MixtureLoader is not a DataLoader over a dataset, and accelerate's skip_first_batches cannot skip its batches; "
+            "load a state, or add batches * batch_size * processes to the loader's position"
         )
 
     def __len__(self) -> int:
         """Return the number of batches up to the end of the epoch of the mixture, or of the pass over another split.
 
-        If the position was set, or comes from a state, the batches before it in the epoch count too, as trainers count them.
+        If the position was set or loaded from a state, the batches before it in the epoch are counted too, because trainers expect this.
 
         Raises
         ------

@@ -89,7 +89,7 @@ class MixtureStream(DividedStream):
         # loaded state belongs to. `given`: number of samples of the run at `position` that were yielded. In a loader worker, the next run
         # begins at `position` plus one step for each worker before it. `is_placed`: whether the next iteration begins at `position` because
         # that was asked for; if not, the next pass over another split than train begins at its start, wherever the last one was left.
-        # `is_asked`: whether a position other than 0 was asked for, and no iteration has begun since.
+        # `is_asked`: whether a position other than 0 was set, and no iteration has begun since.
         asked = {"is_placed": 1, "is_asked": int(position > 0)}
         numbers = {"position": position, "origin": position, "end": _NO_END, "loaded_end": _NO_END, "given": 0, **asked}
         super().__init__(rank, world_size, numbers)
@@ -139,7 +139,7 @@ class MixtureStream(DividedStream):
         Raises
         ------
         ValueError
-            A position or a state from an earlier epoch was set, and no iteration has begun from there.
+            A position or state in an earlier epoch was set, and no iteration has begun since.
         """
         epoch = checked_int("epoch", epoch)
         begins = self.dataset.epochs.start(epoch) if self._trains else 0
@@ -149,8 +149,8 @@ class MixtureStream(DividedStream):
             if self._cursor["is_asked"] and not self._cursor.is_read_by_workers:
                 raise ValueError(
                     f"epoch: is {epoch}, which begins at position {target}, but the stream is set to continue at position {position}, in "
-                    f"epoch {self.dataset.epochs.at(position)}, so that what is between them would be left out; if a trainer counts the "
-                    "epochs, let it skip what was read and set no position"
+                    f"epoch {self.dataset.epochs.at(position)}, so the samples in between would be left out; if a trainer counts the "
+                    "epochs, set no position, and let the trainer skip the samples that were read"
                 )
             self._cursor.move(position=target, loaded_end=_NO_END, given=0, is_asked=0, is_placed=0)
         elif epoch >= self.dataset.epochs.at(position):
@@ -170,7 +170,8 @@ class MixtureStream(DividedStream):
     def __len__(self) -> int:
         """Return the number of batches, or of samples, that this process reads in an iteration from the current position.
 
-        If the position was set, or comes from a state, what precedes it in the epoch counts too, as trainers count it.
+        If the position was set or loaded from a state, the batches or samples before it in the epoch are counted too, because
+        trainers expect this.
 
         Raises
         ------

@@ -425,7 +425,7 @@ class MixtureConfig(Declared):
     datasets: Parts | None = None
     """Corpora of the mixture, with their weights or shares."""
     stages: Annotated[tuple[MixtureStage, ...], Field(strict=False, min_length=1)] | None = None
-    """Consecutive stages, in place of `datasets`: each has its own corpora, up to a number of tokens."""
+    """Consecutive stages, instead of `datasets`. Each stage has its own corpora and a number of tokens."""
     evaluation: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     """Corpora that are never trained on. All of their documents are read, whatever their splits, by ``validation_by_corpus``."""
     _conversations: frozenset[str] = PrivateAttr(default=frozenset())

@@ -1,4 +1,4 @@
-"""Remedies for text that is not YAML, whose parser says what it found, but not what would be right."""
+"""Remedies for invalid YAML. The parser says what it found, but not what would be right."""
 
 import re
 
@@ -25,18 +25,18 @@ _REMEDIES = (
     (r"expected <block end>", "begin all keys of a mapping in the same column, and quote a value that begins with a bracket or a quote"),
     (r"expected a single document", "write one declaration per file, without lines of three hyphens between them"),
 )
-"""Patterns of the parser's messages, each with what would be right."""
+"""Patterns of the parser's messages, each with its remedy."""
 
 
 def remedy(found: str, problem: yaml.MarkedYAMLError) -> str:
-    """Return what would be right, to be appended to the parser's message; empty if it is unknown.
+    """Return the remedy to append to the parser's message; empty if it is unknown.
 
     Parameters
     ----------
     found
         The parser's message.
     problem
-        The parser's error, which knows the line where what it was reading begins.
+        The parser's error, which contains the line where the invalid construct begins.
     """
     line = problem.context_mark.line + 1 if problem.context_mark else 0
     for pattern, right in _REMEDIES:

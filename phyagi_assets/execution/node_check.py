@@ -22,9 +22,9 @@ _PRESENT = "installed"
 
 
 def installed_packages() -> dict[str, str]:
-    """Return the versions of the packages that affect what tasks write, and whether the others that tasks need are installed.
+    """Return the versions of the packages that affect the output of tasks, and the presence of the other packages that tasks need.
 
-    The value of a missing package is empty. Tasks do not need Dagster.
+    The value of a missing package is empty. Dagster is not included, because tasks do not need it.
     """
     needed = [name for name, extra in EXTRAS.items() if extra == "pipeline" and not name.startswith("dagster")]
     found = {name: _PRESENT if find_spec(name) else "" for name in needed}

@@ -38,7 +38,7 @@ _TO_RECOVER = 30.0
 _IDLE = 60.0
 """Time between two warnings that no node runs any task, in seconds."""
 _NODE_ID = "ray.io/node-id"
-"""Label that Ray gives to each node: its identity."""
+"""Label in which Ray keeps the id of each node."""
 _RUN_TASK = pickle.dumps(run_task)
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class _Run(Generic[Task, Result]):
     Parameters
     ----------
     unfit
-        What nodes lack to run tasks, by their identities.
+        Requirements that nodes do not meet, by node id.
     """
 
     def __init__(self, executor: RayExecutor[Task, Result], unfit: Mapping[str, str]) -> None:
@@ -92,7 +92,7 @@ class _Run(Generic[Task, Result]):
         self._again: list[_Attempt[Task]] = []
         self._running: dict[Any, _Attempt[Task]] = {}
         self._unfit = dict[str, str]()
-        """What nodes lack to run tasks, by their identities."""
+        """Requirements that nodes do not meet, by node id."""
         self._each = min(executor.processors, min(filter(None, self._processors()), default=1))  # a node of an unknown size may come later
         """Number of processors of a task."""
         self._id = uuid.uuid4().bytes
@@ -186,17 +186,17 @@ class _Run(Generic[Task, Result]):
         return [(reference, self._returned(reference)) for reference in ready]
 
     def _processors(self) -> list[int]:
-        """Return the numbers of processors of the nodes that are alive and can run tasks, as far as is known."""
+        """Return the number of processors of each node that is alive and not known to be unfit."""
         nodes = (node for node in self._ray.nodes() if node["Alive"] and node["NodeID"] not in self._unfit)
         return [int(node["Resources"].get("CPU", 0)) for node in nodes]
 
     def _avoid(self, unfit: Mapping[str, str]) -> None:
-        """Submit no more tasks to nodes, given what they lack, and log each of them once.
+        """Submit no more tasks to unfit nodes, and log each of these nodes once.
 
         Raises
         ------
         PhyagiAssetsError
-            No node is left that can run tasks.
+            No node can run tasks.
         """
         new = {node: problem for node, problem in unfit.items() if node not in self._unfit}
         if not new:

@@ -131,7 +131,7 @@ def _require_answer(cluster: RayAddress, host: str, port: int) -> None:
 
 
 def check_nodes(check: NodeCheck) -> dict[str, str]:
-    """Run a probe task on every node that can run tasks, and return what nodes lack, by their identities."""
+    """Run a probe task on every node with processors, and return the requirements that nodes do not meet, by node id."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -159,10 +159,10 @@ def check_nodes(check: NodeCheck) -> dict[str, str]:
 
 
 def call_on_node() -> Callable[..., tuple[str, Any]]:
-    """Return a function that Ray can run on a node where this package is missing, or has another version.
+    """Return a function that Ray can run on a node where this package is missing or has another version.
 
-    Its arguments are the version that the package must have, a pickled function of the package, and the arguments of that function. It
-    returns the identity of the node, and the result; or, as text, what the node lacks to call the function.
+    The arguments are the required version of the package, a pickled function of the package, and the arguments of that function. The result
+    is the id of the node, and the result of the function or a message about the requirement that the node does not meet.
     """
 
     # A function inside a function travels by value; it must not refer to anything outside.

@@ -48,7 +48,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """The result that a task sends to the driver."""
+    """Result that a task sends to the driver."""
 
     outcome: Any
     """Result of the task, or the exception that ended it."""
@@ -58,7 +58,7 @@ class Report:
 
 @dataclass(kw_only=True, slots=True)
 class _Process:
-    """The state that this process has prepared for a run."""
+    """State that this process has prepared for a run."""
 
     job: bytes = b""
     """The run that it has prepared for."""
@@ -73,7 +73,7 @@ _process = _Process()
 
 
 class UnfitNodeError(PhyagiAssetsError):
-    """An error about what this node lacks to run tasks."""
+    """A requirement for running tasks that this node does not meet."""
 
 
 def run_task(number: bytes, job: Sequence[Any], task: bytes) -> bytes | str:

@@ -134,7 +134,7 @@ def read_plan(path: Path) -> Plan:
 
 
 def plan_of(artifact: Artifact) -> Plan:
-    """Read the plan of an artifact, see `read_plan`."""
+    """Read the plan of an artifact; see `read_plan`."""
     return read_plan(artifact.folder() / PLAN)
 
 

@@ -1,4 +1,4 @@
-"""Find the artifacts that a command would build, and the reasons; nothing is built or written."""
+"""Find the artifacts that a command would build, and the reasons, without building or writing anything."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal

@@ -1,4 +1,4 @@
-"""The content of a page about a corpus or a mixture: sizes, lengths, duplicates, composition, samples and fingerprints."""
+"""Collect the content of the report of a corpus or mixture: sizes, lengths, duplicates, composition, samples and fingerprints."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,7 +105,7 @@ class MixtureOverview:
     """Largest difference between a prefix of an epoch and the exact shares, in samples of one corpus."""
     corpora: Sequence[CorpusOverview]
     unpublished: Sequence[str]
-    """Names of its corpora that are no longer published; the plan reads the versions that it names."""
+    """Names of the corpora of the mixture that are no longer published. The plan still reads the versions that it names."""
     samples: Sequence[ExplainedSample]
 
 

@@ -98,8 +98,8 @@ class Clients:
         Parameters
         ----------
         action
-            The function. It is called again if the first answer shows that the machine has no role, or that the bucket is in another
-            region, or if the credentials are refused and the files or processes of AWS may give others by now.
+            The function. It is called again if the answer shows that the machine has no role or the bucket is in another region, or if the
+            credentials are refused and the files or the ``credential_process`` of AWS may give new ones.
 
         Raises
         ------
@@ -238,7 +238,7 @@ class Clients:
         return False
 
     def _has_other_credentials(self) -> bool:
-        """Read the files of AWS again, and return whether they give other credentials, or may give them by a process."""
+        """Read the files of AWS again, and return whether they contain other credentials, or name a process that may give them."""
         if self._scheme != S3 or not self._is_signed:
             return False
         with suppress(SourceError):  # a file is being written

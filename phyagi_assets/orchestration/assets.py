@@ -15,7 +15,7 @@ import dagster as dg
 
 from phyagi_assets.build.available import available_partitions
 from phyagi_assets.build.failures import Failures
-from phyagi_assets.build.mixture_scan import mixture_content, published_inputs
+from phyagi_assets.build.mixture_scan import mixture_inputs_digest, published_inputs
 from phyagi_assets.build.outcome import PartitionResult
 from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import Work, work_of
@@ -180,12 +180,12 @@ def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step)
 
 
 def _tag_inputs(context: dg.AssetExecutionContext, declared: Mixture, step: Step, keys: Mapping[str, Sequence[str]]) -> None:
-    """Tag the run of a mixture with what it builds from, before it builds, so that its content is not requested again if it fails."""
+    """Tag the run of a mixture with the digest of its inputs before the build, so that a failed run is not requested again at once."""
     workspace: Workspace = context.resources.workspace
     expected = step.expected(declared, workspace, published_inputs(step, keys, workspace.store))
     assert expected is not None, "the fingerprints of published caches are known"
-    tags = {INPUTS_TAG: mixture_content(declared, expected)}
-    if FAILURE_TAG in context.run.tags:  # a run that is executed again has the tags of the first
+    tags = {INPUTS_TAG: mixture_inputs_digest(declared, expected)}
+    if FAILURE_TAG in context.run.tags:  # a re-executed run inherits the tags of the first run
         tags[FAILURE_TAG] = OPEN
     context.instance.add_run_tags(context.run.run_id, tags)
 
@@ -202,7 +202,7 @@ def _spec(declared: Corpus | Mixture, step: Step, deps: Any) -> dg.AssetSpec:
 
 
 def _asset(declared: Corpus | Mixture, step: Step, materialize: Callable[..., Any], deps: list[dg.AssetDep]) -> dg.AssetsDefinition:
-    """Return the asset of a step that is not partitioned. The sensor `mixtures` requests those of mixtures."""
+    """Return the asset of a step that is not partitioned. The sensor `mixtures` requests the assets of mixtures."""
     name = declared.config.name
     made: dg.AssetsDefinition = dg.asset(
         key=[name, step.name],
@@ -237,7 +237,7 @@ def _shown(declared: Corpus | Mixture, step: Step) -> dict[str, Any]:
 
 
 def _schema(declared: Corpus | Mixture, columns: Mapping[str, Column]) -> dg.TableSchema | None:
-    """Return the columns that the artifacts of a declaration have; None if they are not tables."""
+    """Return the columns of the artifacts of a declaration; None if the artifacts are not tables."""
     has_masks = isinstance(declared.config, CorpusConfig) and declared.config.messages is not None
     found = [
         dg.TableColumn(name, of.type, description=of.description) for name, of in columns.items() if has_masks or not of.of_conversations

@@ -19,7 +19,7 @@ def follow_sensor(corpora: Iterable[Corpus] = ()) -> dg.AutomationConditionSenso
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
         run_tags=declared_tag(corpora),
-        description="Builds the steps of a corpus downstream of a change of content, and nothing where a file was touched alone.",
+        description="Builds the steps of a corpus downstream of changed content. A file that was only touched causes no build.",
     )
 
 
@@ -36,7 +36,7 @@ def follow_condition(*, in_partitions: bool = False) -> Any:
     changed = (condition.data_version_changed() & ~built_with_the_rest).with_label("content changed by a run without this asset")
     upstream = condition.any_deps_match(changed | condition.will_be_requested()).with_label("something upstream changed")
     due = upstream.since_last_handled().with_label("something upstream changed since this asset was last requested or built")
-    due &= (~condition.any_deps_missing()).with_label("everything upstream is built")
+    due &= (~condition.any_deps_missing()).with_label("all upstream assets are built")
     return (
         due
         & (~condition.any_deps_in_progress()).with_label("nothing upstream is being built")

@@ -23,7 +23,7 @@ RELOAD = "reload the code location (Deployment, Reload)"
 
 
 class EditedError(DeclarationError):
-    """A declaration was edited after the code location that requested the run was loaded; another run may succeed without an edit."""
+    """A declaration was edited after the code location that requested the run was loaded. A run after a reload may succeed."""
 
 
 def declared_tag(declared: Iterable[Corpus | Mixture]) -> dict[str, str]:
@@ -54,11 +54,11 @@ def require_as_requested(tags: Mapping[str, str], declared: Corpus | Mixture) ->
     except ValueError:  # a tag written by a user requires nothing
         return
     if isinstance(asked, dict) and asked.get(declared.config.name, declared.digest) != declared.digest:
-        raise EditedError(declared.path, f"was edited after the code location was loaded, which asked for this run; {RELOAD}")
+        raise EditedError(declared.path, f"was edited after the code location that requested this run was loaded; {RELOAD}")
 
 
 def change_since_load(declared: Corpus | Mixture) -> str:
-    """Return why nothing must be requested, because a file no longer holds the declaration that was loaded; empty if it does."""
+    """Return the reason not to request runs if a file no longer holds the declaration that was loaded; empty if it does."""
     if change := declared.changed_since_load():
         return f"{change}: the declaration changed since the code location was loaded; nothing is built until you {RELOAD}"
     return ""

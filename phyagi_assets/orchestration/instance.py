@@ -28,7 +28,7 @@ UI = "dagster/ui"
 _DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 """Databases to which Dagster's daemon writes, as paths in the folder of the instance."""
 _ABANDONED = 60.0
-"""Age of an empty database, in seconds, after which no process is creating it any more."""
+"""Age after which an empty database is considered abandoned by the process that created it, in seconds."""
 _OF_DATABASE = re.compile(r"^sqlalchemy\.exc\.\w+: \([\w.]+\) (.+)", re.MULTILINE)
 """First line of SQLAlchemy's message for a database error; the statement and its parameters follow."""
 _DAGSTER_YAML = """\
@@ -176,8 +176,8 @@ def _records_problem(home: str, found: str) -> str:
         )
     if "malformed" in found or "not a database" in found:
         return (
-            f"{home}: Dagster's records are damaged: {found}; stop the UI if it runs, and move this folder away. What was published is "
-            "kept and not built again; the history of runs, and which sensors and schedules are on, is lost"
+            f"{home}: Dagster's records are damaged: {found}; stop the UI if it runs, and move this folder away. Published artifacts "
+            "are kept; the history of runs and the settings of sensors and schedules are lost"
         )
     causes = {"I/O": ", as when the disk is full", "unable to open": ", as when the disk is full or has no free inodes"}
     why = next((why for words, why in causes.items() if words in found), "")
@@ -185,7 +185,7 @@ def _records_problem(home: str, found: str) -> str:
 
 
 def _remove_empty_databases(home: Path) -> None:
-    """Remove databases without content, as a full disk leaves them when they are created; Dagster would miss its tables."""
+    """Remove empty databases, which a full disk leaves behind and Dagster cannot use because they have no tables."""
     for path in (home / name for name in _DATABASES):
         with suppress(OSError):
             seen = path.stat()
@@ -194,7 +194,7 @@ def _remove_empty_databases(home: Path) -> None:
 
 
 def _require_readable(home: Path) -> None:
-    """Check that the databases can be read, before servers start whose errors nobody can understand.
+    """Check that the databases can be read. The servers would start all the same, and fail with unclear errors.
 
     Raises
     ------

@@ -1,9 +1,9 @@
 """The sensor that keeps mixtures up to date.
 
-It asks the store, not Dagster's events, whether a plan is made from what is published. So the next tick finds a change that was missed at
-the time: while a declaration was broken, while Dagster was down, or because a run failed. Dagster's automation conditions cannot ask the
-store: they are evaluated outside of this code, or for at most 500 assets. A run is requested once per content, when nothing upstream is
-being built; see :mod:`phyagi_assets.orchestration.run_requests`.
+The sensor compares each plan with the published caches in the store, and does not rely on Dagster's events. The next tick therefore finds a
+change that was missed because a declaration was broken, Dagster was down or a run failed. Dagster's automation conditions cannot read the
+store: they are evaluated outside the code location, or for at most 500 assets. A mixture is requested once for the same inputs, and only
+while no run builds its corpora; see :mod:`phyagi_assets.orchestration.run_requests`.
 """
 
 import json
@@ -33,17 +33,15 @@ from phyagi_assets.steps.step import Scope, Step, Workspace
 _EVERY = 30
 """Time between two ticks, in seconds."""
 _LONGEST = 30.0
-"""Time after which a tick leaves the remaining mixtures to the next one, in seconds; Dagster stops a tick after 60."""
+"""Time after which a tick leaves the remaining mixtures to the next tick, in seconds; Dagster stops a tick after 60."""
 _NEXT = "next"
-"""Key of the cursor: name of the first mixture that the last tick left to this one."""
+"""Key of the cursor for the name of the first mixture that the previous tick left."""
 _REMEMBERED = 100
-"""Number of the latest runs for a content that are looked at."""
+"""Largest number of earlier runs to consider, starting from the latest."""
 _LISTED = 5
 """Largest number of names in a reason."""
-_REASONS = {
-    Decision.SETTLED: f"{Decision.SETTLED.value}; something that it is made from changed since the code location was loaded: {RELOAD}"
-}
-"""Reasons that say more than the decision."""
+_REASONS = {Decision.SETTLED: f"{Decision.SETTLED.value}; one of its inputs changed after the code location was loaded: {RELOAD}"}
+"""Reasons that are more specific than the decision."""
 
 
 def mixtures_sensor(
@@ -64,8 +62,8 @@ def mixtures_sensor(
         jobs=jobs,
         minimum_interval_seconds=_EVERY,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Builds the mixtures whose plan is not made from what is published of their corpora, when nothing of them is being "
-        f"built; none while {FOLLOW_CHANGES} is off.",
+        description="Builds each mixture whose plan is stale, while no run builds its corpora. Builds nothing while "
+        f"{FOLLOW_CHANGES} is off.",
     )
     def mixtures(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         tick = _Tick.at(context.instance, catalog, workspace, flow)
@@ -82,7 +80,7 @@ def mixtures_sensor(
                     continue
                 if examined and time.monotonic() - began > seconds:
                     kept.setdefault(_NEXT, name)
-                    told.append(f"{name}: is examined in the next tick")
+                    told.append(f"{name}: will be examined in the next tick")
                     break
                 examined = True
                 request, reason = tick.request(mixture, step)
@@ -95,7 +93,7 @@ def mixtures_sensor(
                 kept[address] = stamp
         if requests and _is_held(context):
             held = listed([str(request.job_name) for request in requests], _LISTED)
-            told.append(f"{FOLLOW_CHANGES} is off, and no mixture is built while it is; turn it on to run {held}")
+            told.append(f"{FOLLOW_CHANGES} is off, so no mixture is built; turn it on to run {held}")
             requests = []
         if requests:
             _log(context.log, told)
@@ -132,50 +130,50 @@ class _Tick:
 
     @cached_property
     def busy(self) -> set[str]:
-        """Corpora and mixtures that are being built, or are queued to be, looked up once there is a mixture to examine."""
+        """Corpora and mixtures that a queued or running build will write. Looked up only if a mixture has to be examined."""
         return under_way(self.instance, [*self.catalog.corpora, *self.catalog.mixtures])
 
     def request(self, mixture: Mixture, step: Step) -> tuple[dg.RunRequest | None, str]:
-        """Return the run to request for a mixture, or the reason why there is none; neither if its plan is up to date."""
+        """Return the run to request for a mixture, or the reason not to request one; neither if the plan is up to date."""
         name, parts = mixture.config.name, mixture.config.corpora
         if waits := [of for of in (*parts, name) if of in self.busy]:
-            return None, f"waits for {listed(waits, _LISTED)}, being built or queued"
+            return None, f"waiting for {listed(waits, _LISTED)}: being built or queued"
         if part := self.scan.changed_just_now(mixture, step):
-            return None, f"waits for the next tick, because something of {part} was published just now"
+            return None, f"waiting for the next tick: {part} has just changed"
         try:
             found = self.scan.scan(mixture, step)
         except PhyagiAssetsError as problem:
             return None, str(problem)
         if found.is_current:
             return None, ""
-        reason, runs = self._obstacle(mixture, step, found), self._runs(found.content)
+        reason, runs = self._obstacle(mixture, step, found), self._runs(found.inputs_digest)
         is_latest = found.is_other and self._is_latest(runs, name, step)
         decision = decide([_attempt(record) for record in runs], now=time.time(), current=is_latest)
         if reason or decision is not Decision.ASK:
             return None, reason or _REASONS.get(decision, decision.value)
         declared: list[Corpus | Mixture] = [mixture, *(self.catalog.corpora[part] for part in parts)]
         return dg.RunRequest(
-            run_key=f"{name}@{found.content}#{runs[-1].dagster_run.run_id if runs else ''}",  # one request after each run
+            run_key=f"{name}@{found.inputs_digest}#{runs[-1].dagster_run.run_id if runs else ''}",  # one request after each run
             job_name=build_job_name(name),
-            tags={LAUNCHED_BY: REFRESH, INPUTS_TAG: found.content, **declared_tag(declared)},
+            tags={LAUNCHED_BY: REFRESH, INPUTS_TAG: found.inputs_digest, **declared_tag(declared)},
         ), ""
 
     def _obstacle(self, mixture: Mixture, step: Step, found: ScannedMixture) -> str:
-        """Return why a run for a stale mixture would fail now; empty if it may succeed."""
+        """Return the reason why a run of a stale mixture would fail now; empty if it may succeed."""
         if found.missing:
-            return f"waits for what is not built: {listed(found.missing, _LISTED)}"
+            return f"waiting for {listed(found.missing, _LISTED)}: not built yet"
         if self.workspace.store.is_read_only(step.address(mixture.config.name)):
-            return f"you may not write to {self.workspace.store.root}, so the mixture is not built from here"
+            return f"the user who runs Dagster may not write to {self.workspace.store.root}"
         changes = (change_since_load(self.catalog.corpora[part]) for part in mixture.config.corpora)
         return change_since_load(mixture) or next(filter(None, changes), "")
 
     def _runs(self, content: str) -> list[dg.RunRecord]:
-        """Return the runs for a content, whoever launched them, the oldest first."""
+        """Return all runs with the same inputs digest, oldest first."""
         records = self.instance.get_run_records(dg.RunsFilter(tags={INPUTS_TAG: content}), limit=_REMEMBERED)
         return sorted(records, key=lambda record: record.storage_id)
 
     def _is_latest(self, runs: Sequence[dg.RunRecord], name: str, step: Step) -> bool:
-        """Return whether the last of these runs made the latest plan that Dagster has recorded."""
+        """Return whether the last of these runs wrote the latest plan that Dagster has recorded."""
         latest = self.instance.fetch_materializations(dg.AssetKey([name, step.name]), limit=1).records
         return bool(latest) and bool(runs) and latest[0].run_id == runs[-1].dagster_run.run_id
 
@@ -186,7 +184,7 @@ def _attempt(record: dg.RunRecord) -> Attempt:
 
 
 def _recorded(instance: dg.DagsterInstance, corpora: Sequence[str], mixtures: Mapping[str, Mixture], flow: Flow) -> dict[str, str]:
-    """Return the latest materialization that Dagster has recorded of the input of each corpus and of the plan of each mixture."""
+    """Return the storage ids of the latest materializations of the caches of each corpus and of the plan of each mixture, by name."""
     steps = list(flow.of(Scope.MIXTURE))
     keys = [dg.AssetKey([corpus, str(step.input)]) for corpus in corpora for step in steps]
     keys += [dg.AssetKey([mixture, step.name]) for mixture in mixtures for step in steps]
@@ -198,7 +196,7 @@ def _recorded(instance: dg.DagsterInstance, corpora: Sequence[str], mixtures: Ma
 
 
 def _recalled(cursor: str | None) -> dict[str, str]:
-    """Return what an earlier tick left: the stamps with which mixtures were found up to date, by address, and what is next."""
+    """Parse the cursor: the stamps of the mixtures that the previous tick found up to date, by address, and the mixture to begin with."""
     with suppress(ValueError):
         found = json.loads(cursor or "{}")
         return found if isinstance(found, dict) else {}
@@ -206,13 +204,13 @@ def _recalled(cursor: str | None) -> dict[str, str]:
 
 
 def _in_turn(names: Sequence[str], first: str | None) -> Sequence[str]:
-    """Return names in order, beginning with the one that is next, so that slow ones do not keep the others waiting forever."""
+    """Rotate names to begin with the given one, so that slow mixtures do not keep the others waiting forever."""
     begin = names.index(first) if first in names else 0
     return [*names[begin:], *names[:begin]]
 
 
 def _is_held(context: dg.SensorEvaluationContext) -> bool:
-    """Return whether a user has turned off the sensor that built the mixtures before this one did."""
+    """Return whether a user turned off the sensor `follow_changes`, which built mixtures in earlier releases."""
     stopped = context.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR, instigator_statuses={InstigatorStatus.STOPPED})
     here = context.code_location_origin
     found = [state.repository_selector.location_name for state in stopped if state.name == FOLLOW_CHANGES]

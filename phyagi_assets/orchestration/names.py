@@ -30,7 +30,7 @@ LAUNCHED_BY = "phyagi_assets/launched_by"
 COMMAND, REFRESH = "command", "refresh"
 """Values of `LAUNCHED_BY`: the command; a sensor or schedule that scans a source."""
 INPUTS_TAG = f"{HIDDEN}inputs"
-"""Tag of a run of a mixture: a digest of the declaration and of everything that the plan has to be made from."""
+"""Tag of a run of a mixture: the digest of the declaration and of the inputs of the plan."""
 FOLLOW_CHANGES = "follow_changes"
 """Name of the sensor that builds the steps downstream of a change."""
 

@@ -17,8 +17,8 @@ from phyagi_assets.store.base import Store
 _QUIET = timedelta(minutes=2)
 """Time since its last update before a run without a lock counts as orphaned; a run takes some time to start, and between two steps."""
 _MESSAGE = (
-    "The process of this run is gone. What it published is kept. The next refresh of the corpus, or the sensor mixtures, requests the "
-    "rest; if a corpus has no refresh, re-execute this run, or run phyagi-assets materialize."
+    "The process of this run is gone. What it published is kept. The next refresh of the corpus or the sensor mixtures requests what "
+    "is missing; if the corpus has no refresh, re-execute this run, or run phyagi-assets materialize."
 )
 _UNDER_WAY = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
@@ -39,7 +39,7 @@ def fail_orphaned_runs(instance: dg.DagsterInstance, store: Store, names: Collec
     now = datetime.now(UTC)
     found = []
     for record in instance.get_run_records(dg.RunsFilter(statuses=_UNDER_WAY)):
-        if abs(now - record.update_timestamp) < _QUIET:  # a time in the future: the clock was set back
+        if abs(now - record.update_timestamp) < _QUIET:  # after the clock was set back, the time may be in the future
             continue
         run = record.dagster_run
         built = targets(run, names)

@@ -46,7 +46,7 @@ FAILURE_TAG, LASTING, OPEN = f"{HIDDEN}failure", "lasting", "open"
 LASTING_TAG = f"{HIDDEN}lasting_failures"
 """Tag of a failed run: the partitions (``corpus/partition``) whose failure persists until an input changes, as a list in JSON."""
 _RETRIES = 3
-"""Number of further attempts of a run that the UI or automation launched and whose sources or cluster are down."""
+"""Number of retries of a run that the UI or automation launched if its sources or its cluster are down."""
 _PAUSES = 30
 """Wait before the first of them, as a multiple of the first pause between requests; each further wait is twice as long."""
 _DOWN = (SourceDownError, TokenizerDownError, ClusterDownError)
@@ -183,9 +183,9 @@ def run_of(context: Context, builder: Builder, names: Collection[str]) -> Iterat
 
 
 def _end_of_step(context: Context, description: str, problems: Sequence[Exception | None]) -> dg.Failure | dg.RetryRequested:
-    """Return the exception that ends a step: its failure, or a request to try again later if nothing is wrong but that servers are down.
+    """Return the exception that ends a step: a failure, or a request for a retry if all problems are servers that are down.
 
-    The command and the sensors that scan sources leave the next attempt to their next run.
+    Runs of the command and of the sensors are not retried: the next command or tick requests them again.
     """
     failure = dg.Failure(description=description, allow_retries=False)
     is_repeated = context.run.tags.get(LAUNCHED_BY) in (COMMAND, REFRESH)

@@ -1,7 +1,7 @@
 """Bar charts for Dagster metadata, as small SVG images in Markdown.
 
-The UI shows Markdown of fewer than 1,000 characters at once, and the rest behind a click. So a chart is one path for all bars, and as many
-labels as fit. Its text has a contrast of 4.5 to 1 on a light and on a dark page.
+The UI shows Markdown of fewer than 1,000 characters at once, and the rest behind a click. A chart is therefore a single path for all bars,
+with as many labels as fit. Its text has a contrast of 4.5 to 1 on a light and on a dark page.
 """
 
 import re

@@ -1,14 +1,14 @@
-"""Decide whether to request a run of a partition that is due, given the earlier runs for the same content.
+"""Decide whether to request a run for a stale partition or mixture, given the earlier runs for the same inputs.
 
-The decision is a pure function, so that it can be tested as a table. A run is requested once per content. Whether another one follows
-depends on how the last run ended:
+The decision is a pure function, so that it can be tested as a table. The first run for the same inputs is always requested. Later requests
+depend on how the last run ended:
 
 =========== ==============================================================================================================
 last run    decision
 =========== ==============================================================================================================
 in progress wait for it
 succeeded   no request if the run published the current version, because another run would publish the same; else request
-cancelled   no request until a user asks for a run or the content changes, because a user stopped it
+cancelled   no request until a user launches a run or an input changes
 failed      for a lasting reason: no request, as for cancelled; for any other reason: request again, at growing intervals
 =========== ==============================================================================================================
 """
@@ -34,19 +34,19 @@ PROMPT_RETRIES, FIRST_PAUSE, LONGEST_PAUSE = 3, 60, 3600
 
 
 class Decision(Enum):
-    """The decision: request a run, or the reason not to."""
+    """Request a run, or the reason not to request one."""
 
     ASK = "asked for"
     UNDER_WAY = "under way"
-    SETTLED = "built, but not to what the code location expects"
-    CANCELLED = "cancelled by a user, and left until asked for or changed"
-    FAILED = "failed, and left until asked for or changed"
-    PAUSED = "failed, and will be tried again later"
+    SETTLED = "built, but to another version than the code location expects"
+    CANCELLED = "cancelled by a user; not requested again until an input changes"
+    FAILED = "failed; not requested again until an input changes"
+    PAUSED = "failed; will be requested again later"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One run for a content."""
+    """An earlier run for the same inputs."""
 
     status: DagsterRunStatus
     ended: float = 0.0
@@ -56,16 +56,16 @@ class Attempt:
 
 
 def decide(attempts: Sequence[Attempt], *, now: float, current: bool = False) -> Decision:
-    """Decide whether to request another run for a content.
+    """Decide whether to request another run for the same inputs.
 
     Parameters
     ----------
     attempts
-        Earlier runs for the content, the oldest first.
+        Earlier runs for these inputs, oldest first.
     now
         Current time, in seconds since 1970.
     current
-        Whether the last of these runs made the latest materialization.
+        Whether the latest materialization is that of the last of these runs.
     """
     if any(attempt.status in UNDER_WAY for attempt in attempts):
         return Decision.UNDER_WAY
@@ -78,7 +78,7 @@ def decide(attempts: Sequence[Attempt], *, now: float, current: bool = False) ->
         return Decision.CANCELLED
     if last.lasting:
         return Decision.FAILED
-    return Decision.PAUSED if 0 <= now - last.ended < _pause(attempts) else Decision.ASK  # an end in the future: the clock was set back
+    return Decision.PAUSED if 0 <= now - last.ended < _pause(attempts) else Decision.ASK  # `ended` may be in the future
 
 
 def _pause(attempts: Sequence[Attempt]) -> float:

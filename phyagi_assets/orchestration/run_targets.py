@@ -1,4 +1,4 @@
-"""What runs and backfills build: the names of their corpora and mixtures."""
+"""Find the corpora and mixtures that runs and backfills build."""
 
 from collections.abc import Collection, Mapping
 
@@ -12,7 +12,7 @@ _IN_PROGRESS = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActi
 
 
 def targets(run: dg.DagsterRun, names: Collection[str]) -> set[str]:
-    """Return the corpora and mixtures that a run builds; empty if it builds something else, or what nobody declares any more.
+    """Return the corpora and mixtures that a run builds; empty if it builds something else, or nothing that is still declared.
 
     Parameters
     ----------
@@ -23,13 +23,13 @@ def targets(run: dg.DagsterRun, names: Collection[str]) -> set[str]:
 
 
 def under_way(instance: dg.DagsterInstance, names: Collection[str]) -> set[str]:
-    """Return the corpora and mixtures that runs and backfills which are queued or in progress build."""
+    """Return the corpora and mixtures of the runs and backfills that are queued or in progress."""
     runs, jobs = instance.get_runs(dg.RunsFilter(statuses=sorted(UNDER_WAY, key=lambda status: status.value))), _jobs(names)
     return set().union(in_backfill(instance, names), *(_targets(run, names, jobs) for run in runs))
 
 
 def in_backfill(instance: dg.DagsterInstance, names: Collection[str]) -> set[str]:
-    """Return the corpora and mixtures of the backfills that are in progress: those of assets, and those of jobs."""
+    """Return the corpora and mixtures of the backfills in progress, of assets or of jobs."""
     found, jobs = set[str](), _jobs(names)
     for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=_IN_PROGRESS)):
         found |= {key.path[0] for key in backfill.asset_selection or ()}

@@ -1,6 +1,6 @@
-"""The blocks of a shuffle within a window: their place in the token arrays, and the time at which they are read.
+"""The blocks of a shuffle within a window: their location in the token arrays, and the positions at which they are read.
 
-A reader that caches blocks asks how much of a block is still to come in an epoch, and which block is used next.
+A reader that caches blocks uses them to find how much of a block an epoch has yet to read, and which block it reads next.
 """
 
 from collections.abc import Callable, Mapping

@@ -34,7 +34,7 @@ _DIGITS = 20
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 """Error numbers of a disk that is full, or of a quota that is used up."""
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
-"""Error numbers of a folder that cannot be written to any more."""
+"""Error numbers of a folder that is no longer writable."""
 _ATTEMPTS = 100
 """Number of attempts to open the folder while another program deletes it."""
 NEVER = 1 << 62
@@ -95,13 +95,13 @@ class BlockCache:
         self._limit: int | None = None
         """Size that the blocks had when the disk was full, in bytes; they do not grow beyond it. None if the disk was never full."""
         self._is_refused = False
-        """Whether the folder could not be written to."""
+        """Whether a write to the folder was refused."""
         with self.errors(), self._locked():
             self._although_deleted(self._open_drafts)
             used = self._measured()
             self.bound = (_free_bytes(folder) + used) // 2 if bound is None else bound
             """Largest size of all blocks together, in bytes."""
-            if used > self.bound and bound is not None:  # an earlier run had a larger one
+            if used > self.bound and bound is not None:  # an earlier run had a larger bound
                 used = self._evict(0, -1, lambda blocks: [NEVER] * len(blocks))
             self._write_used(used)
 
@@ -197,7 +197,7 @@ class BlockCache:
     def release(self, block: Block, draft: Path, problem: BaseException) -> None:
         """Return the room of a block that could not be fetched, given the path of its draft and the reason.
 
-        If the disk is full or the folder cannot be written to, what is not in the cache is read without it.
+        If the disk is full or the folder is not writable, blocks that are not cached are fetched without the cache.
 
         Raises
         ------
@@ -219,18 +219,18 @@ class BlockCache:
                 raise problem
 
     def _goes_on(self, problem: BaseException, used: int | None = None) -> bool:
-        """Return whether reading goes on although a file could not be written: what is not cached is then fetched for each sample.
+        """Return whether reading continues after a failed write, with uncached data fetched for each sample.
 
-        If the disk is full, the cache keeps to the size that it has.
+        If the disk is full, the cache keeps its size from then on.
         """
         code = getattr(problem, "errno", None)
         if code in _FULL and used is not None:
             if self._limit is None:
-                self._warn(code, f"the cache stays at {short_size(used)}, and what does not fit is fetched for each sample")
+                self._warn(code, f"the cache stays at {short_size(used)}, and data that does not fit is fetched for each sample")
             self._limit = min(used, self._room)
         elif code in _REFUSED:
             if not self._is_refused:
-                self._warn(code, "nothing is added to the cache, and what it does not have is fetched for each sample")
+                self._warn(code, "nothing is added to the cache, and data that it lacks is fetched for each sample")
             self._is_refused = True
         return code in _REFUSED or (code in _FULL and used is not None)
 
@@ -249,7 +249,7 @@ class BlockCache:
             yield
 
     def _although_deleted(self, action: Callable[[], None]) -> None:
-        """Do something in the folder, which another program may delete between two steps."""
+        """Call a function that needs the folder, again if another program deletes the folder meanwhile."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Choose how the arrays of a split are cached: whole, in the blocks of the shuffle, or not at all."""
+"""Choose how the token arrays of a split are cached: whole, in the blocks of the shuffle, or not at all."""
 
 import logging
 import os

@@ -97,7 +97,7 @@ class MixtureLoader:
     def __len__(self) -> int:
         """Return the number of batches up to the end of the epoch of the mixture, or of the pass over another split.
 
-        If the position was set, or comes from a state, the batches before it in the epoch count too, as trainers count them.
+        If the position was set or loaded from a state, the batches before it in the epoch are counted too, because trainers expect this.
 
         Raises
         ------

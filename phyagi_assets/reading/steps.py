@@ -131,7 +131,7 @@ class Steps:
         return position if self.trains or self.endless or position < self.epochs.first else 0
 
     def before(self, position: int, shard: Shard) -> int:
-        """Return the number of samples that each process reads from the start of the epoch or pass to a position, by the present shape."""
+        """Return the number of samples that each process of a shard reads from the start of the epoch or pass to a position."""
         start = shard.covered(self.epochs.start(self.epochs.at(position)), self.batch_size) if self.trains else 0
         return max(0, position - start) // shard.world_size
 

@@ -126,7 +126,7 @@ def _names(schema: pa.Schema) -> list[str]:
 
 
 def _hint(schema: pa.Schema) -> str:
-    """Return a hint at ``source.delimiter`` if the only column looks like several, or that the file is HTML; else ``""``."""
+    """Return a hint at ``source.delimiter`` if the only column looks like several, or at the type of a file that is HTML; else ``""``."""
     if schema.names and is_markup(schema.names[0].encode(errors="replace")):
         return f"; the file {described(schema.names[0].encode(errors='replace'))}"
     separators = [separator for separator in ("\t", ";", "|", ",") if len(schema.names) == 1 and separator in schema.names[0]]

@@ -1,4 +1,4 @@
-"""What there is where a path looks for files, for the messages that nothing is found there."""
+"""Describe the files of a folder, for error messages about paths that match nothing."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -11,13 +11,13 @@ from phyagi_assets.sources.compression import is_compressed
 from phyagi_assets.sources.globs import is_wild
 
 _LOOKED_AT = 1000
-"""Largest number of names that are looked at."""
+"""Largest number of directory entries to read."""
 _NAMED = 4
 """Largest number of names in a message."""
 
 
 def what_is_there(folder: Path, pattern: str) -> str:
-    """Return the end of a message that no file in a folder matches a pattern: what the folder has, or which folder is missing."""
+    """Return the end of the message that no file in a folder matches a pattern: the entries of the folder, or the missing folder."""
     missing = ""
     while not _is(folder.is_dir) and folder != folder.parent:
         missing, folder = folder.name, folder.parent
@@ -43,7 +43,7 @@ def _kind(path: Path) -> str:
 
 
 def pattern_of_files(folder: Path) -> str:
-    """Return a pattern of the files in a folder by the suffix of the first one, such as ``*.jsonl.gz``; ``**/*.txt`` for a file below."""
+    """Return a pattern with the suffix of the first file in a folder, such as ``*.jsonl.gz``, or ``**/*.txt`` if it is in a subfolder."""
     names = _names(folder)
     files = [name for name in names if _is((folder / name).is_file)]
     below = [] if files else [name for of in names[:_NAMED] for name in _names(folder / of) if _is((folder / of / name).is_file)]
@@ -61,7 +61,7 @@ def _is(test: Callable[[], bool]) -> bool:
 
 
 def _names(folder: Path) -> list[str]:
-    """Return names in a folder, sorted, without hidden ones; none if it cannot be listed. Bytes that are not UTF-8 are escaped."""
+    """Return the sorted names in a folder, without hidden files; none if the folder cannot be listed. Invalid UTF-8 is escaped."""
     return sorted(os.fsencode(name).decode(errors="backslashreplace") for name in islice(_listed(folder), _LOOKED_AT))
 
 

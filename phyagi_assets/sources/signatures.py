@@ -72,7 +72,7 @@ def described(head: bytes) -> str:
 
 
 def is_markup(head: bytes) -> bool:
-    """Return whether content begins as an HTML page or an XML document does."""
+    """Return whether content begins like an HTML page or an XML document."""
     return _MARKUP.match(head) is not None
 
 

@@ -32,7 +32,7 @@ class ChunkResult:
     files: Mapping[str, FinishedFile]
     """Its files by name."""
     found: Mapping[str, Any]
-    """Findings of the task about the files, such as counts; they can be written as JSON."""
+    """Findings in the files of the task, such as counts. They can be written as JSON."""
 
 
 Write = Callable[[Callable[[str], Path]], Mapping[str, Any]]

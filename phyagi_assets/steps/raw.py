@@ -4,7 +4,8 @@ Local files are held by reference: the artifact is a manifest with the digest of
 reference too, pinned by their ETags. Other remote files are copied into the artifact as a snapshot. The fingerprint depends on the names,
 content and splits of the files, not on their origin or modification times; an ETag stands for the content of an object that is pinned.
 
-A published artifact stays valid as long as the source lists the same content: a copy in a bucket, and pins on a disk.
+A published artifact stays valid while the source lists the same content, even if it is a copy and the store is now in a bucket, or the
+reverse.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

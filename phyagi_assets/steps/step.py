@@ -116,7 +116,7 @@ class Column:
     type: str
     description: str
     of_conversations: bool = False
-    """Whether only the artifacts of conversations have the column."""
+    """Whether only artifacts of conversations have the column."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

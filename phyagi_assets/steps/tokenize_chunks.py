@@ -68,7 +68,7 @@ class Recipe:
     """Whether the fast engine may be used."""
     maker: RowMaker
     rules: Rules
-    """Rules that the rows have to fulfil."""
+    """Requirements on the token ids of the rows."""
     conversations: ConversationRecipe | None = None
     """Settings of the encoding of conversations; None if the documents are text."""
 

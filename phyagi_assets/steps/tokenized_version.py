@@ -21,8 +21,8 @@ from phyagi_assets.tokenizers.trained_parts import renderer_of
 STEP = "tokenized_arrow"
 CODE_VERSION = "1"
 FIRST_PROMPT, ADDED = "first_prompt", "added"
-"""Name and value of the setting of an artifact of conversations whose template leaves out the generation prompt before a first turn. It is
-found by this package, which earlier releases did not do."""
+"""Setting of an artifact of conversations whose template leaves out the generation prompt before a first turn: its name and value. It marks
+artifacts that were encoded with the prompt; earlier releases encoded without it."""
 
 
 def tokenized_address(corpus: Corpus, partition: str) -> str:
@@ -117,7 +117,7 @@ def _ends_with_eos(corpus: Corpus, workspace: Workspace, identity: str) -> bool:
 
 
 def adds_first_prompt(corpus: Corpus, workspace: Workspace) -> bool:
-    """Return whether a part to train on may depend on a generation prompt that the chat template of a corpus leaves out.
+    """Return whether the parts to train on may depend on a generation prompt that the chat template of a corpus leaves out.
 
     The tokenizer is loaded if the answer is not cached.
     """
@@ -131,6 +131,6 @@ def adds_first_prompt(corpus: Corpus, workspace: Workspace) -> bool:
             prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
             chat = prepare_chat(corpus, prepared, workspace.data, workspace.store).chat
         except (DeclarationError, MissingPackageError, TokenizerError):
-            return False  # the build says what is missing, or wrong with the tokenizer or the template
+            return False  # the build reports the error
         known[key] = renderer_of(chat, train_on).adds_first_prompt
     return known[key]

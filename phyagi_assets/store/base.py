@@ -398,7 +398,7 @@ class Store(Protocol):
         return self.root / f".{kind}" / name
 
     def now(self) -> float:
-        """Return the time by the clock that `Artifact.written` is by, in seconds since the epoch."""
+        """Return the time by the clock of the store, as in `Artifact.written`, in seconds since 1970."""
         return time.time()
 
     def refresh(self) -> None:

@@ -47,7 +47,7 @@ _MANIFESTS = ".manifests"
 _BUILDS, _REMOVALS = "builds", "removals"
 """Folders of leases."""
 _BROKEN_OFF = timedelta(days=1)
-"""Age of the last object of a version without a manifest, after which its upload was broken off; also of what dead processes left."""
+"""Age after which the last object of a version without a manifest, or a file of a process, counts as abandoned."""
 logger = logging.getLogger(__name__)
 
 
@@ -335,7 +335,7 @@ class BucketStore(base.Store):
     def now(self) -> float:
         try:
             return self._leases.now().timestamp()
-        except StoreError:  # this user may not write
+        except StoreError:  # the user has no right to write
             return super().now()
 
     def refresh(self) -> None:

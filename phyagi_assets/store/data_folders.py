@@ -88,7 +88,7 @@ def _recorded(store: Store, name: str) -> list[Path]:
     try:
         record = store.state("data_folders", name).recall()
         return [real_path(real_path(store.root) / record["relative"]), Path(record["absolute"])]
-    except (KeyError, TypeError, ValueError):  # it is missing or damaged
+    except (KeyError, TypeError, ValueError):  # the record is missing or damaged
         return []
 
 

@@ -47,9 +47,9 @@ def stamp_of(path: Path | str) -> FileStamp:
 
 
 def changed_recently(stamp: FileStamp, quiet: int) -> bool:
-    """Return whether a file changed so short a time ago that another change could leave its stamp the same.
+    """Return whether a file changed so recently that another change could leave its stamp the same.
 
-    Times in the future, as after the clock was set back, are not recent: a change would replace them by the time of now.
+    Times in the future, as after the clock was set back, are not recent: a change would replace them with the current time.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ class Exchange:
         self.bucket.delete(stored.key for stored in self.bucket.list(self._key(folder)))
 
     def forget_abandoned(self, before: datetime) -> None:
-        """Delete the objects of partitions that no machine has added to since a time by the clock of the server."""
+        """Delete the objects of partitions without a new object since a time by the clock of the server."""
         by_partition: dict[str, list[tuple[datetime, str]]] = {}
         for stored in self.bucket.list():
             by_partition.setdefault("/".join(stored.key.split("/")[:3]), []).append((stored.written, stored.key))

@@ -19,7 +19,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.objects.bucket import BucketFolder
 
 _LONG_EXPIRED = timedelta(hours=1)
-"""Age of a lease whose holder is dead and not only slow, by the clock of the server."""
+"""Age after which a lease is abandoned: its holder has died, and is not only slow."""
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Leases:
         return written is None or self.now() - written > _LONG_EXPIRED
 
     def now(self) -> datetime:
-        """Return the time by the clock of the server, which may differ from that of this machine: when an object is written now."""
+        """Return the time by the clock of the server, which may differ from that of this machine, by writing an object."""
         name = f"clock/{uuid.uuid4().hex}"
         self.folder.write(name, b"")
         try:
@@ -98,7 +98,7 @@ class Leases:
         return [stored.key for stored in self.folder.list(folder)]
 
     def forget_abandoned(self, before: datetime) -> None:
-        """Delete the leases that nobody has written since a time by the clock of the server: those of processes that were killed."""
+        """Delete the leases last written before a time by the clock of the server. Killed processes leave such leases behind."""
         self.folder.delete(stored.key for stored in self.folder.list() if stored.written < before)
 
     def wait(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Tell files that a local store made itself, and may therefore replace or remove, from those of users.
+"""Distinguish files that a local store created, and may therefore replace or remove, from files of users.
 
 The store removes or replaces only the folder of a version whose manifest records every file in the folder, or a pointer to such a folder.
 The folder of a corpus or mixture may be a link to another disk. The store never touches files that a readable manifest does not record, or

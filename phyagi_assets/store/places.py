@@ -31,9 +31,9 @@ def open_store(place: Path | BucketAddress, holder: str = "") -> Store:
 
 
 def advice_on_no_store(store: Store) -> str:
-    """Return what to do if the folder of a store does not exist, for messages about names in it; empty if the store is in the right place.
+    """Return advice for messages about unknown names if the folder of a store does not exist; else an empty string.
 
-    It is if it exists, is in a bucket, or belongs in a data folder in which nothing is built yet.
+    There is no advice for a store in a bucket, or for a data folder in which nothing is built yet.
     """
     if store.is_remote or store.root.is_dir() or (store.root.parent / "corpora").is_dir():
         return ""

@@ -102,10 +102,10 @@ class ChatTemplate:
         return "".join(blocks), tracker.parts
 
     def render_with_ends(self, messages: Messages, tools: Tools) -> tuple[str, list[int] | None]:
-        """Return the text of a conversation, and the length of the text of its first turns alone, by their number from 0.
+        """Return the text of a conversation, and the length of the text of its first n turns, for n from 0.
 
-        The first turns alone are rendered as that beginning of the whole text, followed by what follows the last turn. The lengths are None
-        if the template does not render one turn after the other; that for no turn has no meaning.
+        The first n turns alone are rendered as the beginning of the whole text, of this length, followed by the text after the last turn.
+        The lengths are None if the template does not render turn after turn. The length for n = 0 has no meaning.
         """
         pieces = list(self._blocks(messages, tools, add_generation_prompt=False))
         return "".join(pieces), ends_of_turns(pieces, len(messages)) if self._has_turns else None

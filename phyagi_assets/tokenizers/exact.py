@@ -138,7 +138,7 @@ class EnginePool:
         self.ends_with_eos: dict[str, bool] = {}
         """Whether a tokenizer itself ends texts with the EOS, by identity of the tokenizer."""
         self.adds_first_prompt: dict[tuple[str, ...], bool] = {}
-        """Whether chat templates leave out the generation prompt before a first turn, by what identifies the template and `train_on`."""
+        """Whether chat templates leave out the generation prompt before a first turn, by the identity of the template and `train_on`."""
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Callable[..., "EnginePool"], tuple[EngineChoice, ...]]:

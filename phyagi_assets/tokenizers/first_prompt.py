@@ -1,7 +1,7 @@
-"""The generation prompt before a first turn of the assistant, where a template writes the prompt only after other turns.
+"""Find the generation prompt before a first turn of the assistant, for templates that render the prompt only after other turns.
 
-Some templates, such as that of OLMo 2, write the generation prompt inside their loop over the turns, and so not for a conversation that has
-no turn yet. What such a template writes before the content of a first turn of the assistant is found by rendering short conversations.
+Some templates, such as OLMo 2's, render the generation prompt inside their loop over the messages, and so leave it out if there are no
+messages. The text before the content of a first turn of the assistant is found by rendering short conversations.
 """
 
 from contextlib import suppress
@@ -10,17 +10,17 @@ from phyagi_assets.tokenizers.chat_template import ChatTemplate, Messages
 
 _CONTENT = "x"
 _TURNS: dict[str, Messages] = {role: [{"role": role, "content": _CONTENT}] for role in ("user", "assistant")}
-"""Conversations of one turn, by its role."""
+"""Conversations of one turn, by role."""
 
 
 def missing_first_prompt(template: ChatTemplate) -> str | None:
-    """Return the generation prompt that a template writes before a first turn of the assistant, but not where there is no turn yet.
+    """Return the generation prompt that a template renders before a first turn of the assistant, but leaves out without messages.
 
     Returns
     -------
     str or None
-        The prompt; empty if the template leaves out none. None if the template writes something before the content of a first turn that is
-        not its generation prompt.
+        The prompt; empty if the template does not leave it out. None if the text before the content of a first turn is not the generation
+        prompt.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def missing_first_prompt(template: ChatTemplate) -> str | None:
 
 
 def _prompt_after(template: ChatTemplate, messages: Messages) -> str:
-    """Return the generation prompt after some turns; empty if it cannot be told apart from them."""
+    """Return the generation prompt after some turns; empty if the rendering does not begin with these turns."""
     with suppress(Exception):
         without, prompted = (template.render(messages, None, add_generation_prompt=asks) for asks in (False, True))
         if prompted.startswith(without):

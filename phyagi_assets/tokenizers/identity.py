@@ -1,6 +1,6 @@
 """Identities of declared tokenizers: the content of a folder, or a commit on the Hub.
 
-All processes of a run use the same identities, even if a branch moves meanwhile, or they do not see the folder.
+All processes of a run use the same identities, even if a branch moves during the run or a process has no access to the folder.
 """
 
 import os
@@ -20,11 +20,11 @@ _QUIET_NS = 2_000_000_000
 """Time for which a file must not have changed for its digest to be cached: a file that changes moments later can keep its stamp."""
 
 _identities: dict[str, str] = {}
-"""Identities that this process found or was given, by declared tokenizer. All partitions of a run use the same commit even if a branch
-moves; that of a folder, which may change, is kept only if it was given."""
+"""Identities by declared tokenizer. The commit of a tokenizer on the Hub is kept, so that all partitions of a run use the same commit. The
+identity of a folder is kept only if another process passed it on, because the folder may change."""
 
 _unknown: dict[str, tuple[float, str]] = {}
-"""Tokenizers for which the Hub did not answer: until when it is not asked again, and the error; each partition of a run needs them."""
+"""Time until which the Hub is not asked again, and the error, by tokenizer for which the Hub did not answer."""
 _AGAIN = 60.0
 """Time for which the Hub is not asked again for a commit after it did not answer, in seconds."""
 

@@ -189,10 +189,10 @@ def _remove_loading_settings(config: Path) -> None:
 
 
 def find_identities(corpora: Collection[Corpus], data: Path, store: Store) -> Mapping[str, str]:
-    """Prepare the corpora's tokenizers, and return their identities, to pass to processes on other machines.
+    """Prepare the tokenizers of corpora, and return their identities, to pass to processes on other machines.
 
-    These processes take the tokenizers from the store, and need not see their folders. A tokenizer that cannot be loaded from its folder is
-    left out; the step that needs it raises the error.
+    These processes load the tokenizers from the store, and need no access to their folders. A tokenizer that cannot be loaded from its
+    folder is left out; the step that needs it raises the error.
     """
     found = dict(hub_identities(corpora))
     for corpus in corpora:

@@ -65,7 +65,7 @@ class Renderer:
 
     @property
     def adds_first_prompt(self) -> bool:
-        """Whether a part that begins with a first turn depends on a generation prompt that a template leaves out where there is no turn."""
+        """Whether a template leaves out the generation prompt without messages, so that the part of a first turn depends on it."""
         return any(prompt != "" for prompt in self._first_prompts.values())
 
     def render(self, messages: Messages, tools: Tools) -> Rendered:
@@ -127,7 +127,7 @@ class _TurnByTurn:
     Parameters
     ----------
     first_prompt
-        The generation prompt before a first turn that the template leaves out where there is no turn; None if it cannot be told.
+        The generation prompt before a first turn if the template leaves it out without messages, else empty; None if it is unknown.
     """
 
     def __init__(self, template: ChatTemplate, messages: Messages, tools: Tools, first_prompt: str | None) -> None:
@@ -139,7 +139,7 @@ class _TurnByTurn:
         self._prompt = self._prompt_after_any() if self._ends else None
 
     def _prompt_after_any(self) -> str | None:
-        """Return the generation prompt, where it is the same after any turn; None if it cannot be told."""
+        """Return the generation prompt after the first turn, which is the same after every turn; None if it is unknown."""
         assert self._ends
         with suppress(Exception):  # turns are then rendered one by one
             first = self._template.render(self._messages[:1], self._tools, add_generation_prompt=True)
@@ -153,19 +153,19 @@ class _TurnByTurn:
         Raises
         ------
         RenderingError
-            It is not well defined.
+            The part is not well defined.
         """
         is_beginning, has_prompt, start, end = self._by_ends(turn) if turn and self._prompt is not None else self._by_rendering(turn)
         if not is_beginning:
             raise RenderingError(
-                f"the chat template renders turn {turn + 1} or a turn before it in another way if others follow; {_REMEDY}"
+                f"the chat template renders turn {turn + 1} or an earlier turn differently if other turns follow; {_REMEDY}"
             )
         if not has_prompt:
-            raise RenderingError(f"the generation prompt of the chat template is not how it begins turn {turn + 1}; {_REMEDY}")
+            raise RenderingError(f"the chat template does not begin turn {turn + 1} with its generation prompt; {_REMEDY}")
         return start, end
 
     def _by_ends(self, turn: int) -> tuple[bool, bool, int, int]:
-        """Return what `_by_rendering` returns, for a template that renders one turn after the other."""
+        """Return the result of `_by_rendering` without rendering, for a template that renders turn after turn."""
         assert self._ends
         assert self._prompt is not None
         before, after, last = self._ends[turn], self._ends[turn + 1], self.text[self._ends[-1] :]
@@ -173,13 +173,20 @@ class _TurnByTurn:
         return self.text.startswith(last, after), start <= end and self.text.startswith(self._prompt, before), start, end
 
     def _by_rendering(self, turn: int) -> tuple[bool, bool, int, int]:
-        """Return whether the turns up to one begin the text, whether they begin with those before it and the prompt, and both lengths."""
+        """Compare renderings: of all turns, of the turns up to this one, and of the earlier turns with the generation prompt.
+
+        Returns
+        -------
+        tuple
+            Whether the first rendering begins with the second, whether the second begins with the third, and the lengths of the third and
+            of the second.
+        """
         template, messages, tools, text = self._template, self._messages, self._tools, self.text
         try:
             before = template.render(messages[:turn], tools, add_generation_prompt=True)
             after = template.render(messages[: turn + 1], tools) if turn + 1 < len(messages) else text
         except Exception as problem:
-            what = f"the chat template cannot render the turns before or up to turn {turn + 1} alone, and so not tell what it adds: "
+            what = f"the chat template cannot render the turns before or up to turn {turn + 1} alone, so the part of that turn is unknown: "
             raise RenderingError(f"{what}{_reason(problem)}; {_REMEDY}") from None
         left_out = "" if turn else self._first_prompt
         if left_out is None:

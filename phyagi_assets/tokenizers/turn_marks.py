@@ -1,8 +1,8 @@
-"""Chat templates that render one turn after the other, so that a single rendering tells what the first turns alone are rendered as.
+"""Find the end of every turn in one rendering of a conversation, for chat templates that render turn after turn.
 
-Such a template is one loop over the messages that looks only at the present and at earlier ones, with something before it that looks only
-at the first message, and something after it that is always the same, such as the generation prompt. The first turns alone are then rendered
-as the whole text up to the end of their last iteration, followed by what follows the loop. Any other template is left as it is.
+Such a template contains one loop over the messages. An iteration reads only its message and earlier ones. Text before the loop depends only
+on the first message. Text after the loop, such as the generation prompt, is constant. The rendering of the first n messages is then the
+rendering of all messages up to the end of iteration n, followed by the text after the loop. Any other template is left as it is.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jinja2 import nodes
 
 TURN = Mark()
-"""The mark before each iteration of the loop over the messages, and after the last one."""
+"""Mark before each iteration of the loop over the messages, and after the last iteration."""
 TURN_NAME = "turn_begins"
 """Name of the attribute of the environment that holds the mark."""
 _MESSAGES, _PROMPT, _LOOP = "messages", "add_generation_prompt", "loop"
@@ -23,7 +23,7 @@ _OF_EARLIER_TURNS = frozenset({"first", "index", "index0", "previtem"})
 
 
 def mark_turns(template: "nodes.Template") -> bool:
-    """Put marks around the iterations over the messages if the template renders one turn after the other; return whether it does.
+    """Insert marks around the iterations over the messages if a template renders turn after turn; return whether it does.
 
     Parameters
     ----------
@@ -46,14 +46,14 @@ def mark_turns(template: "nodes.Template") -> bool:
 
 
 def ends_of_turns(pieces: Sequence[str], turns: int) -> list[int] | None:
-    """Return the length of the text of the first turns alone, without what follows the loop, by their number from 0.
+    """Return the length of the text of the first n turns, without the text after the loop, for n from 0.
 
     Parameters
     ----------
     pieces
-        The pieces of the text of a whole conversation, with marks.
+        Text of a whole conversation, in pieces, with marks.
     turns
-        Number of its turns. A template may take a system message out of the loop.
+        Number of turns of the conversation. A template may render a system message outside the loop.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def ends_of_turns(pieces: Sequence[str], turns: int) -> list[int] | None:
 
 
 def _place_of_loop(template: "nodes.Template") -> int | None:
-    """Return the index of the only loop over the messages among the statements of a template; None if there are none or several."""
+    """Return the index of the loop over the messages in the body of a template; None unless there is exactly one."""
     from jinja2 import nodes
 
     names = _names_of_messages(template)
@@ -83,14 +83,14 @@ def _place_of_loop(template: "nodes.Template") -> int | None:
 
 
 def _names_of_messages(template: "nodes.Template") -> set[str]:
-    """Return the names that stand for all messages, or for those from some message on."""
+    """Return the variables that hold all messages, or a tail of them."""
     from jinja2 import nodes
 
     return {_MESSAGES, *(assign.target.name for assign in template.find_all(nodes.Assign) if _is_alias(assign))}  # type: ignore[attr-defined]
 
 
 def _is_alias(node: "nodes.Node") -> bool:
-    """Return whether a statement gives the messages, or those from some message on, a name."""
+    """Return whether a statement assigns the messages, or a tail of them, to a variable."""
     from jinja2 import nodes
 
     if not isinstance(node, nodes.Assign) or not isinstance(node.target, nodes.Name):
@@ -105,7 +105,7 @@ def _is_alias(node: "nodes.Node") -> bool:
 
 
 def _is_plain(template: "nodes.Template", loop: "nodes.For") -> bool:
-    """Return whether a loop has no extensions and is never left early, and the template has no other parts that run elsewhere."""
+    """Return whether a loop runs once per message in order, and the template has no blocks, includes or imports."""
     from jinja2 import nodes
 
     elsewhere = (nodes.Block, nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)
@@ -115,7 +115,7 @@ def _is_plain(template: "nodes.Template", loop: "nodes.For") -> bool:
 
 
 def _sees_no_later_turn(template: "nodes.Template", place: int) -> bool:
-    """Return whether what a template writes up to a turn is the same whichever turns follow, and whether a prompt is to be written."""
+    """Return whether the text up to a turn depends neither on later turns nor on `add_generation_prompt`."""
     from jinja2 import nodes
 
     loop = template.body[place]
@@ -139,7 +139,7 @@ def _sees_no_later_turn(template: "nodes.Template", place: int) -> bool:
 
 
 def _in_order(body: Sequence["nodes.Node"]) -> Iterator["nodes.Node"]:
-    """Yield statements and conditions in the order in which they are evaluated, or passed over."""
+    """Yield statements and conditions in the order of their evaluation."""
     from jinja2 import nodes
 
     for node in body:
@@ -153,7 +153,7 @@ def _in_order(body: Sequence["nodes.Node"]) -> Iterator["nodes.Node"]:
 
 
 def _first_messages(node: "nodes.Node") -> Iterator[int]:
-    """Yield the identities of the names of the messages whose first one a part of a template reads, outside of macros."""
+    """Yield the `id` of each node, outside macros, that names the messages in an expression for the first message."""
     from jinja2 import nodes
 
     if isinstance(node, nodes.Macro | nodes.CallBlock):
@@ -167,19 +167,19 @@ def _first_messages(node: "nodes.Node") -> Iterator[int]:
 
 
 def _looks_ahead(node: "nodes.Node") -> bool:
-    """Return whether a part of the body of a loop may depend on later iterations of this loop."""
+    """Return whether a part of the body of a loop may depend on later iterations."""
     from jinja2 import nodes
 
     if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name) and node.node.name == _LOOP:
         return node.attr not in _OF_EARLIER_TURNS
     if isinstance(node, nodes.Name):
         return node.name == _LOOP
-    inner = ("body",) if isinstance(node, nodes.For) else ()  # which has a loop of its own
+    inner = ("body",) if isinstance(node, nodes.For) else ()  # an inner loop has its own `loop`
     return any(_looks_ahead(child) for child in node.iter_child_nodes(exclude=inner))
 
 
 def _is_constant(after: Collection["nodes.Node"], template: "nodes.Template") -> bool:
-    """Return whether what follows the loop depends only on what no statement of the template sets, and calls nothing."""
+    """Return whether the statements after the loop call nothing, and read only variables that the template does not set."""
     from jinja2 import nodes
 
     pure = (

@@ -225,7 +225,7 @@ def test_errors_of_a_disk_name_the_node(monkeypatch: pytest.MonkeyPatch) -> None
     assert failure(bad) == "raw/a.txt: row 3"
 
 
-def test_local_file_that_a_node_sees_differently_is_named_with_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_file_that_differs_on_a_node_is_named_with_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "node_name", lambda: "node 10.0.0.2 (abc)")
     path = tmp_path / "a.txt"
     path.write_text("one")
@@ -238,7 +238,7 @@ def test_local_file_that_a_node_sees_differently_is_named_with_the_node(tmp_path
     assert executors._run_on_node(run, task) == run(task)
     path.write_text("other")
     seen = r"node 10\.0\.0\.2 \(abc\) sees \S+/a\.txt as 5 bytes, changed .* UTC, and the driver listed it as 3 bytes, changed .* UTC: "
-    with pytest.raises(PhyagiAssetsError, match=f"{seen}it is another file there, or has changed since; mount the same folder"):
+    with pytest.raises(PhyagiAssetsError, match=f"{seen}the node has another file at this path, or the file has changed; mount"):
         executors._run_on_node(run, task)
     path.unlink()
     with pytest.raises(PhyagiAssetsError, match=r"sees \S+ as unreadable \(No such file or directory\)"):

@@ -1,4 +1,4 @@
-"""Changes make the artifacts stale that depend on them, and no others."""
+"""A change makes exactly the dependent artifacts stale."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def _build_all(workspace: Workspace, **keys: Any) -> set[str]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engines: EnginePool) -> Path:
-    """A data folder of plays, of which everything is built."""
+    """A data folder of plays in which everything is built."""
     data = tmp_path_factory.mktemp("built") / "data"
     for name, text in PLAYS.items():
         write_text(data / "plays" / f"{name}.txt", text)

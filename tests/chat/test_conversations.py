@@ -222,12 +222,12 @@ def test_conversation_that_cannot_be_used_is_refused_by_row_and_turn_or_left_out
 def test_template_whose_turns_depend_on_later_ones_is_refused_with_the_turn(chats: Workspace) -> None:
     write_text(chats.data / "chat.jinja", "{% for m in messages %}{{ '!' if loop.last }}<{{ m.role }}>{{ m.content }}{% endfor %}")
     with pytest.raises(
-        SourceError, match=r"row 1: the chat template renders turn 2 .* in another way if others follow; name a template that"
+        SourceError, match=r"row 1: the chat template renders turn 2 .* differently if other turns follow; name a template that"
     ):
         built(declare_chats(chats, [turns("a", "b", "c", "d")]), chats)
 
 
-def test_fingerprint_changes_with_the_prompt_of_a_first_turn_only_where_the_template_leaves_it_out(chats: Workspace) -> None:
+def test_fingerprint_changes_with_the_prompt_of_a_first_turn_only_if_the_template_leaves_it_out(chats: Workspace) -> None:
     turn, prompt = "<{{ m.role }}>{{ m.content }}|", "{% if loop.last and add_generation_prompt %}<assistant>{% endif %}"
     unmarked = f"{{% for m in messages %}}{turn}{prompt}{{% endfor %}}"
     without = unmarked.replace(prompt, "")
@@ -239,7 +239,7 @@ def test_fingerprint_changes_with_the_prompt_of_a_first_turn_only_where_the_temp
     assert found == [("Hi|", "added"), ("<assistant>Hi|", None), ("Hi|", None), ("<assistant>Hi|", None)]
 
 
-def test_scan_examines_conversations_again_whose_prompt_earlier_releases_left_out(
+def test_scan_examines_conversations_again_if_earlier_releases_left_out_the_prompt(
     chats: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turn, prompt = "<{{ m.role }}>{{ m.content }}|", "{% if loop.last and add_generation_prompt %}<assistant>{% endif %}"

@@ -1,4 +1,4 @@
-"""Output of the command that shows a ledger of losses."""
+"""Output of the command `losses`."""
 
 import io
 

@@ -49,7 +49,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engines: EnginePool) -> Workspace:
-    """The plays, notes with duplicates and markup, and a mixture of both, built; tests read them only."""
+    """A built workspace with the plays, notes with duplicates and markup, and a mixture of both. Tests do not change it."""
     data = tmp_path_factory.mktemp("built") / "data"
     declare_plays(data)
     workspace = Workspace(data=data, store=LocalStore(copy_store(prepared_store, data / "store")), engines=engines)
@@ -90,7 +90,7 @@ def test_page_of_a_mixture_shows_packing_and_corpora_for_evaluation_only(built: 
     pointer.unlink()
     gone = page_of(overview("tuned", built.store, built.store.root, catalog))
     pointer.symlink_to(version)  # the other tests read it
-    assert "<h2>notes</h2><p>Nothing of this corpus is published any more." in gone
+    assert "<h2>notes</h2><p>This corpus is no longer published." in gone
 
 
 def test_page_of_a_corpus_counts_duplicates_and_escapes_text(built: Workspace) -> None:

@@ -47,7 +47,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engine
 
 @pytest.fixture
 def folder(built: Path) -> Path:
-    """The folder of the mixture, which tests read only."""
+    """The folder of the mixture. Tests do not change it."""
     return built / "store" / "mix" / "mixed_dataset"
 
 

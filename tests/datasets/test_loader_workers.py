@@ -74,7 +74,7 @@ def test_stream_reads_each_epoch_from_its_start_with_and_without_persistent_work
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_epoch_that_would_skip_what_follows_a_position_that_was_set_is_refused(mixture: LoadedMixture, workers: int) -> None:
+def test_set_epoch_refuses_to_skip_samples_after_a_set_position(mixture: LoadedMixture, workers: int) -> None:
     given, moved, resumed = (MixtureStream(mixture.train, batch_size=4, position=at) for at in (20, 0, 0))
     moved.position = 20
     resumed.load_state_dict(given.state_dict())
@@ -87,7 +87,7 @@ def test_epoch_that_would_skip_what_follows_a_position_that_was_set_is_refused(m
             assert positions(loader) == list(range(begin, end))
 
 
-def test_stream_in_a_dataset_that_divides_itself_among_loader_workers_is_refused(mixture: LoadedMixture) -> None:
+def test_stream_in_a_dataset_that_loader_workers_divide_is_refused(mixture: LoadedMixture) -> None:
     def read(stream: MixtureStream) -> Iterator[Any]:
         yield from stream
 

@@ -156,16 +156,16 @@ def test_endless_loader_has_no_length_and_no_end(mixture: LoadedMixture) -> None
         len(loader)
 
 
-def test_loader_says_how_to_skip_batches_with_accelerate(mixture: LoadedMixture) -> None:
+def test_loader_refuses_skip_first_batches_with_a_remedy(mixture: LoadedMixture) -> None:
     from accelerate import skip_first_batches
 
     loader = MixtureLoader(mixture.train, batch_size=4)
-    with pytest.raises(AttributeError, match=r"to skip batches, .* load a state, or add their number times batch_size"):
+    with pytest.raises(AttributeError, match=r"cannot skip its batches; load a state, or add batches \* batch_size"):
         skip_first_batches(loader, 2)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_length_counts_what_precedes_a_position_that_was_set_until_the_iteration_begins(mixture: LoadedMixture, workers: int) -> None:
+def test_length_counts_batches_before_a_set_position_until_the_iteration_begins(mixture: LoadedMixture, workers: int) -> None:
     loader, begin = MixtureLoader(mixture.train, batch_size=4, num_workers=workers), 0
     for batches in (11, 10):
         assert len(list(islice(loader, 3))) == 3

@@ -222,9 +222,9 @@ def _tell_accelerate(rank: int, world_size: int) -> None:
 
 
 def by_accelerate(home: Path, cache: Path, rank: int) -> Any:
-    """Return the samples that a rank reads from a prepared loader from positions 0 and 16 and in the next epoch, and a verdict.
+    """Return the samples that a rank reads from a prepared loader, from positions 0 and 16 and in the next epoch, and a verdict.
 
-    The verdict is that on a stream of one rank.
+    The verdict is about a stream of one rank.
     """
     _tell_accelerate(rank, 2)
     from accelerate import Accelerator

@@ -102,7 +102,7 @@ def test_unsupported_yaml_is_an_error_without_traceback(tmp_path: Path, text: st
         ("name: x\n---\nname: y\n", "write one declaration per file, without lines of three hyphens between them"),
     ],
 )
-def test_error_of_syntax_says_what_would_be_right(tmp_path: Path, text: str, right: str) -> None:
+def test_syntax_error_includes_a_remedy(tmp_path: Path, text: str, right: str) -> None:
     with pytest.raises(DeclarationError) as caught:
         load_yaml(write_text(tmp_path / "x.yaml", text), MixtureConfig)
     assert ": is not YAML: " in str(caught.value)

@@ -34,7 +34,7 @@ from tests.tokenizers.faulty_engines import give_report
 
 COMMAND = "phyagi-assets "
 BUILDING = ("init", "materialize")
-"""Commands that run in a forked process, as they load engines and records; the others run in that of the test, in the same folder."""
+"""Commands that run in a forked process because they load engines and records. Others run in the process of the test."""
 SHOWN_FOLDER = "/home/user"
 """Folder that the pages show in place of the real working directory."""
 VARYING = (

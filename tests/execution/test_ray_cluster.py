@@ -180,7 +180,7 @@ def test_cluster_that_others_have_filled_is_reported(
     assert "all 2 processors of the Ray cluster are in use, by tasks of this run or by other programs" in caplog.text
 
 
-def test_node_that_cannot_import_what_tasks_need_is_told_what_to_install() -> None:
+def test_node_without_a_required_package_is_reported_with_a_remedy() -> None:
     node, found = call_on_node()(__version__, b"cno_such_package\nfunction\n.")
     assert len(node) == 56
     assert found == (

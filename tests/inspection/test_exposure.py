@@ -54,14 +54,14 @@ def declared(workspace: Workspace) -> dict[str, Corpus]:
 
 @pytest.fixture(scope="module", params=["concat", "best_fit"])
 def mixed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engines: EnginePool) -> Mixed:
-    """A mixture with one of two packings, which tests read only."""
+    """A mixture with one of two packings. Tests do not change it."""
     data = tmp_path_factory.mktemp("mixed") / "data"
     workspace = Workspace(data=data, store=LocalStore(copy_store(prepared_store, data / "store")), engines=engines)
     return request.param, mix(declared(workspace), workspace, request.param), workspace.store
 
 
 @pytest.mark.parametrize("text", [DOCUMENTS["monday"][4], DOCUMENTS["monday"][29], DOCUMENTS["tuesday"][0], DOCUMENTS["tuesday"][19]])
-def test_they_are_found_by_explaining_every_position_too(mixed: Mixed, text: str) -> None:
+def test_exposures_are_those_found_by_explaining_every_position(mixed: Mixed, text: str) -> None:
     packing, plan, store = mixed
     mixture = load_mixture(plan)
     (found,) = exposures("c", [id_of(text)], store)

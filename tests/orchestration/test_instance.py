@@ -132,7 +132,7 @@ def test_unwritable_database_folder_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["history/runs.db", "history/runs/index.db", "schedules/schedules.db"])
-def test_damaged_database_is_an_error_that_says_what_to_do_and_an_empty_one_is_made_anew(tmp_path: Path, name: str) -> None:
+def test_damaged_database_is_an_error_with_a_remedy_and_an_empty_one_is_created_again(tmp_path: Path, name: str) -> None:
     settings = Settings(data=tmp_path / "data", store=tmp_path / "data" / "store")
     with open_instance(settings) as instance:
         home = Path(instance.root_directory)

@@ -1,4 +1,4 @@
-"""The sensor of mixtures requests each stale plan once, whatever made it stale, and nothing while its corpora are being built."""
+"""The sensor `mixtures` requests each stale plan once, whatever the cause, and nothing while its corpora are being built."""
 
 import os
 import shutil
@@ -64,12 +64,12 @@ def begun(project: Project, result: dg.SensorResult, status: DagsterRunStatus, t
 
 
 def later(project: Project) -> None:
-    """Let the latest publications of the corpus be a minute ago."""
+    """Backdate the latest publications of the corpus by a minute."""
     os.utime(project.workspace.store.root / "plays" / "numpy_cache", (time.time() - 60,) * 2)
 
 
 def change(project: Project, name: str = "two", times: int = 9) -> None:
-    """Change a play and publish it without Dagster, which the sensor does not ask; let it be a minute ago."""
+    """Change a play, publish it without a record in Dagster, and backdate the publication by a minute."""
     before = project.workspace.store.published_fingerprint(f"plays/numpy_cache/{name}")
     write_text(project.raw / f"{name}.txt", PLAY * times)
     build(load_catalog(project.workspace.data).corpora["plays"], project.workspace)
@@ -178,7 +178,7 @@ def test_failed_run_is_repeated_at_growing_intervals_if_another_may_succeed(proj
             keys |= {str(request.run_key) for request in result.run_requests or []}
             assert carry_out(project, result) == [False]
             result = tick(project)
-    assert (len(keys), reason(result)) == (3, "mix: failed, and will be tried again later")
+    assert (len(keys), reason(result)) == (3, "mix: failed; will be requested again later")
     change(project, "three")
     assert carry_out(project, tick(project)) == [True]
 
@@ -186,7 +186,7 @@ def test_failed_run_is_repeated_at_growing_intervals_if_another_may_succeed(proj
 def test_run_that_failed_for_good_or_was_cancelled_is_not_repeated_until_an_input_changes(project: Project) -> None:
     stale = tick_after_change(project)
     run = begun(project, stale, DagsterRunStatus.FAILURE, {FAILURE_TAG: LASTING})
-    assert reason(tick(project)) == "mix: failed, and left until asked for or changed"
+    assert reason(tick(project)) == "mix: failed; not requested again until an input changes"
     project.instance.delete_run(run.run_id)
     begun(project, stale, DagsterRunStatus.CANCELED)
     assert "cancelled by a user" in reason(tick(project))
@@ -197,7 +197,7 @@ def test_run_of_a_user_that_failed_for_good_is_not_repeated_by_the_sensor(projec
     declare(project.workspace.data, "mixtures", name="mix", seq_len=10_000, datasets=[{"corpus": "plays"}])
     job = project.definitions.resolve_implicit_global_asset_job_def()
     assert not job.execute_in_process(instance=project.instance, asset_selection=[KEY], raise_on_error=False).success
-    assert reason(tick(project)) == "mix: failed, and left until asked for or changed"
+    assert reason(tick(project)) == "mix: failed; not requested again until an input changes"
     declare(project.workspace.data, "mixtures", name="mix", seq_len=8, datasets=[{"corpus": "plays"}])
     assert carry_out(project, tick(project)) == [True]
 
@@ -231,7 +231,7 @@ def test_mixtures_that_a_tick_has_no_time_for_come_first_in_the_next_one(project
 def test_mixture_in_a_store_that_the_user_may_not_write_to_is_not_requested(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     change(project)
     monkeypatch.setattr(LocalStore, "is_read_only", lambda _self, address: address == "mix/mixed_dataset")
-    assert reason(tick(project)) == f"mix: you may not write to {project.workspace.store.root}, so the mixture is not built from here"
+    assert reason(tick(project)) == f"mix: the user who runs Dagster may not write to {project.workspace.store.root}"
 
 
 def test_mixture_waits_for_runs_that_are_queued_or_in_progress(project: Project) -> None:
@@ -262,7 +262,7 @@ def test_mixture_waits_for_the_end_of_a_backfill(project: Project) -> None:
     project.instance.add_backfill(backfill("plays", BulkActionStatus.REQUESTED))
     for name in ("one", "two", "three"):
         change(project, name)
-        assert reason(tick(project)) == "mix: waits for plays, being built or queued"
+        assert reason(tick(project)) == "mix: waiting for plays: being built or queued"
     project.instance.update_backfill(backfill("plays", BulkActionStatus.COMPLETED_SUCCESS))
     assert carry_out(project, tick(project)) == [True]
     assert project.materialized("mix", "mixed_dataset") == 2
@@ -270,14 +270,14 @@ def test_mixture_waits_for_the_end_of_a_backfill(project: Project) -> None:
 
 def test_mixture_waits_for_partitions_that_are_not_built(project: Project) -> None:
     project.instance.add_dynamic_partitions("plays", ["four"])
-    assert reason(tick(project)) == "mix: waits for what is not built: plays/four"
+    assert reason(tick(project)) == "mix: waiting for plays/four: not built yet"
     project.instance.delete_dynamic_partition("plays", "four")
     project.instance.delete_dynamic_partition("plays", "two")
     assert carry_out(project, tick(project)) == [True]
     assert inputs(project) == {"one", "three"}
     change(project, "three")
     shutil.rmtree(project.workspace.store.published_path("plays/numpy_cache/one"))
-    assert reason(tick(project)) == "mix: waits for what is not built: plays/one"
+    assert reason(tick(project)) == "mix: waiting for plays/one: not built yet"
 
 
 def test_mixture_that_was_never_built_and_damaged_plan_are_requested(project: Project) -> None:
@@ -291,13 +291,13 @@ def test_mixture_that_was_never_built_and_damaged_plan_are_requested(project: Pr
     assert reason(tick(project)) == "2 mixtures up to date."
 
 
-def test_plan_that_a_run_made_but_not_as_expected_is_reported_and_not_requested_again(project: Project) -> None:
+def test_built_plan_that_differs_from_the_expected_plan_is_reported_and_not_requested_again(project: Project) -> None:
     store = project.workspace.store
     before = store.open("mix/mixed_dataset")
     assert before
     assert carry_out(project, tick_after_change(project)) == [True]
     store.publish(before)
-    assert "mix: built, but not to what the code location expects" in reason(tick(project))
+    assert "mix: built, but to another version than the code location expects" in reason(tick(project))
 
 
 def test_mixture_waits_for_the_end_of_a_run_that_builds_partitions(project: Project) -> None:
@@ -313,7 +313,7 @@ def test_mixture_waits_for_the_end_of_a_run_that_builds_partitions(project: Proj
 
     runner = project.runner("plays", progress=Followed())
     assert len(runner.run(runner.stale()).built) == 3
-    assert during == ["mix: waits for plays, being built or queued"]
+    assert during == ["mix: waiting for plays: being built or queued"]
     later(project)
     assert carry_out(project, tick(project)) == [True]
 

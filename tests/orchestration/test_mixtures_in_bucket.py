@@ -1,4 +1,4 @@
-"""The sensor of mixtures with a store in a bucket, which is asked only if Dagster has recorded a change."""
+"""The sensor `mixtures` with a store in a bucket reads the store only if Dagster has recorded a change."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.support import copy_store, write_text
 
 @pytest.mark.skipif("not config.getoption('soak')", reason="long")
 @pytest.mark.usefixtures("s3")
-def test_mixture_in_a_bucket_is_requested_after_what_dagster_recorded(
+def test_mixture_in_a_bucket_is_requested_after_a_recorded_publication(
     data: Path, prepared_store: Path, tmp_path: Path, engines: EnginePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     declare_plays(data)

@@ -159,7 +159,7 @@ def test_permanent_failure_is_not_retried_until_an_input_changes(built_project: 
     assert carry_out(built_project, result) == [False]
     again = tick(built_project)
     assert not again.run_requests
-    assert "left until" in str(again.skip_reason)
+    assert "not requested again until" in str(again.skip_reason)
     assert followers(built_project) == 0
     write_text(built_project.raw / "two.txt", PLAY * 9)
     assert asked(tick(built_project)) == {"two"}
@@ -402,7 +402,7 @@ def test_failed_partition_is_requested_again_only_if_it_may_succeed_and_others_a
     assert {str(artifact).partition("/")[2] for artifact in project.workspace.store.list()} >= {"numpy_cache/one", "numpy_cache/three"}
     again = tick(project)
     assert not again.run_requests
-    assert "1 partition: failed, and left until" in str(again.skip_reason)
+    assert "1 partition: failed; not requested again until" in str(again.skip_reason)
 
 
 def test_partitions_of_a_cancelled_run_are_not_requested(project: Project) -> None:

@@ -116,7 +116,7 @@ def test_cache_with_less_room_than_in_an_earlier_run_shrinks_at_once(tmp_path: P
     assert fetch(again, BLOCKS[10], 0, {})
 
 
-def test_cache_that_cannot_be_written_to_any_more_is_read_and_says_so_once() -> None:
+def test_cache_that_is_no_longer_writable_is_read_with_one_warning() -> None:
     with tempfile.TemporaryDirectory() as folder:  # which another user can enter, unlike pytest's folders
         home = Path(folder)
         home.chmod(0o777)
@@ -136,5 +136,5 @@ def test_cache_that_cannot_be_written_to_any_more_is_read_and_says_so_once() -> 
             return said.getvalue()
 
         said = as_user(NOBODY, [], use)
-    then = "nothing is added to the cache, and what it does not have is fetched for each sample; set cache_dir"
+    then = "nothing is added to the cache, and data that it lacks is fetched for each sample; set cache_dir"
     assert said == f"WARNING:phyagi_assets.reading.block_cache:{home / 'cache'}: Permission denied; {then}\n"

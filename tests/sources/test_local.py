@@ -229,7 +229,7 @@ def test_pattern_that_matches_only_left_out_files_is_reported(data: Path) -> Non
         ("raw/empty", r"is a folder; name its files, as in raw/empty/\*\.txt$"),
     ],
 )
-def test_path_that_matches_nothing_is_an_error_that_says_what_is_there(data: Path, path: str, told: str) -> None:
+def test_path_without_matches_is_an_error_that_lists_the_folder(data: Path, path: str, told: str) -> None:
     for name in ("a.jsonl.gz", "b.jsonl", ".hidden"):
         write_text(data / "raw" / "notes" / name, "x")
     (data / "raw" / "empty").mkdir()

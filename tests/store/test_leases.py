@@ -57,7 +57,7 @@ def test_lease_of_a_killed_process_of_the_same_machine_is_taken_over_at_once() -
         assert held
 
 
-def test_lease_is_not_taken_for_expired_by_a_clock_that_is_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lease_does_not_expire_early_if_the_local_clock_is_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     class Ahead(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> "Ahead":

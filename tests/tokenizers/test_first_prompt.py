@@ -1,4 +1,4 @@
-"""Conversations that begin with the assistant, under templates that render no generation prompt where there is no turn yet."""
+"""Conversations that begin with the assistant, with templates that render no generation prompt before the first turn."""
 
 import pytest
 
@@ -14,7 +14,7 @@ OLMO_2 = (
     "{% if loop.last and add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}{% endfor %}"
 )
 IN_LOOP = "{% for m in messages %}TURN{% if loop.last and add_generation_prompt %}PROMPT{% endif %}{% endfor %}"
-"""Template to complete, with the generation prompt inside of the loop."""
+"""Template to complete, with the generation prompt inside the loop."""
 HEADED = IN_LOOP.replace("TURN", "<{{ m.role }}>{{ m.content }}|").replace("PROMPT", "<assistant>")
 WITHOUT_HEADER = IN_LOOP.replace("TURN", "{{ '<user>' if m.role == 'user' }}{{ m.content }}|").replace("PROMPT", "<assistant>")
 SEPARATED = IN_LOOP.replace("TURN", "{{ '/' if not loop.first }}<{{ m.role }}>{{ m.content }}|").replace("PROMPT", "/<assistant>")
@@ -47,13 +47,13 @@ def test_first_turn_of_the_assistant_is_trained_on_from_its_content(template: st
     assert trained(template, "assistant", "user", "assistant") == ["assistant 0|", "assistant 2|"]
 
 
-def test_content_that_spells_a_prompt_that_the_template_does_not_write_there_is_trained_on() -> None:
+def test_content_that_spells_a_prompt_is_trained_on_if_the_template_renders_none_there() -> None:
     rendered = renderer(WITHOUT_HEADER).render([{"role": "assistant", "content": "<assistant> yes"}], None)
     assert rendered.parts == ((0, len("<assistant> yes|")),)
 
 
-def test_first_turn_that_begins_with_another_text_than_a_prompt_is_refused() -> None:
-    with pytest.raises(RenderingError, match="the generation prompt of the chat template is not how it begins turn 1; name a template"):
+def test_first_turn_that_does_not_begin_with_the_prompt_is_refused() -> None:
+    with pytest.raises(RenderingError, match="the chat template does not begin turn 1 with its generation prompt; name a template"):
         trained(SEPARATED, "assistant", "user")
     assert trained(SEPARATED, "user", "assistant") == ["assistant 1|"]
 

@@ -1,4 +1,4 @@
-"""Templates that render one turn after the other: the first turns alone are rendered as the beginning of the whole."""
+"""Templates that render turn after turn: the rendering of the first turns is the beginning of the whole."""
 
 import pytest
 
@@ -31,7 +31,7 @@ IN_TURN = {
     "loop inside": f"{LOOP}{{% for c in m.content %}}{{{{ c }}}}{{{{ ',' if not loop.last }}}}{END}|{END}{PROMPT}",
     "macro": f"{{% macro say(m) %}}{TURN}{{% endmacro %}}{LOOP}{{{{ say(m) }}}}{END}{PROMPT}",
 }
-"""Templates that render one turn after the other."""
+"""Templates that render turn after turn."""
 ACROSS_TURNS = {
     "last turn": f"{LOOP}{TURN}{{{{ '.' if loop.last }}}}{END}{PROMPT}",
     "number of turns": f"{{{{ messages | length }}}}{LOOP}{TURN}{END}{PROMPT}",
@@ -54,12 +54,12 @@ ACROSS_TURNS = {
     "else": f"{LOOP}{TURN}{{% else %}}none{END}{PROMPT}",
     "recursive": f"{{% for m in messages recursive %}}{TURN}{END}{PROMPT}",
 }
-"""Templates in which a turn may look at later ones, and others that are not recognized."""
+"""Templates in which a turn may depend on later turns, and templates that are not recognized."""
 
 
 @pytest.mark.parametrize("name", IN_TURN)
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=len)
-def test_first_turns_are_rendered_as_the_beginning_of_the_whole_and_what_follows_the_loop(name: str, conversation: Messages) -> None:
+def test_first_turns_are_rendered_as_the_beginning_of_the_whole_and_the_text_after_the_loop(name: str, conversation: Messages) -> None:
     template = ChatTemplate(IN_TURN[name], {"eos": "</s>"})
     text, ends = template.render_with_ends(conversation, None)
     assert ends is not None

@@ -1,4 +1,4 @@
-"""Checks of token ids that apply to tokenized rows and to token arrays alike."""
+"""Checks of token ids, for tokenized rows and token arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -17,15 +17,15 @@ EOS = "documents_end_with_eos"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
-    """Findings in a part of an artifact, whose fields add up to those in the whole. They can be written as JSON (`dataclasses.asdict`)."""
+    """Findings in a part of an artifact. The sum of the findings in all parts is that of the whole. `dataclasses.asdict` gives JSON."""
 
     def __add__(self, other: Self) -> Self:
-        """Return the findings in this part and in the one after it."""
+        """Return the findings in both parts."""
         return replace(self, **{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Self:
-        """Return the findings of which `dataclasses.asdict` made a record."""
+        """Return the findings from the output of `dataclasses.asdict`."""
         return TypeAdapter(cls).validate_python(record)
 
 
@@ -47,19 +47,19 @@ class IdCounts(Findings):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IdRules:
-    """Requirements on token ids: all are in the vocabulary and, if documents end with an EOS, each does."""
+    """Requirements on token ids: every id is in the vocabulary and, if required, every document ends with the EOS."""
 
     max_id: int
     eos: int | None
-    """The EOS; None if documents need not end with one."""
+    """Id of the EOS; None if documents need not end with it."""
 
     @classmethod
     def of(cls, tokenizer: Mapping[str, Any], *, append_eos: bool) -> Self:
-        """Return the rules, given the details of the tokenizer as recorded in manifests."""
+        """Return the rules, given the description of the tokenizer in a manifest."""
         return cls(max_id=int(tokenizer["max_id"]), eos=int(tokenizer["eos_token_id"]) if append_eos else None)
 
     def count(self, ids: npt.NDArray[Any], lasts: npt.NDArray[np.int64]) -> IdCounts:
-        """Examine a block.
+        """Count the ids, documents and violations in a block.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class IdRules:
         )
 
     def checks(self, found: IdCounts) -> list[Check]:
-        """Return the outcomes, given the findings in all blocks."""
+        """Return the results of the checks, given the findings in all blocks."""
         return [_vocabulary(found, self.max_id), *([] if self.eos is None else [_ends(found, self.eos)])]
 
 
@@ -94,6 +94,6 @@ def _vocabulary(of: IdCounts, max_id: int) -> Check:
 def _ends(of: IdCounts, eos: int) -> Check:
     found = f"{counted(of.documents, 'document')} checked: each ends with the EOS, {eos:,}"
     if of.without_eos:
-        found = f"{of.without_eos:,} of {counted(of.documents, 'document')} not ending with the EOS, {eos:,}"
+        found = f"{of.without_eos:,} of {counted(of.documents, 'document')} without the EOS, {eos:,}, at the end"
     numbers = {"documents": of.documents, "documents without EOS": of.without_eos}
     return Check(name=EOS, passed=of.without_eos == 0, found=found, numbers=numbers)

@@ -56,7 +56,7 @@ def test_valid_arrays_pass_with_their_counts(built: tuple[Artifact, Artifact]) -
     ("file", "change", "failing", "message"),
     [
         ("train.npy", with_one(3, 50_257), {VOCABULARY}, "1 of"),
-        ("validation.npy", with_one(-1, 5), {EOS}, "1 of 40 documents not ending with the EOS, 50,256"),
+        ("validation.npy", with_one(-1, 5), {EOS}, "1 of 40 documents without the EOS, 50,256, at the end"),
         ("train.documents.npy", with_one(2, 1), {ENDS, EOS}, "train.documents.npy: document 3 ends at 1, and begins at"),
         ("train.documents.npy", with_one(-1, 10_000), {ENDS, EOS}, "the last document ends at 10,000, and the array at"),
         ("train.documents.npy", lambda ends: ends[:-1], {ENDS, COUNTS}, "the last document ends at"),

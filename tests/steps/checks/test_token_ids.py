@@ -1,4 +1,4 @@
-"""Ids outside the vocabulary and documents without EOS, for any division into blocks."""
+"""Ids outside the vocabulary and documents without EOS are counted for any division into blocks."""
 
 import numpy as np
 import pytest
@@ -43,11 +43,11 @@ def test_negative_ids_are_outside_the_vocabulary() -> None:
     assert eos.passed
 
 
-def test_eos_that_is_not_declared_is_not_checked() -> None:
+def test_undeclared_eos_is_not_checked() -> None:
     undeclared = rules(append_eos=False)
     counts = undeclared.count(np.array([5, 6], np.uint16), np.array([1]))
     assert [check.name for check in undeclared.checks(counts)] == [VOCABULARY]
 
 
-def test_no_documents_pass() -> None:
+def test_checks_pass_without_documents() -> None:
     assert all(check.passed for check in rules().checks(IdCounts()))
