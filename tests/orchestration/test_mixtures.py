@@ -116,7 +116,7 @@ def test_partitions_published_one_after_the_other_are_one_request(project: Proje
     for name in ("one", "two", "three"):
         change(project, name)
         os.utime(project.workspace.store.root / "plays" / "numpy_cache")
-        assert "published just now" in reason(tick(project))
+        assert "plays has just changed" in reason(tick(project))
     later(project)
     assert carry_out(project, tick(project)) == [True]
     assert project.materialized("mix", "mixed_dataset") == 2
