@@ -89,7 +89,7 @@ def run_task(number: bytes, job: Sequence[Any], task: bytes) -> bytes | str:
     Returns
     -------
     bytes or str
-        The parcel of a `Report`; or what this node lacks to run tasks.
+        The parcel of a `Report`, or a message about a requirement that this node does not meet.
     """
     records = _Records()
     logger = logging.getLogger(PACKAGE)

@@ -17,7 +17,7 @@ from phyagi_assets.store.base import Store
 _QUIET = timedelta(minutes=2)
 """Time since its last update before a run without a lock counts as orphaned; a run takes some time to start, and between two steps."""
 _MESSAGE = (
-    "The process of this run is gone. What it published is kept. The next refresh of the corpus or the sensor mixtures requests what "
+    "The process of this run is gone. Published artifacts are kept. The next refresh of the corpus or the sensor mixtures requests what "
     "is missing; if the corpus has no refresh, re-execute this run, or run phyagi-assets materialize."
 )
 _UNDER_WAY = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]

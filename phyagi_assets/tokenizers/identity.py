@@ -78,7 +78,7 @@ def _folder_identity(folder: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _folder_digest(folder: str, stamps: tuple[FileStamp, ...]) -> str:
-    """Return a digest of the names and contents of files in a folder; computed once for the same stamps, because every partition asks."""
+    """Return a digest of the names and contents of files in a folder. It is cached by stamps, because every partition needs it."""
     files = [Path(path) for path, *_ in stamps]
     return text_digest(canonical_json({path.relative_to(folder).as_posix(): file_digest(path) for path in files}))
 
