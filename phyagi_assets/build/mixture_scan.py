@@ -22,7 +22,7 @@ from phyagi_assets.store.manifest import Manifest
 QUIET = timedelta(seconds=10)
 """Time to wait after a publication before a mixture of the corpus is examined, because more partitions may follow at once."""
 _LISTING_SECONDS = 20.0
-"""Longest time that a scan waits for a remote source, in seconds; a tick of Dagster scans several mixtures and ends within 60."""
+"""Longest time that a scan waits for a remote source, in seconds. A tick scans several mixtures, and Dagster stops it after 60."""
 _EXAMINED = timedelta(hours=1)
 """Time after which a mixture is examined even if no stamp has changed: another machine may have published to the bucket."""
 

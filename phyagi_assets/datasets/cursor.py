@@ -150,7 +150,7 @@ class Cursor:
 
 
 _cursors: WeakSet[Cursor] = WeakSet()
-"""The cursors of this process."""
+"""All cursors of this process."""
 
 
 def _require_own() -> None:
@@ -158,7 +158,7 @@ def _require_own() -> None:
         cursor.require_own()
 
 
-os.register_at_fork(before=_require_own)  # the loader workers of a training process share its memory, and not that of the process before it
+os.register_at_fork(before=_require_own)  # loader workers must share the memory of their training process, not of its parent
 
 _MOVES, _BEGUN, _LOADER = "moves", "moves when loader workers began", "seed of the loader whose workers began"
 

@@ -54,7 +54,7 @@ def mixtures_sensor(
     jobs
         The jobs that build the mixtures of the catalog.
     seconds
-        Time after which a tick leaves the remaining mixtures to the next one, in seconds.
+        Time after which a tick leaves the remaining mixtures to the next tick, in seconds.
     """
 
     @dg.sensor(
@@ -153,7 +153,7 @@ class _Tick:
             return None, reason or _REASONS.get(decision, decision.value)
         declared: list[Corpus | Mixture] = [mixture, *(self.catalog.corpora[part] for part in parts)]
         return dg.RunRequest(
-            run_key=f"{name}@{found.inputs_digest}#{runs[-1].dagster_run.run_id if runs else ''}",  # one request after each run
+            run_key=f"{name}@{found.inputs_digest}#{runs[-1].dagster_run.run_id if runs else ''}",  # one request per run that ended
             job_name=build_job_name(name),
             tags={LAUNCHED_BY: REFRESH, INPUTS_TAG: found.inputs_digest, **declared_tag(declared)},
         ), ""

@@ -46,5 +46,5 @@ def _targets(run: dg.DagsterRun, names: Collection[str], jobs: Mapping[str, str]
 
 
 def _jobs(names: Collection[str]) -> dict[str, str]:
-    """Return the corpus or mixture that each job builds, by the name of the job."""
+    """Return the corpus or mixture that each job builds, by job name."""
     return {job: name for name in names for job in (build_job_name(name), stale_job_name(name))}

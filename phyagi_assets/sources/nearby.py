@@ -36,7 +36,7 @@ def what_is_there(folder: Path, pattern: str) -> str:
 
 
 def _kind(path: Path) -> str:
-    """Return why something is not the file or folder that a path names."""
+    """Return the reason why a path is not usable as a folder."""
     if _is(path.is_file):
         return "is a file, not a folder"
     return "is a link that leads nowhere" if _is(path.is_symlink) and not _is(path.exists) else "cannot be read"
@@ -53,7 +53,7 @@ def pattern_of_files(folder: Path) -> str:
 
 
 def _is(test: Callable[[], bool]) -> bool:
-    """Return what a test of a path returns; False if the path cannot be examined."""
+    """Return the result of a test of a path; False if the path cannot be examined."""
     try:
         return test()
     except OSError:

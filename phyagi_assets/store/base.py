@@ -255,7 +255,7 @@ class Store(Protocol):
         return self.root / Address(address)
 
     def is_read_only(self, address: str) -> bool:
-        """Return whether this user may not publish an artifact, as far as is known without trying; the rights to a bucket are not."""
+        """Return whether the user has no right to publish an artifact. False for a bucket, whose rights are unknown."""
         folder = self.pointer(address).parent
         return not self.is_remote and not os.access(folder if folder.exists() else self.root, os.W_OK)
 

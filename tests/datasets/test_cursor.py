@@ -74,7 +74,7 @@ def _second_epoch(loader: DataLoader, stream: MixtureStream, _rank: int) -> list
     return [position for batch in loader for position in batch["position"].tolist()]
 
 
-def test_loader_workers_share_the_position_of_their_training_process_and_not_of_the_one_that_forked_it(tmp_path: Path) -> None:
+def test_loader_workers_share_the_position_of_their_training_process_and_not_of_its_parent(tmp_path: Path) -> None:
     stream = MixtureStream(mixture_of(tmp_path / "mixture").train, batch_size=4, rank=0, world_size=1)
     loader = DataLoader(stream, batch_size=None, num_workers=1, persistent_workers=True, multiprocessing_context="fork")
     assert in_processes(tmp_path, 1, partial(_second_epoch, loader, stream)) == [list(range(44, 84))]

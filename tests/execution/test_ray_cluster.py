@@ -252,7 +252,7 @@ def starting_with(folder: Path, code: str) -> str:
 
 @pytest.fixture(scope="module")
 def other_version(nodes: RayNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A third node, which has another version of the package; the tests that use it are the last ones."""
+    """A third node with another version of the package. Tests that use it come last."""
     node = nodes.add(PYTHONPATH=starting_with(tmp_path_factory.mktemp("nodes") / "version", OTHER_VERSION))
     yield node
     nodes.kill(node)

@@ -202,7 +202,7 @@ def test_run_of_a_user_that_failed_for_good_is_not_repeated_by_the_sensor(projec
     assert carry_out(project, tick(project)) == [True]
 
 
-def test_request_has_another_key_than_earlier_ones_although_a_user_has_deleted_runs(project: Project) -> None:
+def test_request_has_a_new_key_even_if_a_user_has_deleted_runs(project: Project) -> None:
     result, keys = tick_after_change(project), set[str | None]()
     runs = []
     for _ in range(2):
@@ -214,7 +214,7 @@ def test_request_has_another_key_than_earlier_ones_although_a_user_has_deleted_r
     assert len({*keys, request.run_key}) == 3
 
 
-def test_mixtures_that_a_tick_has_no_time_for_come_first_in_the_next_one(project: Project) -> None:
+def test_mixtures_that_a_tick_leaves_come_first_in_the_next_tick(project: Project) -> None:
     declare(project.workspace.data, "mixtures", name="new", seq_len=16, datasets=[{"corpus": "plays"}])
     change(project)
     definitions = project.definitions
