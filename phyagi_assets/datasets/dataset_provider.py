@@ -188,8 +188,11 @@ class DatasetProvider(ABC):
         """Do nothing; the base class has no attributes."""
 
     def _set_attributes(self, **values: object) -> None:
-        """Set attributes of a provider, except those that a subclass defines as properties."""
-        vars(self).update(values)
+        """Set attributes of a provider, except those that a subclass defines as properties that cannot be set."""
+        for name, value in values.items():
+            defined = getattr(type(self), name, None)
+            if not (isinstance(defined, property) and defined.fset is None):
+                setattr(self, name, value)
 
     @classmethod
     def from_config(cls, config: DatasetProviderConfig) -> Self:

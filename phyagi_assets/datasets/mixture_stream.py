@@ -153,8 +153,8 @@ class MixtureStream(DividedStream):
                     "epochs, set no position, and let the trainer skip the samples that were read"
                 )
             self._cursor.move(position=target, loaded_end=_NO_END, given=0, is_asked=0, is_placed=0)
-        elif epoch >= self.dataset.epochs.at(position):
-            self._cursor.move()
+        elif epoch >= self.dataset.epochs.at(position) and not (self._cursor["is_asked"] and self._cursor.is_read_by_workers):
+            self._cursor.move()  # not after workers read from a set position: a caller that counts epochs from 0 would read it again
 
     def _end_position(self, position: int, loaded_end: int) -> int | None:
         """Return the end of an iteration that begins at a position: the end of the epoch, or that of an interrupted iteration."""

@@ -176,16 +176,17 @@ def test_every_provider_has_a_weight_and_a_label(provider: Any, cache: Path) -> 
 
 class _Properties:
     weight = property(lambda _: 3.0)
-    label = property(lambda _: "own")
+    label = property(lambda of: of.given, lambda of, value: setattr(of, "given", f"own {value}"))
     vocabulary = property(lambda _: None)
 
 
 @pytest.mark.parametrize("provider", [LMDatasetProvider, StreamLMDatasetProvider, ChatDatasetProvider])
 def test_subclass_may_define_the_attributes_as_properties_or_set_them(provider: Any, cache: Path) -> None:
     arguments = {} if provider is ChatDatasetProvider else {next(iter(signature(provider).parameters)): cache / "train.npy", "weight": 0.5}
+    arguments["label"] = "one"
     own, plain = type("Own", (_Properties, provider), {})(**arguments), provider(**arguments)
-    plain.weight, plain.label = 3.0, "own"
-    assert (own.weight, own.label, own.vocabulary) == (plain.weight, plain.label, plain.vocabulary) == (3.0, "own", None)
+    plain.weight, plain.label = 3.0, "own one"
+    assert (own.weight, own.label, own.vocabulary) == (plain.weight, plain.label, plain.vocabulary) == (3.0, "own one", None)
 
 
 def test_cache_can_be_one_file_or_in_the_home_folder(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,18 @@ def test_set_epoch_refuses_to_skip_samples_after_a_set_position(mixture: LoadedM
             assert positions(loader) == list(range(begin, end))
 
 
+def test_epochs_counted_from_0_do_not_repeat_what_follows_a_position_that_was_set(mixture: LoadedMixture) -> None:
+    stream = MixtureStream(mixture.train, batch_size=4, position=50)
+    loader = DataLoader(stream, batch_size=None, num_workers=1)
+    stream.set_epoch(0)
+    assert positions(loader) == list(range(50, 82))
+    stream.set_epoch(1)
+    with pytest.raises(ValueError, match=r"have read the mixture from position 50 before.* call set_epoch\(2\)"):
+        next(iter(loader))
+    stream.set_epoch(2)
+    assert positions(loader) == list(range(82, 126))
+
+
 def test_stream_in_a_dataset_that_loader_workers_divide_is_refused(mixture: LoadedMixture) -> None:
     def read(stream: MixtureStream) -> Iterator[Any]:
         yield from stream
