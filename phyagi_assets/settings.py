@@ -122,6 +122,12 @@ class Settings:
             It does not exist; the message says how to make one.
         """
         if not self.data.is_dir():
+            above = self.data.parent
+            if (above / "corpora").is_dir():
+                raise PhyagiAssetsError(
+                    f"{self.data}: there is no data folder here, but {above} is one; run the command in {above.parent}, "
+                    f"or name the data folder with --data {above}"
+                )
             raise PhyagiAssetsError(
                 f"{self.data}: there is no data folder here; name one with --data or ${DATA_VARIABLE}, "
                 "or make one with: phyagi-assets init DIR"

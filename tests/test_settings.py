@@ -1,6 +1,7 @@
 """Folders: given by an argument, else by the environment, else in the working directory."""
 
 import pwd
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,15 @@ def test_arguments_take_precedence_over_environment_variables_and_defaults(tmp_p
 def test_missing_data_folder_raises_an_error_that_suggests_init(tmp_path: Path) -> None:
     with pytest.raises(PhyagiAssetsError, match="phyagi-assets init DIR"):
         Settings.resolve(data=tmp_path / "none").require_data()
+
+
+def test_missing_data_folder_inside_a_data_folder_raises_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data"
+    (data / "corpora").mkdir(parents=True)
+    monkeypatch.chdir(data)
+    expected = f"{data / 'data'}: there is no data folder here, but {data} is one; run the command in {tmp_path}, or "
+    with pytest.raises(PhyagiAssetsError, match=f"^{re.escape(expected)}"):
+        Settings.resolve().require_data()
 
 
 @pytest.mark.parametrize(

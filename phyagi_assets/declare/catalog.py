@@ -3,12 +3,13 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 from phyagi_assets.declare.schema import SHORTEST_PACKED, TOKENIZERS_TEMPLATE, CorpusConfig, MixtureConfig
 from phyagi_assets.declare.yaml_reader import Declaration, load_yaml
-from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, suggesting
+from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, did_you_mean, suggesting
+from phyagi_assets.formatting import listed
 
 Corpus = Declaration[CorpusConfig]
 Mixture = Declaration[MixtureConfig]
@@ -213,9 +214,18 @@ def _check_tokenizer(data: Path, corpus: Corpus) -> None:
     except OSError as problem:
         raise corpus.error(f"{name[:100]!r} cannot be a folder: {problem.strerror}", "tokenizer") from None
     if "@" not in name and not is_folder:
-        raise corpus.error(
-            f"there is no folder {data / name}; a tokenizer on the Hub is named with a revision, as in gpt2@main", "tokenizer"
-        )
+        raise corpus.error(_no_tokenizer(data, name), "tokenizer")
+
+
+def _no_tokenizer(data: Path, name: str) -> str:
+    """Return the message that a tokenizer is not a folder: which ones there are, and how one on the Hub is named."""
+    path = data / name
+    if path.is_file():
+        return f"{path} is a file; name the folder that contains it, {PurePath(name).parent}"
+    there = sorted(file.parent.relative_to(data).as_posix() for file in data.glob("tokenizers/*/tokenizer.json"))
+    known = f"; {data} has {listed(there)}" if there else ""
+    on_hub = "; a tokenizer on the Hub is named with a revision, as in gpt2@main"
+    return f"there is no folder {path}{did_you_mean(name, there) or known + on_hub}"
 
 
 def _check_template(data: Path, corpus: Corpus) -> None:

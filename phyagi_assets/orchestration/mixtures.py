@@ -69,7 +69,7 @@ def mixtures_sensor(
         tick = _Tick.at(context.instance, catalog, workspace, flow)
         earlier, kept = _recalled(context.cursor), dict[str, str]()
         requests: list[dg.RunRequest] = []
-        told = [f"{of.name}: {of.reason}" for of in catalog.broken if of.path.parent.name == "mixtures"]
+        told = [f"{of.name}: {of.reason}; correct it, then {RELOAD}" for of in catalog.broken if of.path.parent.name == "mixtures"]
         began, examined = time.monotonic(), False
         for name in _in_turn(list(catalog.mixtures), earlier.get(_NEXT)):
             mixture = catalog.mixtures[name]

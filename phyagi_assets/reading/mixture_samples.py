@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.formats.plan import Plan
-from phyagi_assets.formatting import LARGEST
+from phyagi_assets.formatting import LARGEST, counted
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.order.segment_order import Located
@@ -87,6 +87,10 @@ class MixtureSamples:
         """Samples that were located together last, by their first position: those of reads to come are read soon."""
         self._last_read = (0, 0, 0)
         """Number of samples and first position of the last read, and distance to that of the read before it."""
+
+    def __repr__(self) -> str:
+        samples = counted(len(self), "sample")
+        return f"{type(self).__name__}({self.plan.name!r}, {self.split!r}, {samples} of {counted(self.seq_len, 'token')})"
 
     @property
     def seq_len(self) -> int:

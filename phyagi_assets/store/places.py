@@ -31,11 +31,15 @@ def open_store(place: Path | BucketAddress, holder: str = "") -> Store:
 
 
 def advice_on_no_store(store: Store) -> str:
-    """Return advice for messages about unknown names if the folder of a store does not exist; else an empty string.
+    """Return advice for messages about unknown names if a store is in the wrong place; else an empty string.
 
     There is no advice for a store in a bucket, or for a data folder in which nothing is built yet.
     """
-    if store.is_remote or store.root.is_dir() or (store.root.parent / "corpora").is_dir():
+    if store.is_remote:
+        return ""
+    if (inside := store.root / "store").is_dir() and (store.root / "corpora").is_dir():
+        return f"; that is a data folder, whose store is {inside}"
+    if store.root.is_dir() or (store.root.parent / "corpora").is_dir():
         return ""
     return (
         "; that folder does not exist. Change to the folder that contains the data folder, or name the store with --store (in Python, "

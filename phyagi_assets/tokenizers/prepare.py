@@ -17,13 +17,16 @@ from typing import Any
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import OutOfMemoryError, TokenizerError, TooManyFilesError, translate_limit_errors
 from phyagi_assets.formats.cache_tokenizer import PICKLED, SAVED
-from phyagi_assets.formatting import one_line
+from phyagi_assets.formatting import listed, one_line
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import text_digest
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.identity import hub_identities, tokenizer_identity
 from phyagi_assets.tokenizers.prepared import BACKEND, PreparedTokenizer, tokenizer_label
 from phyagi_assets.tokenizers.transformers_import import import_transformers
+
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tokenizer.tiktoken")
+"""Files that contain the tokens of a tokenizer; ``transformers`` makes a fast one of the later forms if it can."""
 
 CODE_VERSION = "1"
 LARGEST_ID = 2**31 - 1
@@ -147,10 +150,18 @@ def _load(source: str, name: str) -> Any:
     except (OutOfMemoryError, TooManyFilesError):
         raise
     except Exception as problem:  # loaders raise all kinds of exceptions
-        reason = one_line(problem) or type(problem).__name__
+        reason = _without_vocabulary(Path(path)) or one_line(problem) or type(problem).__name__
         needed = "" if revision else "; use a folder written by save_pretrained, with its tokenizer.json"
         raise TokenizerError(f"tokenizer {name!r} cannot be loaded from {path}: {reason}{needed}") from problem
     return _usable(tokenizer, name)
+
+
+def _without_vocabulary(folder: Path) -> str:
+    """Return that a folder has no vocabulary, and what it has; empty for a name on the Hub, or if it has one in any form."""
+    if not folder.is_dir() or any((folder / file).exists() for file in _VOCABULARIES):
+        return ""
+    files = sorted(file.name for file in folder.iterdir())
+    return f"it has no tokenizer.json, but {listed(files)}" if files else "it is an empty folder"
 
 
 def _usable(tokenizer: Any, name: str) -> Any:

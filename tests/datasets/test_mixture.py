@@ -236,6 +236,7 @@ def test_mixture_name_is_looked_up_in_the_given_or_configured_store(
     root = workspace.store.root
     by_path = load_mixture(folder / "mixture.json")
     assert load_mixture(str(folder)) == load_mixture("mix", store=root) == by_path
+    assert repr(by_path.train) == f"MixedDataset('mix', 'train', {len(by_path.train)} samples of {by_path.train.seq_len} tokens)"
     monkeypatch.setenv(STORE_VARIABLE, str(root))
     assert load_mixture("mix") == by_path
     monkeypatch.delenv(STORE_VARIABLE)
@@ -256,6 +257,9 @@ def test_missing_mixture_raises_an_error_that_lists_the_mixtures(workspace: Work
         load_mixture("mux", store=workspace.store.root)
     with pytest.raises(StoreError, match=r"\(there: none\)"):
         load_mixture("mix", store=tmp_path)
+    (workspace.data / "corpora").mkdir(exist_ok=True)
+    with pytest.raises(StoreError, match=rf"; that is a data folder, whose store is {workspace.store.root}$"):
+        load_mixture("mix", store=workspace.data)
 
 
 def test_missing_array_raises_an_error_with_its_path_and_the_remedy(workspace: Workspace, folder: Path) -> None:

@@ -125,6 +125,27 @@ def test_invalid_corpus_is_an_error_with_its_line(data: Path, text: str | bytes,
 
 
 @pytest.mark.parametrize(
+    ("tokenizer", "message"),
+    [
+        (
+            "gpt2",
+            "there is no folder {data}/gpt2; {data} has tokenizers/own; a tokenizer on the Hub is named with a revision, as in gpt2@main",
+        ),
+        ("tokenizers/own2", "there is no folder {data}/tokenizers/own2; did you mean 'tokenizers/own'?"),
+        ("data/tokenizers/own", "there is no folder {data}/data/tokenizers/own; did you mean 'tokenizers/own'?"),
+        (
+            "tokenizers/own/tokenizer.json",
+            "{data}/tokenizers/own/tokenizer.json is a file; name the folder that contains it, tokenizers/own",
+        ),
+    ],
+)
+def test_tokenizer_that_is_not_a_folder_is_an_error_that_says_which_there_are(data: Path, tokenizer: str, message: str) -> None:
+    write_text(data / "tokenizers" / "own" / "tokenizer.json", "{}")
+    found = corpus_error(data, CORPUS.replace("gpt2@main", tokenizer))
+    assert found.startswith(f":4: tokenizer: {message.format(data=data)}")
+
+
+@pytest.mark.parametrize(
     "place", ["raw/*.csv", "raw/*.tsv.zst", "raw/*", "raw/x.1", "{train: raw/a.json, test: raw/a.csv}", "raw/*.txt\n  format: csv"]
 )
 def test_delimiter_may_be_declared_where_files_can_be_csv(data: Path, place: str) -> None:

@@ -136,7 +136,9 @@ def test_change_missed_while_the_declaration_was_broken_is_found_after_the_reloa
     assert asked(other) == ["other_build"]
     assert carry_out(project, other, broken) == [True]
     for definitions in (broken, loaded):
-        assert "mix.yaml:3: is not YAML" in reason(tick(project, definitions=definitions))
+        told = reason(tick(project, definitions=definitions))
+        assert "mix.yaml:3: is not YAML" in told
+        assert "reload the code location" in told
     write_text(path, good)
     for definitions in (loaded, project.definitions):
         assert asked(tick(project, definitions=definitions)) == ["mix_build"]

@@ -78,13 +78,20 @@ def test_ids_beyond_uint16_give_int32_arrays(data: Path) -> None:
     assert ids.tolist() == [64, 65, 65_656]
 
 
-@pytest.mark.parametrize("files", [[], ["notes.md"], ["tokenizer.json"]])
-def test_folder_without_a_tokenizer_raises_an_error_with_the_expected_files(data: Path, files: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ([], "it is an empty folder;"),
+        (["notes.md", "tokenizer_config.json"], "it has no tokenizer.json, but notes.md, tokenizer_config.json;"),
+        (["tokenizer.json"], ""),
+    ],
+)
+def test_folder_without_a_tokenizer_raises_an_error_with_the_expected_files(data: Path, files: list[str], reason: str) -> None:
     (data / "tk").mkdir()
     for file in files:
         write_text(data / "tk" / file, "nothing of the kind")
     store = LocalStore(data / "store")
-    with pytest.raises(TokenizerError, match=rf"c\.yaml: tokenizer 'tk' cannot be loaded from {data / 'tk'}: .*tokenizer\.json"):
+    with pytest.raises(TokenizerError, match=rf"c\.yaml: tokenizer 'tk' cannot be loaded from {data / 'tk'}: {reason}.*tokenizer\.json"):
         prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, store)
     assert store_contents(store.root) == {}
 
