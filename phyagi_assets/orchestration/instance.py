@@ -95,7 +95,7 @@ def ui_environment(settings: Settings) -> dict[str, str]:
     environment = dagster_environment(settings)
     home = environment["DAGSTER_HOME"]
     with _configuration_errors(home):
-        keeps_records = InstanceRef.from_dir(home).storage_data == InstanceRef.config_defaults(home)["storage"]
+        keeps_records = _keeps_records(InstanceRef.from_dir(home), home)
     databases = [path for name in _DATABASES if (path := Path(home) / name).exists()]
     if keeps_records and not all(os.access(path, os.W_OK) for path in (Path(home), *databases)):
         raise StoreError(_records_problem(home, "readonly"))
@@ -184,12 +184,18 @@ def _records_problem(home: str, found: str) -> str:
     return f"{home}: Dagster's records cannot be kept: {found}{why}; what was published is kept"
 
 
+def _keeps_records(reference: InstanceRef, home: str) -> bool:
+    """Return whether the records are in the folder of the instance, and not in Postgres or another place that ``dagster.yaml`` names."""
+    return bool(reference.storage_data == InstanceRef.config_defaults(home)["storage"])
+
+
 def _remove_empty_databases(home: Path) -> None:
     """Remove empty databases, which a full disk leaves behind and Dagster cannot use because they have no tables."""
     for path in (home / name for name in _DATABASES):
         with suppress(OSError):
             seen = path.stat()
-            if seen.st_size == 0 and abs(time.time() - seen.st_mtime) > _ABANDONED and not path.with_name(f"{path.name}-wal").exists():
+            logs = [path.with_name(f"{path.name}-{log}") for log in ("wal", "journal")]  # SQLite would apply one to the new database
+            if seen.st_size == 0 and abs(time.time() - seen.st_mtime) > _ABANDONED and not any(log.exists() for log in logs):
                 path.unlink()
 
 
@@ -226,9 +232,11 @@ def _opened(settings: Settings, home: str) -> dg.DagsterInstance:
             _locks(settings).lock("dagster/instance", silent=True),  # one process creates the databases at the first opening
             _configuration_errors(home),
         ):
-            _remove_empty_databases(Path(home))
-            _require_readable(Path(home))
-            return dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides=_WITHOUT_CAPTURE))
+            reference = InstanceRef.from_dir(home, overrides=_WITHOUT_CAPTURE)
+            if _keeps_records(reference, home):
+                _remove_empty_databases(Path(home))
+                _require_readable(Path(home))
+            return dg.DagsterInstance.from_ref(reference)
     except PermissionError as problem:
         raise StoreError(
             f"{problem.filename or home}: you may not write here; ask for the right to, or name a store of your own with --store or "

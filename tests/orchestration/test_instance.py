@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -142,6 +142,14 @@ def test_damaged_database_is_an_error_with_a_remedy_and_an_empty_one_is_created_
     for by in OPENED.values():
         with pytest.raises(StoreError, match=told):
             by(settings)
+    database.write_bytes(b"")
+    os.utime(database, (0, 0))
+    database.with_name(f"{database.name}-journal").write_bytes(b"of a transaction")
+    emptied = database.stat().st_ino
+    with suppress(StoreError, sqlalchemy.exc.OperationalError), open_instance(settings):
+        pass
+    assert database.stat().st_ino == emptied
+    database.with_name(f"{database.name}-journal").unlink(missing_ok=True)
     database.write_bytes(b"")
     os.utime(database, (0, 0))
     with open_instance(settings) as instance:
