@@ -38,6 +38,8 @@ class ScannedMixture:
     """Whether the published plan is intact, but not the expected one."""
     missing: Sequence[str] = ()
     """Partitions (``corpus/partition``) without an intact cache, and corpora without partitions, if the plan is not current."""
+    is_damaged: bool = False
+    """Whether the cache of one of them is published, but damaged. Building it again may leave the stamp as it is."""
 
 
 def mixture_inputs_digest(mixture: Mixture, expected: Manifest) -> str:
@@ -117,12 +119,13 @@ class MixtureScan:
         if expected.is_current:
             return ScannedMixture(inputs_digest=digest, is_current=True, is_other=False)
         plan = store.open(step.address(name), intact=True)
-        missing = [f"{part}/{key}" for part, of in inputs.items() for key in of if key in self._missing(part, step)]
+        missing = {f"{part}/{key}": found for part, of in inputs.items() for key, found in of.items() if key in self._missing(part, step)}
         return ScannedMixture(
             inputs_digest=digest,
             is_current=False,
             is_other=plan is not None and plan.fingerprint != expected.manifest.fingerprint,
             missing=[*(part for part, of in inputs.items() if not of), *missing],
+            is_damaged=any(missing.values()),
         )
 
     def _inputs(self, corpus: str, step: Step, keys: Sequence[str]) -> dict[str, str]:

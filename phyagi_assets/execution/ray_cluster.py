@@ -243,7 +243,8 @@ class _Run(Generic[Task, Result]):
     def _warn_if_idle(self) -> None:
         """Log why no task has ended for some time, as far as the cluster shows it."""
         nodes = self._processors()
-        free = int(self._ray.available_resources().get("CPU", 0))
+        avoided = sum(int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]) - sum(nodes)
+        free = int(self._ray.available_resources().get("CPU", 0)) - avoided
         if max(nodes, default=0) < self._each:
             logger.warning("no node of the Ray cluster has %d processors for a task; waiting for one", self._each)
         elif free < self._each:

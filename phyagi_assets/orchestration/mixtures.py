@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
 
-from phyagi_assets.build.mixture_scan import MixtureScan, ScannedMixture
+from phyagi_assets.build.mixture_scan import MixtureScan
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formatting import counted, listed
@@ -67,7 +67,7 @@ def mixtures_sensor(
     )
     def mixtures(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         tick = _Tick.at(context.instance, catalog, workspace, flow)
-        earlier, kept = _recalled(context.cursor), dict[str, str]()
+        earlier, kept = _recalled(context.cursor), dict[str, Any]()
         requests: list[dg.RunRequest] = []
         told = [f"{of.name}: {of.reason}; correct it, then {RELOAD}" for of in catalog.broken if of.path.parent.name == "mixtures"]
         began, examined = time.monotonic(), False
@@ -75,22 +75,26 @@ def mixtures_sensor(
             mixture = catalog.mixtures[name]
             for step in flow.of(Scope.MIXTURE):
                 address, stamp = step.address(name), tick.scan.stamp(mixture, step)
-                if earlier.get(address) == stamp:
-                    kept[address] = stamp
+                if (known := _Known.of(earlier.get(address))) and known.stamp == stamp:
+                    kept[address] = known
+                    if known.waits_for:
+                        told.append(f"{name}: {known.waits_for}")
+                        break
                     continue
                 if examined and time.monotonic() - began > seconds:
                     kept.setdefault(_NEXT, name)
                     told.append(f"{name}: will be examined in the next tick")
                     break
                 examined = True
-                request, reason = tick.request(mixture, step)
+                request, reason, is_known = tick.request(mixture, step)
+                if is_known:
+                    kept[address] = _Known(stamp, reason)
                 if request:
                     requests.append(request)
                     break
                 if reason:
                     told.append(f"{name}: {reason}")
                     break
-                kept[address] = stamp
         if requests and _is_held(context):
             held = listed([str(request.job_name) for request in requests], _LISTED)
             told.append(f"{FOLLOW_CHANGES} is off, so no mixture is built; turn it on to run {held}")
@@ -105,6 +109,19 @@ def mixtures_sensor(
         )
 
     return mixtures
+
+
+class _Known(NamedTuple):
+    """What a tick has found out about a plan, which stays so until the stamp changes. In the cursor, it is a list."""
+
+    stamp: str
+    waits_for: str
+    """The reason for which the plan cannot be built; empty if it is up to date."""
+
+    @classmethod
+    def of(cls, kept: object) -> Self | None:
+        """Return what an earlier tick has kept; None if it kept nothing that this release knows."""
+        return cls(*kept) if isinstance(kept, list) and len(kept) == len(cls._fields) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,35 +150,45 @@ class _Tick:
         """Corpora and mixtures that a queued or running build will write. Looked up only if a mixture has to be examined."""
         return under_way(self.instance, [*self.catalog.corpora, *self.catalog.mixtures])
 
-    def request(self, mixture: Mixture, step: Step) -> tuple[dg.RunRequest | None, str]:
-        """Return the run to request for a mixture, or the reason not to request one; neither if the plan is up to date."""
+    def request(self, mixture: Mixture, step: Step) -> tuple[dg.RunRequest | None, str, bool]:
+        """Return the run to request for a mixture, or the reason not to request one; neither if the plan is up to date.
+
+        The third value tells whether this answer holds until something is published or declared.
+        """
         name, parts = mixture.config.name, mixture.config.corpora
-        if waits := [of for of in (*parts, name) if of in self.busy]:
-            return None, f"waiting for {listed(waits, _LISTED)}: being built or queued"
-        if part := self.scan.changed_just_now(mixture, step):
-            return None, f"waiting for the next tick: {part} has just changed"
+        if reason := self._activity(mixture, step):
+            return None, reason, False
         try:
             found = self.scan.scan(mixture, step)
         except PhyagiAssetsError as problem:
-            return None, str(problem)
+            return None, str(problem), False
         if found.is_current:
-            return None, ""
-        reason, runs = self._obstacle(mixture, step, found), self._runs(found.inputs_digest)
+            return None, "", True
+        if found.missing:
+            return None, f"waiting for {listed(found.missing, _LISTED)}: not built yet", not found.is_damaged
+        reason, runs = self._obstacle(mixture, step), self._runs(found.inputs_digest)
         is_latest = found.is_other and self._is_latest(runs, name, step)
         decision = decide([_attempt(record) for record in runs], now=time.time(), current=is_latest)
         if reason or decision is not Decision.ASK:
-            return None, reason or _REASONS.get(decision, decision.value)
+            return None, reason or _REASONS.get(decision, decision.value), False
         declared: list[Corpus | Mixture] = [mixture, *(self.catalog.corpora[part] for part in parts)]
-        return dg.RunRequest(
+        request = dg.RunRequest(
             run_key=f"{name}@{found.inputs_digest}#{runs[-1].dagster_run.run_id if runs else ''}",  # one request per run that ended
             job_name=build_job_name(name),
             tags={LAUNCHED_BY: REFRESH, INPUTS_TAG: found.inputs_digest, **declared_tag(declared)},
-        ), ""
+        )
+        return request, "", False
 
-    def _obstacle(self, mixture: Mixture, step: Step, found: ScannedMixture) -> str:
+    def _activity(self, mixture: Mixture, step: Step) -> str:
+        """Return the reason why a mixture or its corpora may change soon; empty if nothing is being built."""
+        if waits := [of for of in (*mixture.config.corpora, mixture.config.name) if of in self.busy]:
+            return f"waiting for {listed(waits, _LISTED)}: being built or queued"
+        if part := self.scan.changed_just_now(mixture, step):
+            return f"waiting for the next tick: {part} has just changed"
+        return ""
+
+    def _obstacle(self, mixture: Mixture, step: Step) -> str:
         """Return the reason why a run of a stale mixture would fail now; empty if it may succeed."""
-        if found.missing:
-            return f"waiting for {listed(found.missing, _LISTED)}: not built yet"
         if self.workspace.store.is_read_only(step.address(mixture.config.name)):
             return f"the user who runs Dagster may not write to {self.workspace.store.root}"
         changes = (change_since_load(self.catalog.corpora[part]) for part in mixture.config.corpora)
@@ -195,8 +222,8 @@ def _recorded(instance: dg.DagsterInstance, corpora: Sequence[str], mixtures: Ma
     return found
 
 
-def _recalled(cursor: str | None) -> dict[str, str]:
-    """Parse the cursor: the stamps of the mixtures that the previous tick found up to date, by address, and the mixture to begin with."""
+def _recalled(cursor: str | None) -> dict[str, Any]:
+    """Parse the cursor: what earlier ticks found out about the plans, by address, and the mixture to begin with."""
     with suppress(ValueError):
         found = json.loads(cursor or "{}")
         return found if isinstance(found, dict) else {}

@@ -270,16 +270,24 @@ def test_mixture_waits_for_the_end_of_a_backfill(project: Project) -> None:
     assert project.materialized("mix", "mixed_dataset") == 2
 
 
-def test_mixture_waits_for_partitions_that_are_not_built(project: Project) -> None:
+def test_mixture_waits_for_partitions_that_are_not_built(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.instance.add_dynamic_partitions("plays", ["four"])
-    assert reason(tick(project)) == "mix: waiting for plays/four: not built yet"
+    waiting = tick(project)
+    assert reason(waiting) == "mix: waiting for plays/four: not built yet"
+    with monkeypatch.context() as patched:
+        patched.setattr(MixtureScan, "scan", lambda *_: pytest.fail("nothing has changed"))
+        assert reason(tick(project, waiting.cursor)) == reason(waiting)
     project.instance.delete_dynamic_partition("plays", "four")
     project.instance.delete_dynamic_partition("plays", "two")
-    assert carry_out(project, tick(project)) == [True]
+    assert carry_out(project, tick(project, waiting.cursor)) == [True]
     assert inputs(project) == {"one", "three"}
     change(project, "three")
     shutil.rmtree(project.workspace.store.published_path("plays/numpy_cache/one"))
-    assert reason(tick(project)) == "mix: waiting for plays/one: not built yet"
+    waiting = tick(project)
+    assert reason(waiting) == "mix: waiting for plays/one: not built yet"
+    build(load_catalog(project.workspace.data).corpora["plays"], project.workspace)
+    later(project)
+    assert asked(tick(project, waiting.cursor)) == ["mix_build"]
 
 
 def test_mixture_that_was_never_built_and_damaged_plan_are_requested(project: Project) -> None:
