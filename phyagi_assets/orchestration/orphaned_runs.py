@@ -20,7 +20,8 @@ _MESSAGE = (
     "The process of this run is gone. Published artifacts are kept. The next refresh of the corpus or the sensor mixtures requests what "
     "is missing; if the corpus has no refresh, re-execute this run, or run phyagi-assets materialize."
 )
-_UNDER_WAY = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+_UNDER_WAY = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+"""Statuses of runs that some process has to carry on. A run that waits in the queue is not one of them."""
 
 
 def fail_orphaned_runs(instance: dg.DagsterInstance, store: Store, names: Collection[str]) -> list[str]:

@@ -49,8 +49,11 @@ def test_recently_started_run_is_not_marked_failed(project: Project) -> None:
     assert project.instance.get_run_by_id(run.run_id).status is DagsterRunStatus.STARTED  # type: ignore[union-attr]
 
 
-def test_run_of_a_job_of_a_mixture_is_marked_failed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_of_a_job_of_a_mixture_is_marked_failed_also_if_its_process_was_killed_before_the_start(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(orphaned_runs, "_QUIET", timedelta(0))
-    run = project.instance.create_run_for_job(project.definitions.resolve_job_def("mix_build"), status=DagsterRunStatus.STARTED)
+    job = project.definitions.resolve_job_def("mix_build")
+    runs = [project.instance.create_run_for_job(job, status=status) for status in (DagsterRunStatus.STARTED, DagsterRunStatus.NOT_STARTED)]
     assert fail_orphaned_runs(project.instance, project.workspace.store, ["others"]) == []
-    assert fail_orphaned_runs(project.instance, project.workspace.store, NAMES) == [run.run_id]
+    assert set(fail_orphaned_runs(project.instance, project.workspace.store, NAMES)) == {run.run_id for run in runs}
