@@ -127,7 +127,9 @@ def test_state_of_an_earlier_release_resumes_in_its_division_until_the_epoch_end
 def test_states_of_workers_of_an_earlier_release_resume_together_if_one_had_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, rest = _read(_mixed([8, 8], [1, 1])()), list[tuple[int, ...]]()
     for worker, taken in enumerate((3, 0)):
-        monkeypatch.setattr(torch.utils.data._utils.worker, "_worker_info", SimpleNamespace(id=worker, num_workers=2, seed=worker))
+        monkeypatch.setattr(
+            torch.utils.data._utils.worker, "_worker_info", SimpleNamespace(id=worker, num_workers=2, seed=worker, dataset=None)
+        )
         begun, resumed = (_mixed([8, 8], [1, 1])() for _ in range(2))
         list(islice(iter(begun), taken))
         state = begun.state_dict()

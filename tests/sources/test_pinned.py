@@ -86,15 +86,17 @@ def test_sequential_reading_fetches_every_byte_once_and_stays_within_its_bound()
 
 def test_threads_without_pieces_end_and_others_take_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "_IDLE", 0.02)
-    fetchers, before = Fetchers(), set(threading.enumerate())
+    fetchers, used = Fetchers(), set[threading.Thread]()
+
+    def fetch(start: int, _stop: int) -> bytes:
+        used.add(threading.current_thread())
+        return bytes([start])
+
     for _ in range(3):
-        assert [fetchers.submit(lambda start, _stop: bytes([start]), (i, i + 1)).result(10) for i in range(9)] == [
-            bytes([i]) for i in range(9)
-        ]
-        for thread in set(threading.enumerate()) - before:
-            if thread.name == "fetch":
-                thread.join(10)
-                assert not thread.is_alive()
+        assert [fetchers.submit(fetch, (i, i + 1)).result(10) for i in range(9)] == [bytes([i]) for i in range(9)]
+        for thread in used:
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 def test_columns_without_text_are_not_fetched(data: Path) -> None:
