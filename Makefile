@@ -16,8 +16,8 @@ OTHERS := $(BENCH)-streaming $(BENCH)-tokenizers1
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell python$(version) -c "import venv" 2>/dev/null && command -v python$(version))) python3)
 interpreter = $(or $(PYTHON$(1)),python$(1))
 EXTRAS := train,pipeline,ray,test
-# Processes of the tests: twice two cores, because many tests wait for a server.
-PROCESSES := 4
+# Processes of the tests: more than twice two cores, because many tests wait for a server.
+PROCESSES := 5
 export TOKENIZERS_PARALLELISM := true
 # The tests start hundreds of processes, which would each compile the package if the environment forbids to keep the result.
 export PYTHONDONTWRITEBYTECODE :=

@@ -31,6 +31,7 @@ LONGEST_FIRST = (
     ("tests/cli/test_bucket_commands.py",),
     ("tests/steps/test_tokenize.py",),
     ("tests/orchestration/test_sensors.py",),
+    ("tests/orchestration/test_mixtures.py",),
     ("tests/sources/test_object_store.py",),
     ("tests/robustness/test_at_once.py",),
     ("tests/reading/test_bucket_arrays.py",),
