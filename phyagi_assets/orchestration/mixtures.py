@@ -112,7 +112,7 @@ def mixtures_sensor(
 
 
 class _Known(NamedTuple):
-    """What a tick has found out about a plan, which stays so until the stamp changes. In the cursor, it is a list."""
+    """Findings of a tick about a plan, which are valid until the stamp changes. The cursor stores them as a list."""
 
     stamp: str
     waits_for: str
