@@ -86,14 +86,14 @@ def mixtures_sensor(
                     told.append(f"{name}: will be examined in the next tick")
                     break
                 examined = True
-                request, reason, is_known = tick.request(mixture, step)
-                if is_known:
-                    kept[address] = _Known(stamp, reason)
-                if request:
-                    requests.append(request)
+                answer = tick.answer(mixture, step)
+                if answer.lasts:
+                    kept[address] = _Known(stamp, answer.reason)
+                if answer.request:
+                    requests.append(answer.request)
                     break
-                if reason:
-                    told.append(f"{name}: {reason}")
+                if answer.reason:
+                    told.append(f"{name}: {answer.reason}")
                     break
         if requests and _is_held(context):
             held = listed([str(request.job_name) for request in requests], _LISTED)
@@ -124,6 +124,16 @@ class _Known(NamedTuple):
         return cls(*kept) if isinstance(kept, list) and len(kept) == len(cls._fields) else None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Answer:
+    """The run to request for a mixture, or the reason not to request one; neither if its plan is up to date."""
+
+    request: dg.RunRequest | None = None
+    reason: str = ""
+    lasts: bool = False
+    """Whether this answer holds until something is published or declared."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Tick:
     """One tick of the sensor."""
@@ -150,34 +160,31 @@ class _Tick:
         """Corpora and mixtures that a queued or running build will write. Looked up only if a mixture has to be examined."""
         return under_way(self.instance, [*self.catalog.corpora, *self.catalog.mixtures])
 
-    def request(self, mixture: Mixture, step: Step) -> tuple[dg.RunRequest | None, str, bool]:
-        """Return the run to request for a mixture, or the reason not to request one; neither if the plan is up to date.
-
-        The third value tells whether this answer holds until something is published or declared.
-        """
+    def answer(self, mixture: Mixture, step: Step) -> _Answer:
+        """Examine the plan of a mixture, and decide whether to request a run."""
         name, parts = mixture.config.name, mixture.config.corpora
         if reason := self._activity(mixture, step):
-            return None, reason, False
+            return _Answer(reason=reason)
         try:
             found = self.scan.scan(mixture, step)
         except PhyagiAssetsError as problem:
-            return None, str(problem), False
+            return _Answer(reason=str(problem))
         if found.is_current:
-            return None, "", True
+            return _Answer(lasts=True)
         if found.missing:
-            return None, f"waiting for {listed(found.missing, _LISTED)}: not built yet", not found.is_damaged
+            return _Answer(reason=f"waiting for {listed(found.missing, _LISTED)}: not built yet", lasts=not found.is_damaged)
         reason, runs = self._obstacle(mixture, step), self._runs(found.inputs_digest)
         is_latest = found.is_other and self._is_latest(runs, name, step)
         decision = decide([_attempt(record) for record in runs], now=time.time(), current=is_latest)
         if reason or decision is not Decision.ASK:
-            return None, reason or _REASONS.get(decision, decision.value), False
+            return _Answer(reason=reason or _REASONS.get(decision, decision.value))
         declared: list[Corpus | Mixture] = [mixture, *(self.catalog.corpora[part] for part in parts)]
         request = dg.RunRequest(
             run_key=f"{name}@{found.inputs_digest}#{runs[-1].dagster_run.run_id if runs else ''}",  # one request per run that ended
             job_name=build_job_name(name),
             tags={LAUNCHED_BY: REFRESH, INPUTS_TAG: found.inputs_digest, **declared_tag(declared)},
         )
-        return request, "", False
+        return _Answer(request=request)
 
     def _activity(self, mixture: Mixture, step: Step) -> str:
         """Return the reason why a mixture or its corpora may change soon; empty if nothing is being built."""
@@ -194,9 +201,9 @@ class _Tick:
         changes = (change_since_load(self.catalog.corpora[part]) for part in mixture.config.corpora)
         return change_since_load(mixture) or next(filter(None, changes), "")
 
-    def _runs(self, content: str) -> list[dg.RunRecord]:
+    def _runs(self, inputs_digest: str) -> list[dg.RunRecord]:
         """Return all runs with the same inputs digest, oldest first."""
-        records = self.instance.get_run_records(dg.RunsFilter(tags={INPUTS_TAG: content}), limit=_REMEMBERED)
+        records = self.instance.get_run_records(dg.RunsFilter(tags={INPUTS_TAG: inputs_digest}), limit=_REMEMBERED)
         return sorted(records, key=lambda record: record.storage_id)
 
     def _is_latest(self, runs: Sequence[dg.RunRecord], name: str, step: Step) -> bool:
