@@ -25,7 +25,6 @@ from phyagi_assets.errors import PhyagiAssetsError, SourceError, translate_limit
 from phyagi_assets.execution.ray_address import default_executor
 from phyagi_assets.orchestration.automation import follow_condition, freshness_policy
 from phyagi_assets.orchestration.checks import check_specs, outcome
-from phyagi_assets.orchestration.declared import require_as_requested
 from phyagi_assets.orchestration.metadata import fenced
 from phyagi_assets.orchestration.mixed_samples import mixture_facts
 from phyagi_assets.orchestration.names import (
@@ -42,11 +41,11 @@ from phyagi_assets.orchestration.names import (
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, OPEN, PartitionRun, is_permanent, run_of
 from phyagi_assets.orchestration.partitions import partitions_def
 from phyagi_assets.orchestration.recorded import recorded_of_partitions
+from phyagi_assets.orchestration.run_lock import hold_run
 from phyagi_assets.settings import REPORTS_VARIABLE, Settings
 from phyagi_assets.steps.facts import Facts
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Column, Option, Scope, Step, Workspace
-from phyagi_assets.store.data_folders import claim
 
 COLUMN_SCHEMA = "dagster/column_schema"
 _TAGS = "phyagi_assets"
@@ -145,9 +144,7 @@ def _whole_corpus_asset(corpus: Corpus, step: Step) -> dg.AssetsDefinition:
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
         with _failures(context, corpus):
-            with workspace.store.hold_run_lock(context.run.run_id):
-                require_as_requested(context.run.tags, corpus)
-                claim(workspace.store, workspace.data, [name], context.log)
+            with hold_run(context, [corpus]):
                 keys = sorted(context.instance.get_dynamic_partitions(name))
                 built = step.build(corpus, keys, workspace, **(context.op_execution_context.op_config or {}))
             yield from outcome(built, step.facts)
@@ -164,11 +161,7 @@ def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step)
         workspace: Workspace = context.resources.workspace
         keys = {corpus: sorted(context.instance.get_dynamic_partitions(corpus)) for corpus in parts}
         with _failures(context):
-            with workspace.store.hold_run_lock(context.run.run_id):
-                require_as_requested(context.run.tags, declared)
-                claim(workspace.store, workspace.data, [name], context.log)
-                for part in parts:
-                    require_as_requested(context.run.tags, corpora[part])
+            with hold_run(context, [declared], reads=[corpora[part] for part in parts]):
                 there = available_partitions(declared, corpora, keys, workspace)
                 _tag_inputs(context, declared, step, there.keys)
                 options: dict[str, Any] = {**(context.op_execution_context.op_config or {}), "left_out": there.left_out}

@@ -32,14 +32,14 @@ from phyagi_assets.errors import (
 )
 from phyagi_assets.execution.ray_address import LOCAL, chosen_executor
 from phyagi_assets.formatting import counted
-from phyagi_assets.orchestration.declared import EditedError, require_as_requested
+from phyagi_assets.orchestration.declared import EditedError
 from phyagi_assets.orchestration.names import COMMAND, HIDDEN, LAUNCHED_BY, REFRESH
 from phyagi_assets.orchestration.partition_log import Context, PartitionLog
 from phyagi_assets.orchestration.progress import Progress
 from phyagi_assets.orchestration.recorded import Recorded
 from phyagi_assets.orchestration.recorded_digests import RecordedDigests
+from phyagi_assets.orchestration.run_lock import hold_run
 from phyagi_assets.orchestration.sqlite import fast_records
-from phyagi_assets.store.data_folders import claim
 
 FAILURE_TAG, LASTING, OPEN = f"{HIDDEN}failure", "lasting", "open"
 """Tag of a failed run; its value if the cause persists until one of the run's inputs changes, and if a run is executed again."""
@@ -167,14 +167,10 @@ class PartitionRun:
 @contextmanager
 def run_of(context: Context, builder: Builder, names: Collection[str]) -> Iterator[None]:
     """Hold the lock of a run, and turn its errors into failures without a traceback."""
-    workspace = builder.workspace
+    if FAILURE_TAG in context.run.tags or LASTING_TAG in context.run.tags:  # a run that is executed again has the tags of the first
+        context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: OPEN, LASTING_TAG: "[]"})
     try:
-        with translate_limit_errors(", ".join(names)), workspace.store.hold_run_lock(context.run.run_id), fast_records():
-            if FAILURE_TAG in context.run.tags or LASTING_TAG in context.run.tags:  # a run that is executed again has the tags of the first
-                context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: OPEN, LASTING_TAG: "[]"})
-            for name in names:
-                require_as_requested(context.run.tags, builder.corpora[name])
-            claim(workspace.store, workspace.data, list(names), context.log)
+        with translate_limit_errors(", ".join(names)), hold_run(context, [builder.corpora[name] for name in names]), fast_records():
             yield
     except PhyagiAssetsError as problem:
         if is_permanent(problem, None):
