@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -27,12 +28,16 @@ from phyagi_assets.store.addresses import Address, Version
 from phyagi_assets.store.base import Foreign, Store, StoredVersion, Survey
 from phyagi_assets.store.manifest import Manifest
 
-SUPERSEDED = "superseded"
-RETIRED = "its partition is gone from the source"
-UNDECLARED = "not declared any more"
-OLD_PLAN = "a superseded plan"
-SPARE = "a second copy, left where the links of a copied store were restored"
-BROKEN_OFF = "a transfer that was broken off, of a partition that is gone"
+
+class Reason(StrEnum):
+    """Why something in a store can be removed; the value is the text that users read."""
+
+    SUPERSEDED = "superseded"
+    RETIRED = "its partition is gone from the source"
+    UNDECLARED = "not declared any more"
+    OLD_PLAN = "a superseded plan"
+    SPARE = "a second copy, left where the links of a copied store were restored"
+    BROKEN_OFF = "a transfer that was broken off, of a partition that is gone"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +47,7 @@ class Removable:
     name: str
     """Path relative to the root of the store."""
     path: Path
-    why: str
+    why: Reason
     bytes: int
     """Size of the files in bytes, without the tokenizer, which the store keeps once for all versions."""
     address: Address
@@ -111,12 +116,12 @@ class Cleaning:
         self.foreign += [Foreign(path=self.store.place(name), why=why) for name, why in self.others.items()]
         return [*self._spares(surveyed), *found, *self._transfers()]  # second copies first, while their versions exist
 
-    def _unneeded(self, surveyed: Survey) -> Iterable[tuple[StoredVersion, str]]:
+    def _unneeded(self, surveyed: Survey) -> Iterable[tuple[StoredVersion, Reason]]:
         named: set[Version] = set()
         for version in surveyed.versions:
             if _is_plan(version):
                 undeclared = version.address.name not in self.mixtures and version.address.name not in self.others
-                why = UNDECLARED if undeclared else OLD_PLAN if self.old_plans and not version.is_published else ""
+                why = Reason.UNDECLARED if undeclared else Reason.OLD_PLAN if self.old_plans and not version.is_published else None
                 if why and not version.protected:
                     yield version, why
                     if not self._is_young(version.written):
@@ -127,7 +132,7 @@ class Cleaning:
                 address, partitions = version.address, self.partitions.get(version.address.name)
                 is_there = partitions is not None and (not address.is_of_partition or address.key in partitions)
                 if not (is_there and version.is_published):
-                    yield version, UNDECLARED if partitions is None else SUPERSEDED if is_there else RETIRED
+                    yield version, Reason.UNDECLARED if partitions is None else Reason.SUPERSEDED if is_there else Reason.RETIRED
 
     def _spares(self, surveyed: Survey) -> Iterable[Removable]:
         """Yield the second copies of versions, except those whose version is missing or damaged."""
@@ -140,7 +145,7 @@ class Cleaning:
                 self.young += 1
             elif spare.address.name not in self.others:
                 name, size = f"{Path(spare.version.path).parent}/{spare.path.name}", spare.manifest.own_bytes
-                yield Removable(name=name, path=spare.path, why=SPARE, bytes=size, address=spare.address)
+                yield Removable(name=name, path=spare.path, why=Reason.SPARE, bytes=size, address=spare.address)
 
     def _named(self, version: StoredVersion) -> set[Version]:
         """Return the versions of caches that a plan reads, including that of its tokenizer."""
@@ -161,7 +166,9 @@ class Cleaning:
             corpus, partition = transfer.address.name, transfer.address.key
             is_gone = partition not in self.partitions.get(corpus, ()) and corpus not in self.others
             if is_gone and not self._is_young(transfer.path.stat().st_mtime):
-                yield Removable(name=transfer.name, path=transfer.path, why=BROKEN_OFF, bytes=transfer.bytes, address=transfer.address)
+                yield Removable(
+                    name=transfer.name, path=transfer.path, why=Reason.BROKEN_OFF, bytes=transfer.bytes, address=transfer.address
+                )
 
     def remove(self, items: Iterable[Removable]) -> list[Removable]:
         """Remove versions that were found, except those that are needed by now or that another command works on.
@@ -177,7 +184,7 @@ class Cleaning:
                 with self.store.lock_if_free(item.address) as free:
                     if not free:
                         continue
-                    if item.why == BROKEN_OFF:
+                    if item.why is Reason.BROKEN_OFF:
                         clear_transfers(item.path)
                         clear_chunks(item.path)
                         removed.append(item)
@@ -189,7 +196,7 @@ class Cleaning:
 
     def _is_as_found(self, item: Removable) -> bool:
         """Return whether a version is still published or still not, as it was found; for a second copy, whether its version is intact."""
-        if item.why != SPARE:
+        if item.why is not Reason.SPARE:
             return (self.store.published_fingerprint(item.address) == item.fingerprint) == item.is_published
         version = self.store.find(item.address, Manifest.read(item.path).fingerprint)
         return version is not None and not version.damage(checksums=True)
@@ -228,7 +235,7 @@ class CleanReport(Report):
         return cls(
             is_dry_run=removed is None,
             versions=tuple(
-                RemovableVersion(name=item.name, address=item.address, why=item.why, bytes=item.bytes, removed=item.path in gone)
+                RemovableVersion(name=item.name, address=item.address, why=item.why.value, bytes=item.bytes, removed=item.path in gone)
                 for item in found
             ),
             left_alone=tuple(map(str, cleaning.foreign)),

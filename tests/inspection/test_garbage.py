@@ -10,7 +10,7 @@ from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.inspection.garbage import BROKEN_OFF, OLD_PLAN, RETIRED, SUPERSEDED, UNDECLARED, Cleaning, Removable
+from phyagi_assets.inspection.garbage import Cleaning, Reason, Removable
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from tests.support import build, declare, declare_corpus, write_jsonl, write_text
@@ -72,13 +72,13 @@ def test_caches_of_an_old_plan_are_kept_until_old_plans_are_removed(corpus: Corp
     before = arrays(old)
     write_jsonl(workspace.data / "raw" / "b.jsonl", ["another b"] * 40)
     new = bring_up_to_date(corpus, mixture, workspace)
-    steps = {f"one/{stage}/.versions/b": SUPERSEDED for stage in ("raw_dataset", "tokenized_arrow")}
+    steps = {f"one/{stage}/.versions/b": Reason.SUPERSEDED for stage in ("raw_dataset", "tokenized_arrow")}
     assert found(corpus, workspace) == steps
     remove(workspace, {"one": {"a", "b"}}, {"mix"})
     assert arrays(old) == before
     assert found(corpus, workspace, old_plans=True) == {
-        "mix/.versions/mixed_dataset": OLD_PLAN,
-        "one/numpy_cache/.versions/b": SUPERSEDED,
+        "mix/.versions/mixed_dataset": Reason.OLD_PLAN,
+        "one/numpy_cache/.versions/b": Reason.SUPERSEDED,
     }
     remove(workspace, {"one": {"a", "b"}}, {"mix"}, old_plans=True)
     assert not old.exists()
@@ -90,11 +90,11 @@ def test_partition_missing_from_the_source_is_removable_if_no_plan_reads_it(corp
     bring_up_to_date(corpus, mixture, workspace)
     (workspace.data / "raw" / "b.jsonl").unlink()
     stages = ("raw_dataset", "tokenized_arrow")
-    assert found(corpus, workspace) == {f"one/{stage}/.versions/b": RETIRED for stage in stages}  # the plan names the cache
+    assert found(corpus, workspace) == {f"one/{stage}/.versions/b": Reason.RETIRED for stage in stages}  # the plan names the cache
     bring_up_to_date(corpus, mixture, workspace)
     assert found(corpus, workspace, old_plans=True) == {
-        "mix/.versions/mixed_dataset": OLD_PLAN,
-        **{f"one/{stage}/.versions/b": RETIRED for stage in (*stages, "numpy_cache")},
+        "mix/.versions/mixed_dataset": Reason.OLD_PLAN,
+        **{f"one/{stage}/.versions/b": Reason.RETIRED for stage in (*stages, "numpy_cache")},
     }
     remove(workspace, {"one": {"a"}}, {"mix"}, old_plans=True)
     assert [address for address in workspace.store.list() if address.endswith("/b")] == []
@@ -104,7 +104,7 @@ def test_partition_missing_from_the_source_is_removable_if_no_plan_reads_it(corp
 def test_undeclared_artifacts_are_removable_with_their_plan(corpus: Corpus, mixture: Mixture, workspace: Workspace) -> None:
     bring_up_to_date(corpus, mixture, workspace)
     gone = removable(workspace, {}, set())
-    assert {item.why for item in gone} == {UNDECLARED}
+    assert {item.why for item in gone} == {Reason.UNDECLARED}
     listed = sum(item.bytes for item in gone)
     before = size_without_manifests(workspace.store.root)
     assert remove(workspace, {}, set()) == gone
@@ -116,6 +116,6 @@ def test_interrupted_transfer_of_a_missing_partition_is_removable(corpus: Corpus
     for partition in ("a", "gone"):
         write_text(workspace.store.root / ".transfers" / "one" / partition / "digest" / "object.part", "half")
     (item,) = removable(workspace, {"one": set(workspace.sources.partitions(corpus))}, {"mix"})
-    assert (item.name, item.why, item.bytes) == (".transfers/one/gone", BROKEN_OFF, 4)
+    assert (item.name, item.why, item.bytes) == (".transfers/one/gone", Reason.BROKEN_OFF, 4)
     assert remove(workspace, {"one": {"a", "b"}}, {"mix"}) == [item]
     assert (workspace.store.root / ".transfers" / "one" / "a" / "digest" / "object.part").exists()

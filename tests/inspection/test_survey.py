@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.inspection.garbage import UNDECLARED, Cleaning, Removable
+from phyagi_assets.inspection.garbage import Cleaning, Reason, Removable
 from phyagi_assets.inspection.integrity import discard_damaged, store_problems
 from phyagi_assets.steps.step import reuse_or_build
 from phyagi_assets.store.base import Artifact, Store
@@ -149,7 +149,7 @@ def test_link_to_a_corpus_is_not_an_undeclared_corpus(store: Store) -> None:
     before = store_contents(store.root / "plays")
     clean = cleaning(store)
     assert {item.path.parts[-4] for item in clean.find()} == {"plays"}
-    assert not any(item.why == UNDECLARED for item in clean.find())
+    assert not any(item.why == Reason.UNDECLARED for item in clean.find())
     assert store_contents(store.root / "plays") == before
 
 

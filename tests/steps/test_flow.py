@@ -11,7 +11,7 @@ import pytest
 from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, load_catalog
 from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.inspection.garbage import SUPERSEDED, Cleaning
+from phyagi_assets.inspection.garbage import Cleaning, Reason
 from phyagi_assets.inspection.named import inspect_named
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.instance import open_instance
@@ -130,7 +130,7 @@ def test_added_steps_are_assets_built_once_and_inspected(workspace: Workspace) -
     cleaning = Cleaning(store=workspace.store, partitions={"plays": ["a", "b"]}, mixtures=())
     assert first is not None
     whole = [(item.path.name, item.why) for item in cleaning.find() if item.address == "plays/total"]
-    assert whole == [(first.path.name, SUPERSEDED)]
+    assert whole == [(first.path.name, Reason.SUPERSEDED)]
     tokens = [inspect_named(f"plays/lengths/{name}", workspace.store).facts["tokens"] for name in ("a", "b")]
     assert inspect_named("plays/total", workspace.store).facts["tokens"] == str(sum(map(int, tokens)))
     partition = workspace.sources.partitions(catalog.corpora["plays"])["a"]
