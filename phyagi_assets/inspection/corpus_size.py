@@ -15,8 +15,9 @@ from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import Partition, readable
 from phyagi_assets.steps.cache import cache_address
 from phyagi_assets.steps.conversations import conversation_recipe
-from phyagi_assets.steps.encoding import eos_to_append, token_dtype
+from phyagi_assets.steps.eos import eos_to_append
 from phyagi_assets.steps.step import Workspace
+from phyagi_assets.steps.token_dtype import token_dtype
 from phyagi_assets.tokenizers.exact import ExactTokenizer
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 

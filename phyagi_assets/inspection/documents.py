@@ -17,9 +17,9 @@ from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import Partition, SourceFile, readable
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.steps import cache
-from phyagi_assets.steps.encoding import text_hashes
 from phyagi_assets.steps.raw import pinned_objects, raw_address, readable_files
 from phyagi_assets.steps.step import Workspace
+from phyagi_assets.steps.text_hashes import text_hashes
 from phyagi_assets.store.base import Artifact, Store
 
 _SHOWN = 32

@@ -16,9 +16,9 @@ from phyagi_assets.formats.plan_paths import plan_folder
 from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import format_of, readable
 from phyagi_assets.steps.checks.plans import array_problems, remote_array_problems
-from phyagi_assets.steps.encoding import token_dtype
 from phyagi_assets.steps.mixture import MIXTURE
 from phyagi_assets.steps.step import Workspace
+from phyagi_assets.steps.token_dtype import token_dtype
 from phyagi_assets.store.base import Store
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepare_chat import prepare_chat

@@ -15,8 +15,8 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import TrainOn
 from phyagi_assets.sources.documents import Documents
 from phyagi_assets.sources.rows import RowProblem
-from phyagi_assets.steps.encoding import text_hashes
 from phyagi_assets.steps.step import Workspace
+from phyagi_assets.steps.text_hashes import text_hashes
 from phyagi_assets.tokenizers.engines import Encoded, ReferenceEngine
 from phyagi_assets.tokenizers.exact import ExactTokenizer
 from phyagi_assets.tokenizers.prepare_chat import PreparedChat, prepare_chat

@@ -18,7 +18,7 @@ from phyagi_assets.declare.removals import read_removals
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.token_rows import row_batches
 from phyagi_assets.sources.documents import Documents
-from phyagi_assets.steps.encoding import text_hashes
+from phyagi_assets.steps.text_hashes import text_hashes
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
 from phyagi_assets.store.state import State

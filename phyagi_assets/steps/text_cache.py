@@ -22,7 +22,9 @@ from phyagi_assets.formats.cache_tokenizer import add_tokenizer
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.standalone_cache import replace_cache
 from phyagi_assets.formatting import counted
-from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, encode_in_order, eos_to_append, fitting_dtype, with_eos
+from phyagi_assets.steps.encoding import encode_in_order
+from phyagi_assets.steps.eos import BY_TOKENIZER, EOS_BY, eos_to_append, with_eos
+from phyagi_assets.steps.token_dtype import fitting_dtype
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.exact import EngineMismatch, EnginePool, Engines, ExactTokenizer

@@ -24,12 +24,14 @@ from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND, WITHIN_LIMITS
 from phyagi_assets.steps.checks.tokens import Rules, check_tokens, token_checks
 from phyagi_assets.steps.chunk_results import forget_chunks
 from phyagi_assets.steps.conversations import conversation_recipe
-from phyagi_assets.steps.encoding import RowMaker, eos_to_append, token_dtype
+from phyagi_assets.steps.encoding import RowMaker
+from phyagi_assets.steps.eos import eos_to_append
 from phyagi_assets.steps.exclusions import REMOVED, hashes_of
 from phyagi_assets.steps.lengths import row_lengths
 from phyagi_assets.steps.raw import RAW, expected_raw, raw_address, readable_files
 from phyagi_assets.steps.row_totals import RowTotals
 from phyagi_assets.steps.step import Built, Column, Scope, Step, Totals, Workspace, require, reuse_or_build
+from phyagi_assets.steps.token_dtype import token_dtype
 from phyagi_assets.steps.token_facts import SKIPPED, token_facts
 from phyagi_assets.steps.tokenize_chunks import Recipe, TokenChunk, engines_of, missing_chunks, write_chunks
 from phyagi_assets.steps.tokenized_version import (

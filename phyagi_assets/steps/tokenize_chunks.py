@@ -27,10 +27,11 @@ from phyagi_assets.sources.readable import Readable, Stamp
 from phyagi_assets.steps.checks.tokens import CheckedRows, Rules, examine_rows
 from phyagi_assets.steps.chunk_results import ChunkFolder, ChunkResult, chunks_of, clear_chunks
 from phyagi_assets.steps.conversations import ConversationRecipe
-from phyagi_assets.steps.encoding import RowMaker, encode_in_order, refuse_special_tokens
+from phyagi_assets.steps.encoding import RowMaker, encode_in_order
 from phyagi_assets.steps.exclusions import without
 from phyagi_assets.steps.raw import raw_address
 from phyagi_assets.steps.row_numbers import RowNumbers
+from phyagi_assets.steps.special_tokens import refuse_special_tokens
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Artifact, FinishedFile
 from phyagi_assets.tokenizers.engines import ReferenceEngine

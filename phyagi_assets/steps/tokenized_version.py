@@ -8,7 +8,7 @@ from phyagi_assets.errors import DeclarationError, MissingPackageError, Tokenize
 from phyagi_assets.sources.files import Partition, readable
 from phyagi_assets.sources.irregular import irregular_files
 from phyagi_assets.sources.readable import Readable
-from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY
+from phyagi_assets.steps.eos import BY_TOKENIZER, EOS_BY
 from phyagi_assets.steps.exclusions import REMOVED, ExcludedDocuments
 from phyagi_assets.steps.raw import RAW, held_files, pinned_objects, raw_address, readable_files
 from phyagi_assets.steps.step import Workspace

@@ -20,8 +20,8 @@ from phyagi_assets.formats.cache_folder import SplitArrays
 from phyagi_assets.formats.token_file import open_tokens
 from phyagi_assets.sources.chunks import CHUNK_BYTES
 from phyagi_assets.steps.cache import CACHE
-from phyagi_assets.steps.encoding import text_hashes
 from phyagi_assets.steps.step import Workspace
+from phyagi_assets.steps.text_hashes import text_hashes
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import LocalStore
 from tests.build.test_cluster import bucket, build_all

@@ -20,9 +20,9 @@ from phyagi_assets.inspection.forecast import forecast
 from phyagi_assets.inspection.integrity import store_problems
 from phyagi_assets.inspection.named import inspect_named
 from phyagi_assets.steps.cache import CACHE
-from phyagi_assets.steps.encoding import text_hashes
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Built, Workspace
+from phyagi_assets.steps.text_hashes import text_hashes
 from phyagi_assets.steps.tokenize import TOKENIZE
 from tests.support import build, declare, declare_corpus, write_jsonl, write_text
 

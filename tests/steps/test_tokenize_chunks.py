@@ -21,11 +21,11 @@ from phyagi_assets.declare.removals import Removal, add_removals
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.cache import build_cache
-from phyagi_assets.steps.encoding import text_hashes
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.lengths import row_lengths
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace
+from phyagi_assets.steps.text_hashes import text_hashes
 from phyagi_assets.steps.tokenize import TOKENIZE, build_tokenized
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
