@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.datasets import MixtureLoader, load_mixture
-from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.declare.mixture_schema import MixturePart
 from phyagi_assets.formats.packed_index import LENGTHS, SAMPLES, STARTS
 from phyagi_assets.formats.plan import PLAN, Plan, PlannedCorpus, PlannedIndex, PlannedPartition, Shard
 from phyagi_assets.order.best_fit import PackedSamples, merges_documents, packed

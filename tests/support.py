@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.declare.schema import CorpusConfig, Format
+from phyagi_assets.declare.corpus_schema import CorpusConfig, Format
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.sources import csv_reader, readers, rows, table_readers
 from phyagi_assets.sources.files import Partition, Span

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import EXTRAS
 from phyagi_assets.steps.mixture import build_mixture

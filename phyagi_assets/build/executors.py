@@ -16,8 +16,8 @@ from phyagi_assets.build.outcome import PartitionResult
 from phyagi_assets.build.tasks import Builder, ChunkTask, PartitionTask, Task, TaskResult
 from phyagi_assets.build.work import Work
 from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.declare.corpus_schema import TOKENIZERS_TEMPLATE
 from phyagi_assets.declare.removals import removals_file
-from phyagi_assets.declare.schema import TOKENIZERS_TEMPLATE
 from phyagi_assets.errors import MissingArtifactsError, PhyagiAssetsError, StoreError
 from phyagi_assets.execution.executor import Executor, InProcessExecutor
 from phyagi_assets.execution.node_check import NeededFolder, NodeCheck

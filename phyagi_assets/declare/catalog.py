@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from phyagi_assets.declare.schema import SHORTEST_PACKED, TOKENIZERS_TEMPLATE, CorpusConfig, MixtureConfig
+from phyagi_assets.declare.corpus_schema import TOKENIZERS_TEMPLATE, CorpusConfig
+from phyagi_assets.declare.mixture_schema import SHORTEST_PACKED, MixtureConfig
 from phyagi_assets.declare.yaml_reader import Declaration, load_yaml
 from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, did_you_mean, suggesting
 from phyagi_assets.formatting import listed

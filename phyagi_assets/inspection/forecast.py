@@ -8,7 +8,7 @@ from typing import Literal
 from phyagi_assets.build.available import available_partitions
 from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.declare.schema import MixtureConfig, MixturePart
+from phyagi_assets.declare.mixture_schema import MixtureConfig, MixturePart
 from phyagi_assets.errors import DeclarationError
 from phyagi_assets.formats.plan import Plan, samples_in
 from phyagi_assets.formats.plan_file import plan_of

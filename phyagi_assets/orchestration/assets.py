@@ -20,7 +20,8 @@ from phyagi_assets.build.outcome import PartitionResult
 from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import Work, work_of
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
+from phyagi_assets.declare.corpus_schema import CorpusConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, translate_limit_errors
 from phyagi_assets.execution.ray_address import default_executor
 from phyagi_assets.orchestration.automation import follow_condition, freshness_policy

@@ -12,7 +12,8 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from phyagi_assets.declare.schema import SPLITS, MixturePart
+from phyagi_assets.declare.mixture_schema import MixturePart
+from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.formats.plan import (
     FORMAT,
     Ancestor,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from phyagi_assets.declare.schema import LONGEST_SAMPLE, MixturePart
+from phyagi_assets.declare.mixture_schema import LONGEST_SAMPLE, MixturePart
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import Plan, PlannedCorpus, PlannedIndex, PlannedPartition, Source
 from phyagi_assets.order.planning import extended, first_plan, with_evaluation

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.declare.schema import FORMAT_OF_SUFFIX, Format, HeldOut
+from phyagi_assets.declare.corpus_schema import FORMAT_OF_SUFFIX, Format, HeldOut
 from phyagi_assets.sources.compression import plain_suffix
 from phyagi_assets.sources.local_file import LocalFile
 from phyagi_assets.sources.readable import Readable, Stamp

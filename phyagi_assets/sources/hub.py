@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.declare.schema import FORMAT_OF_SUFFIX, SourceConfig
+from phyagi_assets.declare.corpus_schema import FORMAT_OF_SUFFIX, SourceConfig
 from phyagi_assets.errors import AccessError, PhyagiAssetsError, SourceDownError, SourceError
 from phyagi_assets.objects.retries import RetryPolicy, TransientError, within
 from phyagi_assets.sources.compression import plain_suffix

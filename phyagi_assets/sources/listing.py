@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.declare.schema import HeldOut, applies_to
+from phyagi_assets.declare.corpus_schema import HeldOut, applies_to
 from phyagi_assets.errors import SourceError
 from phyagi_assets.formatting import counted
 from phyagi_assets.objects.clients import SCHEMES

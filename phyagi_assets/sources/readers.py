@@ -20,7 +20,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from phyagi_assets.declare.schema import Format
+from phyagi_assets.declare.corpus_schema import Format
 from phyagi_assets.errors import SourceError
 from phyagi_assets.formatting import one_line
 from phyagi_assets.sources.compression import Opened, UnreadableContentError, contents, is_compressed

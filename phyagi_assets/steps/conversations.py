@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.declare.schema import TrainOn
+from phyagi_assets.declare.corpus_schema import TrainOn
 from phyagi_assets.sources.documents import Documents
 from phyagi_assets.sources.rows import RowProblem
 from phyagi_assets.steps.step import Workspace

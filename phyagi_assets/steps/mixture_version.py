@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from phyagi_assets.declare.catalog import Mixture
-from phyagi_assets.declare.schema import MixtureConfig, MixturePart
+from phyagi_assets.declare.mixture_schema import MixtureConfig, MixturePart
 from phyagi_assets.formats.packed_index import index_version
 from phyagi_assets.formats.plan import STEP, Window
 from phyagi_assets.steps.step import Workspace

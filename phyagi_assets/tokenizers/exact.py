@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from phyagi_assets.declare.schema import EngineName, SpecialTokens
+from phyagi_assets.declare.corpus_schema import EngineName, SpecialTokens
 from phyagi_assets.errors import TokenizerError
 from phyagi_assets.store.base import Store
 from phyagi_assets.tokenizers.conformance import conformance

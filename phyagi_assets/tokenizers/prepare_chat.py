@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.declare.schema import TOKENIZERS_TEMPLATE
+from phyagi_assets.declare.corpus_schema import TOKENIZERS_TEMPLATE
 from phyagi_assets.errors import TokenizerError, translate_missing_packages
 from phyagi_assets.formats.cache_tokenizer import SAVED
 from phyagi_assets.store.base import Store

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
-from phyagi_assets.declare.schema import TrainOn
+from phyagi_assets.declare.corpus_schema import TrainOn
 from phyagi_assets.formatting import one_line
 from phyagi_assets.tokenizers.chat_template import ChatFormat, ChatTemplate, Messages, Tools
 from phyagi_assets.tokenizers.first_prompt import missing_first_prompt

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from phyagi_assets.build.staleness import mixture_artifact, partition_artifacts
-from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace

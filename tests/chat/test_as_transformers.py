@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from phyagi_assets.declare.schema import TrainOn
+from phyagi_assets.declare.corpus_schema import TrainOn
 from phyagi_assets.sources.conversations import conversation_json
 from phyagi_assets.sources.documents import Documents, RowTally, SpanPart
 from phyagi_assets.sources.files import Span

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from phyagi_assets.datasets import DocumentCollator, MixtureLoader, load_mixture
-from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace

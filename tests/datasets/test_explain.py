@@ -8,7 +8,7 @@ import pytest
 import tokenizers
 
 from phyagi_assets.datasets import load_mixture
-from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import StoreError
 from phyagi_assets.steps.mixture import build_mixture

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from phyagi_assets.datasets import LoadedMixture, MixtureStream, load_mixture
-from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.declare.mixture_schema import MixturePart
 from phyagi_assets.order.planning import extended
 from tests.datasets.mixtures import mixture_of
 from tests.order.plans import partitions

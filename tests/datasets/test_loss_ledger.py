@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from phyagi_assets.cli import main
 from phyagi_assets.datasets import LMDataCollator, LoadedMixture, LossLedger, MixtureLoader, load_mixture, loss_ledger
-from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formats.loss_ledger import WHOLE_SAMPLE, read_ledger

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from phyagi_assets.datasets import LMDataset, LoadedMixture, MixedDataset, MixtureLoader, load_mixture
-from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import StoreError
 from phyagi_assets.settings import STORE_VARIABLE

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phyagi_assets.datasets import LoadedMixture, MixedDataset, MixtureLoader, MixtureStream, load_mixture
-from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.declare.mixture_schema import MixturePart
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.order.planning import extended
 from tests.datasets.mixtures import mixture_of

@@ -9,7 +9,7 @@ import pytest
 
 from phyagi_assets.datasets import MixtureLoader, load_mixture
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.inspection.garbage import Cleaning
 from phyagi_assets.steps.mixture import build_mixture

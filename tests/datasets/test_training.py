@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from phyagi_assets.datasets import LMDataCollator, LMDataset, MixtureStream, get_dataset, load_mixture
-from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
+from phyagi_assets.declare.corpus_schema import CorpusConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.settings import STORE_VARIABLE
 from phyagi_assets.steps.mixture import build_mixture

@@ -9,7 +9,8 @@ import yaml
 from pydantic import BaseModel
 
 from phyagi_assets.declare.catalog import load_catalog, read_catalog
-from phyagi_assets.declare.schema import CorpusConfig, LimitsConfig, MixtureConfig, MixturePart, SourceConfig
+from phyagi_assets.declare.corpus_schema import CorpusConfig, LimitsConfig, SourceConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig, MixturePart
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import DeclarationError, PhyagiAssetsError
 from tests.support import GPT2, REPOSITORY, declare, declare_corpus, write_text

@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
+from phyagi_assets.declare.corpus_schema import CorpusConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.store.local import LocalStore
 
 CORPUS = {"name": "one", "source": {"path": "x"}, "tokenizer": "t"}

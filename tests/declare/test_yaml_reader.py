@@ -8,7 +8,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
+from phyagi_assets.declare.corpus_schema import CorpusConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import DeclarationError
 from tests.support import write_text

@@ -18,8 +18,9 @@ from click.testing import CliRunner
 from docs.blocks import Block
 from phyagi_assets.cli import main
 from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.declare.corpus_schema import CorpusConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.removals import Removal
-from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.progress import logged_progress

@@ -11,7 +11,7 @@ from numpydoc.validate import ERROR_MSGS, validate
 from pydantic import BaseModel
 
 import phyagi_assets.datasets
-from phyagi_assets.declare import schema
+from phyagi_assets.declare import corpus_schema, mixture_schema, schema
 from phyagi_assets.orchestration import component
 from tests.support import REPOSITORY
 
@@ -41,9 +41,10 @@ def defined_in(module: ModuleType, kind: type) -> list[Any]:
 
 
 EXPORTED = [getattr(phyagi_assets.datasets, name) for name in phyagi_assets.datasets.__all__]
+DECLARATIONS = [found for module in (schema, corpus_schema, mixture_schema) for found in defined_in(module, BaseModel)]
 API = {
     path: member
-    for found in [*EXPORTED, *defined_in(schema, BaseModel), *defined_in(component, object)]
+    for found in [*EXPORTED, *DECLARATIONS, *defined_in(component, object)]
     for path, member in documented(f"{found.__module__}.{found.__qualname__}", found)
 }
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
+from phyagi_assets.declare.corpus_schema import CorpusConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import _model_in, load_yaml
 from phyagi_assets.steps.flow import FLOW
 from tests.support import REPOSITORY, write_text

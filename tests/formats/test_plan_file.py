@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.declare.schema import MixtureConfig, MixturePart
+from phyagi_assets.declare.mixture_schema import MixtureConfig, MixturePart
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import Plan, Window
 from phyagi_assets.formats.plan_file import read_plan

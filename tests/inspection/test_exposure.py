@@ -9,7 +9,7 @@ import pytest
 from phyagi_assets.datasets import load_mixture
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.document_id import document_id
-from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.inspection.documents import matching, with_ids

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.inspection.garbage import Cleaning, Reason, Removable

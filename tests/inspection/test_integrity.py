@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.inspection.check import check_everything
 from phyagi_assets.inspection.integrity import declaration_problems, store_problems

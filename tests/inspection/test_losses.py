@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.declare.mixture_schema import MixturePart
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formats.loss_ledger import LedgerHeader, LossRows, read_ledger, write_part
 from phyagi_assets.formats.plan import Plan

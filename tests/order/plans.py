@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.declare.mixture_schema import MixturePart
 from phyagi_assets.formats.plan import Group, Plan, PlannedCorpus, PlannedPartition, Segment, Shard, Source, Window, samples_in
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.planning import first_plan

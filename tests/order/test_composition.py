@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.declare.mixture_schema import MixturePart
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.order.composition import composition, largest_deviation, plan_lines, plan_tree
 from phyagi_assets.order.mixture_order import MixtureOrder

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.declare.mixture_schema import MixturePart
 from phyagi_assets.formats.plan import FORMAT, Plan, Window
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.planning import extended

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.declare.mixture_schema import MixturePart
 from phyagi_assets.formats.plan import Plan, PlannedPartition, Shard, Window
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.planning import extended

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.declare.mixture_schema import MixturePart
 from phyagi_assets.formats.plan import PACKED_FORMAT, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.order.mixture_order import MixtureOrder

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.declare.mixture_schema import MixturePart
 from phyagi_assets.formats.cache_folder import DOCUMENTS, HASHES, IDS, ORIGINS
 from phyagi_assets.formats.cache_tokenizer import BACKEND
 from phyagi_assets.formats.packed_index import LENGTHS, SAMPLES, STARTS

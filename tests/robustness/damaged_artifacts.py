@@ -15,7 +15,7 @@ import numpy as np
 
 from phyagi_assets.datasets import load_mixture
 from phyagi_assets.declare.catalog import load_catalog
-from phyagi_assets.declare.schema import LimitsConfig
+from phyagi_assets.declare.corpus_schema import LimitsConfig
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formats.token_rows import row_batches
 from phyagi_assets.inspection.exposure import exposures

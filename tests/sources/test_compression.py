@@ -16,7 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from phyagi_assets.declare.schema import Format
+from phyagi_assets.declare.corpus_schema import Format
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources import compression, readers
 from phyagi_assets.sources.documents import read_documents

@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.declare.schema import CorpusConfig
+from phyagi_assets.declare.corpus_schema import CorpusConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import readable

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phyagi_assets.declare.schema import Format
+from phyagi_assets.declare.corpus_schema import Format
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.local_file import LocalFile

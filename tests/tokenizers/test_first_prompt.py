@@ -2,7 +2,7 @@
 
 import pytest
 
-from phyagi_assets.declare.schema import TrainOn
+from phyagi_assets.declare.corpus_schema import TrainOn
 from phyagi_assets.tokenizers.chat_template import DEFAULT, ChatFormat
 from phyagi_assets.tokenizers.trained_parts import Renderer, RenderingError
 

@@ -143,7 +143,7 @@ def test_tokenizer_prepared_by_another_process_has_the_same_bytes(workspace: Wor
     here = prepare_tokenizer(corpus, workspace.data, workspace.store).artifact.path
     program = (
         "import sys; from pathlib import Path\n"
-        "from phyagi_assets.declare.schema import CorpusConfig; from phyagi_assets.declare.yaml_reader import load_yaml\n"
+        "from phyagi_assets.declare.corpus_schema import CorpusConfig; from phyagi_assets.declare.yaml_reader import load_yaml\n"
         "from phyagi_assets.store.local import LocalStore; from phyagi_assets.tokenizers.prepare import prepare_tokenizer\n"
         "print(prepare_tokenizer(load_yaml(Path(sys.argv[1]), CorpusConfig), Path('.'), LocalStore(Path(sys.argv[2]))).artifact.path)"
     )

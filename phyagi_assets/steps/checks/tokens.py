@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from phyagi_assets.declare.schema import LimitsConfig
+from phyagi_assets.declare.corpus_schema import LimitsConfig
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.formats.token_rows import TRAINED, row_batches
 from phyagi_assets.formatting import counted

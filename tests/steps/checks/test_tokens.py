@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.declare.schema import LimitsConfig
+from phyagi_assets.declare.corpus_schema import LimitsConfig
 from phyagi_assets.steps.checks.check import Check
 from phyagi_assets.steps.checks.round_trip import ROUND_TRIP
 from phyagi_assets.steps.checks.token_ids import EOS, VOCABULARY
