@@ -6,7 +6,7 @@ The pipeline writes plans and `phyagi_assets.datasets` reads them, so this modul
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
 
 from phyagi_assets.formats.pieces import piece_path
@@ -27,6 +27,21 @@ PIECES_FORMAT = 8
 """Format of plans with token arrays that are stored in pieces."""
 OLDEST_FORMAT = 2
 """Oldest format that can be read. Its plans have no padding id, and their samples do not cross partitions."""
+
+SINCE: Mapping[str, int] = {
+    **dict.fromkeys(("pad_id", "crosses", "cuts"), FORMAT),
+    "trained": MASKED_FORMAT,
+    "index": PACKED_FORMAT,
+    "packed": PACKED_FORMAT,
+    "block": WINDOWED_FORMAT,
+    "evaluation": EVALUATION_FORMAT,
+    "pieces": PIECES_FORMAT,
+}
+"""First format that has a key.
+
+An object does not have a key of a format after `FORMAT` where its value is the default. So a plan has the oldest format that can say what
+it says, which as many releases as possible can read.
+"""
 
 Concat = Literal["interleaved", "sequential"]
 
@@ -345,38 +360,30 @@ class Plan:
 
     def to_json(self) -> str:
         """Return the content of the plan's file."""
-        record = asdict(self)
-        partitions = [partition for corpus in self.corpora for partition in corpus.partitions]
-        if any(shard.trained is not None for partition in partitions for shard in partition.shards.values()):
-            record["format"] = MASKED_FORMAT
-        if any(partition.index for partition in partitions):
-            record["format"] = PACKED_FORMAT
-        if isinstance(self.shuffle, Window):
-            record["format"] = WINDOWED_FORMAT
-        if self.evaluation:
-            record["format"] = EVALUATION_FORMAT
-        else:
-            del record["evaluation"]
-        if any(shard.pieces for partition in partitions for shard in partition.shards.values()):
-            record["format"] = PIECES_FORMAT
-        for corpus in record["corpora"]:
-            for partition in corpus["partitions"]:
-                _drop(partition, "index", None)
-                for shard in partition["shards"].values():
-                    _drop(shard, "trained", None)
-                    _drop(shard, "pieces", ())
-        for segment in record["segments"]:
-            for source in segment["sources"]:
-                for group in source["groups"]:
-                    _drop(group, "packed", False)
-                    _drop(group, "block", 0)
+        later: set[int] = {WINDOWED_FORMAT} if isinstance(self.shuffle, Window) else set()
+        record = _record(self, later)
+        if later:
+            record["format"] = max(later)
         return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
 
 
-def _drop(record: dict[str, Any], key: str, default: Any) -> None:
-    """Remove a key of a later format if its value is the one that earlier formats stand for."""
-    if record[key] == default:
-        del record[key]
+def _record(value: Any, later: set[int]) -> Any:
+    """Return a value of a plan as JSON, without unused keys of formats after `FORMAT`; the formats of those that are used are added."""
+    if isinstance(value, tuple):
+        return [_record(item, later) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _record(item, later) for key, item in value.items()}
+    if not is_dataclass(value):
+        return value
+    record = {}
+    for key in fields(value):
+        of, since = getattr(value, key.name), SINCE.get(key.name, OLDEST_FORMAT)
+        if since > FORMAT:
+            if of == key.default:
+                continue
+            later.add(since)
+        record[key.name] = _record(of, later)
+    return record
 
 
 def partition_indices(source: Source) -> list[int]:

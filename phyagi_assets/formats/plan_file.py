@@ -19,13 +19,11 @@ import xxhash
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import (
-    EVALUATION_FORMAT,
     FORMAT,
-    MASKED_FORMAT,
     OLDEST_FORMAT,
-    PACKED_FORMAT,
     PIECES_FORMAT,
     PLAN,
+    SINCE,
     WINDOWED_FORMAT,
     Concat,
     Group,
@@ -102,16 +100,6 @@ _NARROWER: Mapping[tuple[type, str], _Kind] = {
     (Window, "window"): _integer(1),
 }
 """Kinds of the values of fields for which `_KINDS` allows too much."""
-_SINCE = {
-    **dict.fromkeys(("pad_id", "crosses", "cuts"), FORMAT),
-    "trained": MASKED_FORMAT,
-    "index": PACKED_FORMAT,
-    "packed": PACKED_FORMAT,
-    "block": WINDOWED_FORMAT,
-    "evaluation": EVALUATION_FORMAT,
-    "pieces": PIECES_FORMAT,
-}
-"""First format that has a key. A key of a format after `FORMAT` may be missing from an object."""
 
 
 def read_plan(path: Path) -> Plan:
@@ -184,7 +172,7 @@ def _parsed(text: str, path: Path) -> Plan:
 @cache
 def _fields(of: type, format_: int) -> Mapping[str, tuple[_Kind | None, Any]]:
     """Return the fields of a dataclass that a format has: for each, the kind of its value (None for an object or a list) and its type."""
-    types = {name: type_ for name, type_ in get_type_hints(of).items() if _SINCE.get(name, OLDEST_FORMAT) <= format_}
+    types = {name: type_ for name, type_ in get_type_hints(of).items() if SINCE.get(name, OLDEST_FORMAT) <= format_}
     return {name: (_NARROWER.get((of, name)) or _KINDS.get(type_), type_) for name, type_ in types.items()}
 
 
@@ -197,7 +185,7 @@ def _object(of: type, record: Any, key: Key, format_: int) -> Any:
         record = {name: value for name, value in record.items() if name != "samples"}
     if record.keys() != fields.keys():
         for name in fields.keys() - record.keys():
-            if _SINCE.get(name, OLDEST_FORMAT) <= FORMAT:
+            if SINCE.get(name, OLDEST_FORMAT) <= FORMAT:
                 raise _Refused((*key, name), "is missing")
         for name in record.keys() - fields.keys():
             raise _Refused((*key, name), "is not a key of a plan")
