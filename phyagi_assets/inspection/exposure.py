@@ -85,20 +85,21 @@ def _of_plan(
         searched.append((EVALUATION, "validation", dict(plan.evaluated())[corpus], evaluated))
     paths, indices = PlanPaths(plan, file.parent), PackedIndices(plan, file.parent)
     for shown, split, of, numbers in searched:
-        if not any(split in partition.shards for number in numbers for partition in plan.corpora[number].partitions):
+        partitions = [(number, *numbered) for number in numbers for numbered in enumerate(plan.corpora[number].partitions)]
+        holding = [found for found in partitions if split in found[2].shards]
+        if not holding:
             continue
         order = MixtureOrder(of, split, indices)
         below = until if until is not None and split == "train" else len(order)
         positions: dict[str, set[int]] = {}
-        for number in numbers:
-            for index, partition in enumerate(plan.corpora[number].partitions):
-                if shard := partition.shards.get(split):
-                    fetch(shard.path)
-                    if partition.index:
-                        fetch(partition.index.path)
-                    array = paths.resolve(shard.path)
-                    for span in spans_of(array.parent, array.stem, ids):
-                        positions.setdefault(span.id, set()).update(order.positions_of(number, index, span.start, span.end, below))
+        for number, index, partition in holding:
+            shard = partition.shards[split]
+            fetch(shard.path)
+            if partition.index:
+                fetch(partition.index.path)
+            array = paths.resolve(shard.path)
+            for span in spans_of(array.parent, array.stem, ids):
+                positions.setdefault(span.id, set()).update(order.positions_of(number, index, span.start, span.end, below))
         for id_, at in sorted(positions.items()):
             yield Exposure(
                 mixture=plan.name,
