@@ -203,4 +203,6 @@ class _Unpacked(io.RawIOBase):
         try:
             return int(self._file.readinto(buffer))  # type: ignore[union-attr]
         except (lzma.LZMAError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, OSError) as problem:
+            if "too much memory" in str(problem):  # zstd's limit on the window of a frame
+                raise OSError("its window has more than 128 MB; compress it again without zstd's --long, or with --long=27") from None
             raise OSError(f"is not whole {self._kind} data: {problem}; fetch it again, or compress it again") from None

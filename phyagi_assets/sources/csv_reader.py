@@ -19,6 +19,7 @@ from phyagi_assets.sources.csv_quotes import QuotesChecked
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.rows import BLOCK, ReadOptions, RowProblem, Rows, parts_of
+from phyagi_assets.sources.signatures import CONVERT
 
 
 def read_csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
@@ -161,7 +162,11 @@ def _csv_schema(source: Readable, file: Opened, options: ReadOptions, block: int
     """Return the schema of a table: the columns in its header, the declared ones as binary."""
     ended = _Ended(file.content, b"\n")  # pyarrow refuses a header without the end of its line
     with _csv_reader(source, ended, options, block, (), lambda _row: "skip") as table:
-        fields = [pa.field(name.encode("latin1").decode(), kind) for name, kind in zip(table.schema.names, table.schema.types, strict=True)]
+        try:
+            names = [name.encode("latin1").decode() for name in table.schema.names]
+        except UnicodeDecodeError as problem:
+            raise UnreadableContentError(f"its header is not UTF-8: byte 0x{problem.object[problem.start]:02x}; {CONVERT}") from None
+        fields = [pa.field(name, kind) for name, kind in zip(names, table.schema.types, strict=True)]
     declared = {name: pa.field(name, pa.binary()) for name in options.columns}
     return pa.schema([declared.get(field.name, field) for field in fields])
 

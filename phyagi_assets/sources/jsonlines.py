@@ -134,6 +134,10 @@ def _line_by_line(path: str, lines: Mapping[int, bytes], names: tuple[str, ...],
     keys: set[str] = set()
     for number, line in lines.items():
         found = object_in(line)
+        if found == TOO_DEEP and (parsed := _parsed(line, names)):  # pyarrow reads it, as it does in a block without an invalid row
+            for column, values in zip(texts, parsed, strict=True):
+                column.extend(values.to_pylist())
+            continue
         if isinstance(found, RowProblem):
             problems[number] = found
             for column in texts:
@@ -163,7 +167,7 @@ def refuse_other_json(path: str, lines: Mapping[int, bytes]) -> None:
     Raises
     ------
     SourceError
-        The file begins like an array, or like an object over several lines.
+        The file begins like an array, or like an object over several lines, or its lines end in CR.
     """
     start = next(iter(lines.values()), b"").strip()
     if start.startswith(b"["):
@@ -171,6 +175,8 @@ def refuse_other_json(path: str, lines: Mapping[int, bytes]) -> None:
     if start == b"{":
         message = "is pretty-printed JSON, an object over several lines; a corpus is read from JSON Lines, an object on each line"
         raise SourceError(f"{path}: {message} (jq -c . makes them)")
+    if start.startswith(b"{") and b"\r" in start and object_in(start) == _CR_ENDS:
+        raise SourceError(f"{path}: {_CR_ENDS.found}")
 
 
 def refuse_missing_key(path: str, name: str, keys: Collection[str], what: str) -> None:
@@ -213,11 +219,33 @@ def key_names(row: dict[str, Any], prefix: str = "") -> Iterator[str]:
 def object_in(line: bytes) -> dict[str, Any] | RowProblem:
     """Return the object in a line, or the reason why the line does not hold one."""
     try:
-        value = json.loads(line.decode())
+        value = json.loads(line.decode(), parse_int=_int)
     except UnicodeDecodeError as problem:
         return RowProblem(f"is not UTF-8 at byte {problem.start} of the line", is_of_encoding=True)
-    except ValueError as problem:
-        return RowProblem(f"is not JSON: it {described(line)}" if is_markup(line) else f"is not JSON: {problem}")
+    except json.JSONDecodeError as problem:
+        return RowProblem(f"is not JSON: it {described(line)}") if is_markup(line) else _not_json(problem)
     except RecursionError:
-        return RowProblem("is nested too deeply")
+        return TOO_DEEP
     return value if isinstance(value, dict) else RowProblem(f"is not an object but {json.dumps(value)[:40]}")
+
+
+TOO_DEEP = RowProblem("is nested too deeply")
+_CR_ENDS = RowProblem(
+    "has lines that end in a carriage return (CR) alone, and in JSON Lines, a line ends in a line feed (LF); convert the file, as with "
+    "tr '\\r' '\\n'"
+)
+_LONGEST_INT = 4_000
+"""Largest number of digits of an integer that Python reads. Its default limit is 4,300."""
+
+
+def _int(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _LONGEST_INT else float(digits)
+
+
+def _not_json(problem: json.JSONDecodeError) -> RowProblem:
+    """Return the problem of a line that is not JSON."""
+    line, end = problem.doc, problem.pos
+    if problem.msg == "Extra data" and line[end:].lstrip(", \t").startswith("{"):
+        gap = line[len(line[:end].rstrip()) : end]
+        return _CR_ENDS if "\r" in gap else RowProblem(f"has a second object at column {end + 1}; write each object on a line of its own")
+    return RowProblem(f"is not JSON: {problem.msg.removesuffix(' at')} at column {end + 1}")

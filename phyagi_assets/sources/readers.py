@@ -87,7 +87,7 @@ def _named_errors(source: Readable, kind: Format) -> Iterator[None]:
     except OSError as problem:
         if problem.errno == errno.ENOMEM:
             raise SourceError(_out_of_memory(source, problem.strerror or "")) from None
-        raise SourceError(f"{source}: cannot be read: {problem.strerror or problem}") from None
+        raise SourceError(f"{source}: cannot be read: {one_line(problem.strerror or str(problem), 300)}") from None
     except pa.ArrowCapacityError:
         raise SourceError(f"{source}: has a row of more than 2 GB; divide it") from None
     except (pa.ArrowException, UnicodeDecodeError, OverflowError) as problem:
@@ -143,7 +143,7 @@ def _whole(source: Readable, file: Opened) -> pa.Array:
     try:
         text.validate(full=True)
     except pa.ArrowInvalid:
-        _decoded(source, content, 0)
+        _decoded(source, content, 0, file.member)
         raise
     return text
 
@@ -151,7 +151,9 @@ def _whole(source: Readable, file: Opened) -> pa.Array:
 def _lines(source: Readable, file: Opened, span: Span) -> Iterator[pa.Array]:
     before = span.first
     for block in _blocks(file, _bytes_left(span, file)):
-        lines = _decoded(source, block, before).removesuffix("\n").split("\n")
+        if before == 0:
+            _refuse_cr_ends(block)
+        lines = _decoded(source, block, before, file.member).removesuffix("\n").split("\n")
         before += len(lines)
         for start in range(0, len(lines), MOST_ROWS):
             yield pa.array([line.removesuffix("\r") for line in lines[start : start + MOST_ROWS]], pa.string())
@@ -160,7 +162,9 @@ def _lines(source: Readable, file: Opened, span: Span) -> Iterator[pa.Array]:
 def _paragraphs(source: Readable, file: Opened) -> Iterator[pa.Array]:
     before, carried = 0, [""]
     for block in _blocks(file):
-        text = _decoded(source, block, before)
+        if before == 0:
+            _refuse_cr_ends(block)
+        text = _decoded(source, block, before, file.member)
         before += block.count(b"\n")
         if not text.strip(" \t\r\n"):  # a block of nothing but blank lines separates paragraphs too
             if last := _trimmed("".join(carried)):
@@ -186,13 +190,23 @@ def _trimmed(paragraph: str) -> str:
     return _BLANK_ENDS.sub("", paragraph).rstrip("\r")
 
 
-def _decoded(source: Readable, content: bytes, lines_before: int) -> str:
+def _refuse_cr_ends(block: bytes) -> None:
+    """Refuse a file of lines that end in CR, given its first block: they would be one line."""
+    if b"\n" not in block and block.rstrip(b"\r").count(b"\r") > 1:
+        raise UnreadableContentError(
+            "has lines that end in a carriage return (CR) alone, and here a line ends in a line feed (LF); convert the file, as with "
+            "tr '\\r' '\\n'"
+        )
+
+
+def _decoded(source: Readable, content: bytes, lines_before: int, member: str) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as problem:
         line = lines_before + content.count(b"\n", 0, problem.start) + 1
         found = content[problem.start : problem.start + 1].hex()
-        raise SourceError(f"{source}:{line}: is not UTF-8: byte 0x{found} ({problem.reason}); {CONVERT}") from None
+        place = f"{source}: its member {member!r}, line {line}:" if member else f"{source}:{line}:"
+        raise SourceError(f"{place} is not UTF-8: byte 0x{found} ({problem.reason}); {CONVERT}") from None
 
 
 def _json_blocks(span: Span, options: ReadOptions) -> Iterator[Block]:

@@ -11,12 +11,14 @@ from phyagi_assets.sources.conversations import ConversationColumn, find_convers
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.readable import ByteRange, Readable
 from phyagi_assets.sources.rows import BLOCK, ReadOptions, Rows, consecutive, parts_of
-from phyagi_assets.sources.signatures import described
+from phyagi_assets.sources.signatures import described, is_encrypted
 
 
 def read_parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
     """Stream the rows of some row groups of a Parquet file."""
     source, head = span.file, span.file.head()
+    if is_encrypted(head):
+        raise UnreadableContentError(_ENCRYPTED)
     if head and not head.startswith(b"PAR1"):
         raise UnreadableContentError(
             f"is not a Parquet file: it {described(head)}; name its format in source.format, or give it its own suffix"
@@ -24,6 +26,7 @@ def read_parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
     with source.open_native() as content, pa.parquet.ParquetFile(content, buffer_size=BLOCK, page_checksum_verification=True) as file:
         columns = _found(source, file.schema_arrow, options)
         metadata = file.metadata
+        _check_whole(content, metadata, is_start=span.start == 0)
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
         rows = max(1, min(8192, BLOCK * metadata.num_rows // max(size, 1)))
         groups = list(range(metadata.num_row_groups)[span.start : span.stop])
@@ -39,15 +42,46 @@ def read_parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
                 first += batch.num_rows
 
 
+_ENCRYPTED = "is an encrypted Parquet file; write it without encryption"
+_SIGNATURE = 28
+"""Size of the signature after the footer of a Parquet file that has encrypted columns, in bytes."""
+
+
+def _check_whole(content: pa.NativeFile, metadata: pa.parquet.FileMetaData, *, is_start: bool) -> None:
+    """Refuse a Parquet file with encrypted columns, whose metadata pyarrow cannot read without ending the process, or of several files.
+
+    The footer of the last of several files that were joined, as with cat, describes only its own rows, at places in the first file.
+    """
+    end = content.size() - 8
+    content.seek(end)
+    footer = end - int.from_bytes(content.read(4), "little")
+    if end - footer == metadata.serialized_size + _SIGNATURE:
+        raise UnreadableContentError(_ENCRYPTED)
+    if not is_start:
+        return
+    groups = [group for group in map(metadata.row_group, reversed(range(metadata.num_row_groups))) if group.num_rows]
+    content.seek(max((_range_of(column)[1] for group in groups[:1] for column in map(group.column, range(group.num_columns))), default=4))
+    before = b""
+    while block := content.read(min(BLOCK, max(0, footer - content.tell()))):  # nothing, or indices of pages
+        if b"PAR1PAR1" in before + block:
+            raise UnreadableContentError("is several Parquet files that were joined, of which only one would be read; keep them apart")
+        before = block[-7:]
+
+
+def _range_of(column: pa.parquet.ColumnChunkMetaData) -> ByteRange:
+    """Return the place of a column of a row group."""
+    dictionary = column.dictionary_page_offset if column.has_dictionary_page else None
+    start = min(column.data_page_offset, dictionary or column.data_page_offset)
+    return start, start + column.total_compressed_size
+
+
 def _ranges_of_columns(metadata: pa.parquet.FileMetaData, groups: Sequence[int], names: Collection[str]) -> list[ByteRange]:
     """Return the places of columns in some row groups of a Parquet file, given names as in `TextColumn.in_parquet`."""
     ranges = []
     for group in map(metadata.row_group, groups):
         for column in map(group.column, range(group.num_columns)):
             if any(f"{column.path_in_schema}.".startswith(f"{name}.") for name in names):
-                dictionary = column.dictionary_page_offset if column.has_dictionary_page else None
-                start = min(column.data_page_offset, dictionary or column.data_page_offset)
-                ranges.append((start, start + column.total_compressed_size))
+                ranges.append(_range_of(column))
     return ranges
 
 

@@ -125,6 +125,12 @@ def test_zstd_file_may_begin_with_a_frame_to_skip(tmp_path: Path) -> None:
     assert texts(path, "json") == ["a"]
 
 
+def test_zstd_frame_with_a_long_window_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    of_2_gib = b"\x28\xb5\x2f\xfd\x00\xa8" + b"\x29\x00\x00hello"
+    with pytest.raises(SourceError, match=r"its window has more than 128 MB; compress it again .*--long=27"):
+        texts(write_text(tmp_path / "a.txt.zst", of_2_gib), "text")
+
+
 @pytest.mark.parametrize("on_invalid", ["skip", "error"])
 def test_member_of_a_zip_archive_without_text_is_an_error(tmp_path: Path, on_invalid: str) -> None:
     path = tmp_path / "a.jsonl.zip"

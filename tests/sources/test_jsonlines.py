@@ -20,8 +20,10 @@ BAD = {
     b'{"text": "\\ud800"}': "'text' has a lone surrogate, which is not Unicode text",
     b'{"text": "\\udc00 low"}': "'text' has a lone surrogate, which is not Unicode text",
     b'{"text": "\xff"}': "is not UTF-8 at byte 10 of the line",
-    b'{"text": "x"': "is not JSON: Expecting ',' delimiter: line 1 column 13 (char 12)",
-    b'{"text": "x"} {"text": "y"}': "is not JSON: Extra data: line 1 column 15 (char 14)",
+    b'{"text": "x"': "is not JSON: Expecting ',' delimiter at column 13",
+    b'{"text": "x"} {"text": "y"}': "has a second object at column 15; write each object on a line of its own",
+    b'{"text": "x"},': "is not JSON: Extra data at column 14",
+    b'{"text": 1' + b"0" * 5_000 + b"}": "'text' is not a string but Infinity",
     b"7": "is not an object but 7",
     b"null": "is not an object but null",
     b"{}": "has no key 'text'",
@@ -119,7 +121,11 @@ def test_nested_columns_are_read_side_by_side(keys: list[str], texts: list[str])
     assert [column.to_pylist() for column in parsed.columns] == [[f"{key} {text}" for text in texts] for key in keys]
 
 
-@given(line=st.sampled_from([*BAD, GOOD]) | st.text().map(lambda text: json.dumps({"text": text}, ensure_ascii=False).encode()))
+ODD = (b'{"text": "x", "n": 1' + b"0" * 5_000 + b"}", b'{"text": "x", "n": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+"""Rows that Python's parser refuses with its limits."""
+
+
+@given(line=st.sampled_from([*BAD, *ODD, GOOD]) | st.text().map(lambda text: json.dumps({"text": text}, ensure_ascii=False).encode()))
 def test_validity_of_a_row_does_not_depend_on_other_rows(line: bytes) -> None:
     beside_good, beside_bad = parse(GOOD, line, first=1), parse(b"7", line, first=1)
     assert beside_good.columns[0][1] == beside_bad.columns[0][1]
@@ -135,6 +141,7 @@ def test_rows_without_the_key_are_invalid_after_rows_with_it() -> None:
     [
         (b'[{"text": "x"}]\n', "is a JSON array"),
         (b'\n{\n  "text": "x"\n}\n', r"is pretty-printed JSON.*jq -c \. makes them"),
+        (b'{"text": "x"}\r{"text": "y"}\r', r"has lines that end in a carriage return \(CR\) alone.*tr '\\r' '\\n'"),
         (b'{"body": "x", "meta": {"text": "x"}}\n' * 3, r"has no column 'text'; its rows have body, meta\.text"),
     ],
 )
