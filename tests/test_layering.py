@@ -46,6 +46,8 @@ RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 KNOW_DAGSTER = {"cli", "defs", "definitions", "components", "orchestration"}
 KNOW_TORCH = {"datasets"}
+KNOW_JINJA = {f"phyagi_assets.tokenizers.{name}" for name in ("generation_blocks", "template_environment", "turn_marks")}
+"""Modules that compile templates; others import them inside functions."""
 
 
 def name_of(path: Path) -> str:
@@ -144,7 +146,7 @@ def modules_of(layers: set[str]) -> list[str]:
 
 
 def test_modules_are_imported_without_any_extra() -> None:
-    modules = modules_of({"__main__", "cli"} | set(RANKS) - KNOW_DAGSTER - KNOW_TORCH)
+    modules = [name for name in modules_of({"__main__", "cli"} | set(RANKS) - KNOW_DAGSTER - KNOW_TORCH) if name not in KNOW_JINJA]
     blocked = f"import sys, importlib; sys.modules.update(dict.fromkeys({list(EXTRAS)}))"
     done = run_python(f"{blocked}; print(len([importlib.import_module(name) for name in {modules}]))")
     assert done.stdout.strip() == str(len(modules)), done.stderr

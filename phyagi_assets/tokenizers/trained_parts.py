@@ -17,7 +17,7 @@ from phyagi_assets.declare.corpus_schema import TrainOn
 from phyagi_assets.formatting import one_line
 from phyagi_assets.tokenizers.chat_template import ChatFormat, ChatTemplate, Messages, Tools
 from phyagi_assets.tokenizers.first_prompt import missing_first_prompt
-from phyagi_assets.tokenizers.generation_blocks import Part
+from phyagi_assets.tokenizers.marks import Part
 
 NOTHING_TRAINED = "has no token to train on: the assistant says nothing in what the chat template renders"
 _TRIED_TURNS = 64

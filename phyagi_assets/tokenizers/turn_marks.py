@@ -6,23 +6,17 @@ rendering of all messages up to the end of iteration n, followed by the text aft
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from phyagi_assets.tokenizers.generation_blocks import Mark
+from jinja2 import nodes
 
-if TYPE_CHECKING:
-    from jinja2 import nodes
+from phyagi_assets.tokenizers.marks import TURN_NAME
 
-TURN = Mark()
-"""Mark before each iteration of the loop over the messages, and after the last iteration."""
-TURN_NAME = "turn_begins"
-"""Name of the attribute of the environment that holds the mark."""
 _MESSAGES, _PROMPT, _LOOP = "messages", "add_generation_prompt", "loop"
 _OF_EARLIER_TURNS = frozenset({"first", "index", "index0", "previtem"})
 """Attributes of a loop that do not depend on later iterations."""
 
 
-def mark_turns(template: "nodes.Template") -> bool:
+def mark_turns(template: nodes.Template) -> bool:
     """Insert marks around the iterations over the messages if a template renders turn after turn; return whether it does.
 
     Parameters
@@ -30,8 +24,6 @@ def mark_turns(template: "nodes.Template") -> bool:
     template
         The parsed template, which is modified.
     """
-    from jinja2 import nodes
-
     place = _place_of_loop(template)
     if place is None:
         return False
@@ -45,34 +37,8 @@ def mark_turns(template: "nodes.Template") -> bool:
     return True
 
 
-def ends_of_turns(pieces: Sequence[str], turns: int) -> list[int] | None:
-    """Return the length of the text of the first n turns, without the text after the loop, for n from 0.
-
-    Parameters
-    ----------
-    pieces
-        Text of a whole conversation, in pieces, with marks.
-    turns
-        Number of turns of the conversation. A template may render a system message outside the loop.
-
-    Examples
-    --------
-    >>> ends_of_turns([TURN, "Hi. ", TURN, "Hello.", TURN, "<end>"], 2), ends_of_turns(["System. ", TURN, "Hi.", TURN], 2)
-    ([0, 4, 10], [8, 8, 11])
-    """
-    marks, written = [], 0
-    for piece in pieces:
-        if piece is TURN:
-            marks.append(written)
-        written += len(piece)
-    outside = turns - (len(marks) - 1)
-    return [marks[max(0, turn - outside)] for turn in range(turns + 1)] if outside >= 0 else None
-
-
-def _place_of_loop(template: "nodes.Template") -> int | None:
+def _place_of_loop(template: nodes.Template) -> int | None:
     """Return the index of the loop over the messages in the body of a template; None unless there is exactly one."""
-    from jinja2 import nodes
-
     names = _names_of_messages(template)
     places = [
         place
@@ -82,17 +48,13 @@ def _place_of_loop(template: "nodes.Template") -> int | None:
     return places[0] if len(places) == 1 else None
 
 
-def _names_of_messages(template: "nodes.Template") -> set[str]:
+def _names_of_messages(template: nodes.Template) -> set[str]:
     """Return the variables that hold all messages, or a tail of them."""
-    from jinja2 import nodes
-
     return {_MESSAGES, *(assign.target.name for assign in template.find_all(nodes.Assign) if _is_alias(assign))}  # type: ignore[attr-defined]
 
 
-def _is_alias(node: "nodes.Node") -> bool:
+def _is_alias(node: nodes.Node) -> bool:
     """Return whether a statement assigns the messages, or a tail of them, to a variable."""
-    from jinja2 import nodes
-
     if not isinstance(node, nodes.Assign) or not isinstance(node.target, nodes.Name):
         return False
     value = node.node
@@ -104,20 +66,16 @@ def _is_alias(node: "nodes.Node") -> bool:
     return isinstance(value, nodes.Name) and value.name == _MESSAGES
 
 
-def _is_plain(template: "nodes.Template", loop: "nodes.For") -> bool:
+def _is_plain(template: nodes.Template, loop: nodes.For) -> bool:
     """Return whether a loop runs once per message in order, and the template has no blocks, includes or imports."""
-    from jinja2 import nodes
-
     elsewhere = (nodes.Block, nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)
     if loop.recursive or loop.test or loop.else_ or any(True for _ in template.find_all(elsewhere)):
         return False
     return not any(True for _ in loop.find_all(nodes.Break))
 
 
-def _sees_no_later_turn(template: "nodes.Template", place: int) -> bool:
+def _sees_no_later_turn(template: nodes.Template, place: int) -> bool:
     """Return whether the text up to a turn depends neither on later turns nor on `add_generation_prompt`."""
-    from jinja2 import nodes
-
     loop = template.body[place]
     assert isinstance(loop, nodes.For)
     names, allowed = _names_of_messages(template), {id(loop.iter)}
@@ -138,10 +96,8 @@ def _sees_no_later_turn(template: "nodes.Template", place: int) -> bool:
     return not any(_looks_ahead(part) for part in loop.body)
 
 
-def _in_order(body: Sequence["nodes.Node"]) -> Iterator["nodes.Node"]:
+def _in_order(body: Sequence[nodes.Node]) -> Iterator[nodes.Node]:
     """Yield statements and conditions in the order of their evaluation."""
-    from jinja2 import nodes
-
     for node in body:
         if isinstance(node, nodes.If):
             yield node.test
@@ -152,10 +108,8 @@ def _in_order(body: Sequence["nodes.Node"]) -> Iterator["nodes.Node"]:
             yield node
 
 
-def _first_messages(node: "nodes.Node") -> Iterator[int]:
+def _first_messages(node: nodes.Node) -> Iterator[int]:
     """Yield the `id` of each node, outside macros, that names the messages in an expression for the first message."""
-    from jinja2 import nodes
-
     if isinstance(node, nodes.Macro | nodes.CallBlock):
         return
     if isinstance(node, nodes.Getitem) and isinstance(node.node, nodes.Name) and node.node.name == _MESSAGES:
@@ -166,10 +120,8 @@ def _first_messages(node: "nodes.Node") -> Iterator[int]:
         yield from _first_messages(child)
 
 
-def _looks_ahead(node: "nodes.Node") -> bool:
+def _looks_ahead(node: nodes.Node) -> bool:
     """Return whether a part of the body of a loop may depend on later iterations."""
-    from jinja2 import nodes
-
     if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name) and node.node.name == _LOOP:
         return node.attr not in _OF_EARLIER_TURNS
     if isinstance(node, nodes.Name):
@@ -178,10 +130,8 @@ def _looks_ahead(node: "nodes.Node") -> bool:
     return any(_looks_ahead(child) for child in node.iter_child_nodes(exclude=inner))
 
 
-def _is_constant(after: Collection["nodes.Node"], template: "nodes.Template") -> bool:
+def _is_constant(after: Collection[nodes.Node], template: nodes.Template) -> bool:
     """Return whether the statements after the loop call nothing, and read only variables that the template does not set."""
-    from jinja2 import nodes
-
     pure = (
         *(nodes.Output, nodes.TemplateData, nodes.If, nodes.CondExpr, nodes.Name, nodes.Const, nodes.Getattr, nodes.Getitem),
         *(nodes.And, nodes.Or, nodes.Not, nodes.Compare, nodes.Operand, nodes.Test, nodes.Add, nodes.Concat),
