@@ -36,12 +36,14 @@ from phyagi_assets.formats.npy import ArrayWriter, array_blocks, open_array
 from phyagi_assets.formats.plan_versions import caches_of_plan, mixtures_in, published_plan
 from phyagi_assets.formats.standalone_cache import draft_in
 from phyagi_assets.formats.trained_bits import MASK, with_ignored
+from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.settings import BucketAddress
 from phyagi_assets.steps.cache import STEP
 from phyagi_assets.store.addresses import Address, Version
 from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.disk import flush, writing_to
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
+from phyagi_assets.store.scratch import scratch_folder
 
 _BLOCK = 1 << 20
 """Number of bytes to read at once; a multiple of 8, so that a block of a mask holds whole bytes."""
@@ -112,13 +114,9 @@ class BucketTarget:
         return manifest if is_whole else None
 
     def work_folder(self) -> Path:
-        from phyagi_assets.store.scratch import scratch_folder
-
         return scratch_folder(self._address)
 
     def place(self, draft: Path, name: str) -> None:
-        from phyagi_assets.objects.bucket import concurrently
-
         manifest = Manifest.read(draft)
         self._bucket.delete([f"{name}/{MANIFEST}"])
         files = sorted(manifest.files.items())

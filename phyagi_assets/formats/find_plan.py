@@ -11,6 +11,7 @@ from phyagi_assets.formats.plan import PLAN, STEP, Plan, PlannedIndex, PlannedPa
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import plan_folder
 from phyagi_assets.formats.plan_versions import mixtures_in, open_mixture
+from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.paths import real_path
 from phyagi_assets.settings import Settings
 from phyagi_assets.store.addresses import Version, is_part, root_around
@@ -131,8 +132,6 @@ class RemotePlan:
 
     def fetch_indices(self, plan: Plan) -> None:
         """Fetch the indices of packed samples, which the order of the samples is read from."""
-        from phyagi_assets.objects.bucket import concurrently
-
         paths = [partition.index.path for corpus in plan.corpora for partition in corpus.partitions if partition.index]
         list(concurrently(self.fetch, paths))
 

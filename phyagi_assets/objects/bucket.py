@@ -8,7 +8,6 @@ import hashlib
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -26,10 +25,7 @@ from phyagi_assets.objects.clients import SCHEMES, Clients, lacks_bucket
 from phyagi_assets.objects.retries import LISTING_SILENCES, RetryPolicy, TransientError
 
 Result = TypeVar("Result")
-Item = TypeVar("Item")
 
-_CONCURRENT = 32
-"""Number of requests at the same time."""
 _PART = 8 << 20
 """Smallest size of a part of a multipart upload, in bytes."""
 _MOST_PARTS = 9_000
@@ -392,15 +388,6 @@ def _missing_key(key: str, action: Callable[[ObjectStore], Result]) -> Callable[
             raise SourceError(f"{key} is gone: another command removed it; run the command again") from None
 
     return named
-
-
-def concurrently(action: Callable[[Item], Result], items: Iterable[Item], threads: int = _CONCURRENT) -> Iterator[Result]:
-    """Apply a function to items with several threads, and yield the results in their order. After a failure, no further items are begun."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="bucket")
-    try:
-        yield from pool.map(action, items)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _streamed(client: ObjectStore, key: str) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ import pyarrow.parquet
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.objects.bucket import concurrently
+from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.sources.compression import is_compressed
 from phyagi_assets.sources.files import SourceFile, Span, format_of
 from phyagi_assets.sources.readable import Readable

@@ -11,7 +11,7 @@ from functools import partial
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import DeclarationError
-from phyagi_assets.objects.bucket import concurrently
+from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.sources.compression import UnreadableContentError, contents, is_compressed
 from phyagi_assets.sources.files import Partition, format_of
 from phyagi_assets.sources.readable import Readable

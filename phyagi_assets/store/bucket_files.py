@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from phyagi_assets.objects.bucket import BucketFolder, StoredObject, concurrently
+from phyagi_assets.objects.bucket import BucketFolder, StoredObject
+from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.store import base
 from phyagi_assets.store.addresses import Version
 from phyagi_assets.store.bucket_keys import shared_name, version_key

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from phyagi_assets.objects.bucket import BucketFolder, StoredObject, concurrently
+from phyagi_assets.objects.bucket import BucketFolder, StoredObject
+from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.store.addresses import Address, Version
 from phyagi_assets.store.bucket_keys import PUBLISHED, VERSIONS, parsed_pointer, split_key, version_key
 

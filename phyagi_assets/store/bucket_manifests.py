@@ -5,7 +5,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.objects.bucket import BucketFolder, StoredObject, concurrently
+from phyagi_assets.objects.bucket import BucketFolder, StoredObject
+from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.store.addresses import Version
 from phyagi_assets.store.bucket_keys import version_key
 from phyagi_assets.store.bucket_listing import FolderListing, Objects

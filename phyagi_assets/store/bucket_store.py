@@ -23,7 +23,8 @@ from types import MappingProxyType
 from typing import Any
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.objects.bucket import BucketFolder, StoredObject, concurrently
+from phyagi_assets.objects.bucket import BucketFolder, StoredObject
+from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.store import base
 from phyagi_assets.store.addresses import Address, Version, split_version_name

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.objects.bucket import concurrently
+from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.store.addresses import Version
 from phyagi_assets.store.base import Artifact, Store
 
