@@ -18,11 +18,11 @@ from phyagi_assets.errors import SourceError
 from phyagi_assets.formats.cache_folder import IDS, LABELS, array_path, write_config
 from phyagi_assets.formats.cache_tokenizer import PICKLED
 from phyagi_assets.formats.npy import ArrayWriter
+from phyagi_assets.formats.standalone_cache import replace_cache
+from phyagi_assets.store.manifest import MEMORY_DATASET, Manifest
 
 if TYPE_CHECKING:
     import datasets
-
-    from phyagi_assets.store.manifest import Manifest
 
 _SHMArray = np.memmap
 """Type of the arrays in shared memory, under the name that the signatures of the reference library have."""
@@ -168,14 +168,12 @@ def save_columns(
 
 def _save(write: Callable[[Path], Mapping[str, int]], dtype: np.dtype[Any], tokenizer: Any, folder: Path) -> dict[str, Path]:
     """Replace a cache by arrays that a function writes to a folder; it returns the number of tokens of each split."""
-    from phyagi_assets.formats.standalone_cache import replace_cache
-    from phyagi_assets.store.manifest import MEMORY_DATASET, Manifest
     from phyagi_assets.tokenizers.prepare import save_forms
     from phyagi_assets.tokenizers.prepared import tokenizer_label
 
     wanted = Manifest.expected(MEMORY_DATASET, code_version="1", inputs={}, settings={"dtype": dtype.name})
 
-    def fill(draft: Path) -> "Manifest":
+    def fill(draft: Path) -> Manifest:
         counts = {split: {"tokens": tokens} for split, tokens in write(draft).items()}
         label = tokenizer_label(str(tokenizer.name_or_path or type(tokenizer).__name__))
         details = {"dtype": dtype.name, "tokenizer": {"name": label, **save_forms(tokenizer, draft)}}

@@ -20,7 +20,8 @@ from pydantic import (
 
 from phyagi_assets.declare.cron import looks_like_cron
 from phyagi_assets.declare.field_types import Clock, Name, Owners, Place, Span, TokenizerName, Zone
-from phyagi_assets.declare.schema import SMALLEST_AMOUNT, Declared, Split
+from phyagi_assets.declare.schema import SMALLEST_AMOUNT, Declared
+from phyagi_assets.declare.splits import Split
 from phyagi_assets.errors import translate_missing_packages
 
 Format = Literal["text", "json", "csv", "parquet", "arrow"]

@@ -4,12 +4,8 @@ The models are frozen and reject unknown keys and wrong types. :mod:`phyagi_asse
 validation errors into errors that name the line. No schema accesses the disk.
 """
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 SMALLEST_AMOUNT, LARGEST_WEIGHT = 1e-6, 1e6
 """Bounds of weights and shares. Beyond them, an epoch has less than one sample of a corpus, or more samples than positions can count."""
 

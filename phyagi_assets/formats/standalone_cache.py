@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.cache_folder import ARRAYS, array_path
 from phyagi_assets.paths import real_path

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.cache_folder import SplitArrays
 from phyagi_assets.formats.npy import REMEDY

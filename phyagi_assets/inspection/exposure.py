@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from phyagi_assets.declare.schema import SPLITS, Split
+from phyagi_assets.declare.splits import SPLITS, Split
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.find_plan import RemotePlan
 from phyagi_assets.formats.plan import PLAN, Plan

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.declare.catalog import Catalog
-from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.formats.cache_folder import HASHES, SplitArrays, array_files
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.plan import Plan

@@ -13,7 +13,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from phyagi_assets.declare.mixture_schema import MixturePart
-from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.formats.plan import (
     FORMAT,
     Ancestor,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.cache_folder import PIECES, SplitArrays, SplitWriter, array_files, write_config

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.formats.cache_folder import DOCUMENTS, array_files
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.token_rows import row_batches

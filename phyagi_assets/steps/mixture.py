@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.formats.plan import PLAN, STEP
 from phyagi_assets.formatting import LARGEST, counted, listed
 from phyagi_assets.steps.cache import CACHE

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.formatting import counted

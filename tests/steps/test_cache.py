@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phyagi_assets.build.staleness import partition_artifacts
-from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.steps.cache_chunks import split_of
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Artifact

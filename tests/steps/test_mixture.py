@@ -10,7 +10,7 @@ import pytest
 
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.mixture_schema import MixtureConfig
-from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import DeclarationError, MissingArtifactsError
 from phyagi_assets.formats.plan import Window

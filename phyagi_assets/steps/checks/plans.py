@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats import packed_index
 from phyagi_assets.formats.npy import array_length

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from phyagi_assets.datasets.log import show_messages
 from phyagi_assets.datasets.shared_memory_utils import PROCESSING, row_lengths, save_columns
 from phyagi_assets.errors import SourceError, TokenizerError
+from phyagi_assets.formats.standalone_cache import draft_in
 from phyagi_assets.settings import library_store
 
 if TYPE_CHECKING:
@@ -113,8 +114,6 @@ def map_into(
     SourceError
         The function does not return ``input_ids``, or its ids or labels are not lists of integers.
     """
-    from phyagi_assets.formats.standalone_cache import draft_in
-
     dtype = np.uint16 if max(tokenizer.get_vocab().values()) <= 0xFFFF else np.int32
     offered = {"tokenizer": tokenizer, "mapping_column_name": list(columns), "use_eos_token": append_eos, "dtype": dtype}
     accepted = inspect.signature(mapping_fn).parameters
