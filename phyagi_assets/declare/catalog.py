@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import TypeVar
 
@@ -28,11 +29,30 @@ class Broken:
 
 
 def nothing_declared(data: Path) -> str:
-    """Return the message about a data folder without declarations."""
-    return (
-        f"{data}: nothing is declared here, in corpora/*.yaml or mixtures/*.yaml; "
-        "make a data folder to start from with: phyagi-assets init DIR"
-    )
+    """Return the message about a data folder without declarations, with the data folder above or below it that may be meant."""
+    near = next(filter(_has_declarations, [*data.absolute().parents[:_NEAR], *islice(_folders_in(data), _MOST_FOLDERS)]), None)
+    remedy = f"name the data folder with --data {near}" if near else "make a data folder to start from with: phyagi-assets init DIR"
+    return f"{data}: nothing is declared here, in corpora/*.yaml or mixtures/*.yaml; {remedy}"
+
+
+_NEAR = 3
+"""Number of folders above one without declarations that may be the data folder."""
+_MOST_FOLDERS = 100
+"""Largest number of folders in one without declarations that may be the data folder."""
+
+
+def _has_declarations(folder: Path) -> bool:
+    try:
+        return any(_yaml_files(folder / kind) for kind in ("corpora", "mixtures"))
+    except PhyagiAssetsError:
+        return False
+
+
+def _folders_in(folder: Path) -> Iterator[Path]:
+    try:
+        yield from sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError:
+        return
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -49,7 +49,8 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan
     mixture
         Name of the mixture, or the path or address in a bucket of a ``mixture.json`` or of its folder.
     store
-        The store in which a name is looked up; by default ``$PHYAGI_ASSETS_STORE``, else the data folder's own.
+        The store in which a name is looked up, before the working directory if it is given; by default ``$PHYAGI_ASSETS_STORE``, else the
+        data folder's own.
 
     Raises
     ------
@@ -59,8 +60,11 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan
     if below := artifact_in_bucket(str(mixture), {STEP: False}):
         mixture, store = below.address.partition("/")[0], below.store
     path = Path(mixture)
-    if below or not (path.is_file() or (path / PLAN).is_file()):  # a folder can have the name of a mixture without being one
-        place = Settings.resolve(store=store).store
+    is_path = not below and (path.is_file() or (path / PLAN).is_file())  # a folder can have the name of a mixture without being one
+    place = Settings.resolve(store=store).store if store is not None or not is_path else None
+    if is_path and place and is_part(str(mixture)):
+        is_path = open_mixture(open_store(place), str(mixture)) is None
+    if place and not is_path:
         if not isinstance(place, Path):
             remote = remote_plan(str(mixture), open_store(place))
             return FoundPlan(file=remote.file, remote=remote)

@@ -60,6 +60,8 @@ def declaration_problems(workspace: Workspace, on_checked: OnChecked, on_left_ou
     catalog, problems = read_catalog(workspace.data)
     yield from (str(error) for problem in problems for error in (problem, *problem.further))
     known_bad = {problem.path for problem in problems}
+    for broken in catalog.broken:
+        on_checked(broken.name)
     prepared: dict[str, PreparedTokenizer] = {}
     for corpus in catalog.corpora.values():
         if corpus.path not in known_bad:

@@ -135,7 +135,8 @@ def format_of(corpus: Corpus, name: str) -> Format:
     found = known_format(corpus, name)
     if found is None:
         known = ", ".join(FORMAT_OF_SUFFIX)
-        raise corpus.error(f"the suffix of {name!r} does not determine the format ({known} do); set source.format", "source", "format")
+        message = f"the suffix of {name!r} does not determine the format ({known} do)"
+        raise corpus.error(f"{message}; set source.format, or leave the file out of source.path, as with *.jsonl", "source", "format")
     return found
 
 

@@ -17,6 +17,7 @@ from phyagi_assets.sources.files import LeftOut, Listing, Partition, SourceFile,
 from phyagi_assets.sources.hub import SCHEME as HUB
 from phyagi_assets.sources.hub import Hub
 from phyagi_assets.sources.local import list_local
+from phyagi_assets.sources.mixed_formats import mixed_formats
 from phyagi_assets.sources.object_store import Buckets
 from phyagi_assets.sources.partitioning import partitioned
 from phyagi_assets.sources.pinned import PinnedObject
@@ -53,6 +54,7 @@ class Sources:
         self._data, self._store = data, store
         self.retry_policy = retry_policy or RetryPolicy()
         self._reported: dict[str, str] = {}
+        self._mixed: dict[tuple[str, str], str] = {}
 
     def __reduce__(self) -> tuple[type["Sources"], tuple[Path, Store, RetryPolicy]]:
         """Reduce to the arguments: another process opens connections of its own."""
@@ -130,18 +132,29 @@ class Sources:
     def _listings(self, corpus: Corpus, seconds: float | None) -> Iterator[Listing]:
         declared = corpus.config.source.path
         if isinstance(declared, str):
-            yield self._listing_of(corpus, declared, seconds)
+            found = self._listing_of(corpus, declared, seconds)
+            self._warn_of_mixed_formats(corpus, declared, found)
+            yield found
             return
         splits: dict[str, str] = {}
         for split, path in declared.items():
             own: HeldOut | None = None if split == "train" else split
             found = self._listing_of(corpus, path, seconds / len(declared) if seconds else None)
+            self._warn_of_mixed_formats(corpus, path, found)
             for file in found.files:
                 if (other := splits.setdefault(file.origin, split)) != split:
                     message = f"{file.origin} is in the paths of both {other} and {split}; narrow one of them"
                     raise corpus.error(message, "source", "path", split)
             files = tuple(replace(file, name=f"{split}/{file.name}", split=own) for file in found.files)
             yield replace(found, files=files)
+
+    def _warn_of_mixed_formats(self, corpus: Corpus, declared: str, found: Listing) -> None:
+        """Log a warning if a path matches both text files and tables, unless the previous listing found the same."""
+        key = corpus.config.name, declared
+        warning = mixed_formats(corpus, declared, found.files)
+        if warning and warning != self._mixed.get(key):
+            logger.warning("%s: %s", corpus.config.name, warning)
+        self._mixed[key] = warning
 
     def _listing_of(self, corpus: Corpus, declared: str, seconds: float | None) -> Listing:
         remote = self.remote(declared)

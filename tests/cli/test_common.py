@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from phyagi_assets.cli import main
 from phyagi_assets.cli.common import FAILED, exit_after
+from tests.support import write_text
 
 
 def test_what_failed_for_the_same_reason_is_one_line_with_the_first_names(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,6 +38,23 @@ def test_name_in_a_store_that_does_not_exist_is_an_error_that_says_where_to_go(w
 def test_check_of_a_folder_without_declarations_is_an_error(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["check", "--data", str(tmp_path)])
     assert (done.exit_code, "nothing is declared here" in done.stderr) == (2, True)
+
+
+def test_check_counts_broken_declarations(tmp_path: Path) -> None:
+    write_text(tmp_path / "corpora" / "a.yaml", "name: [")
+    write_text(tmp_path / "corpora" / "b.yaml", "name: b\n")
+    done = CliRunner().invoke(main, ["check", "--data", str(tmp_path)])
+    assert done.stdout.startswith("2 declarations and 0 artifacts checked, ")
+
+
+@pytest.mark.parametrize("given", ["data/corpora", "data/raw/x", "."])
+def test_data_folder_above_or_below_the_given_one_is_named(tmp_path: Path, given: str) -> None:
+    write_text(tmp_path / "data" / "corpora" / "a.yaml", "name: a\n")
+    (tmp_path / "data" / "raw" / "x").mkdir(parents=True)
+    done = CliRunner().invoke(main, ["status", "--data", str(tmp_path / given)])
+    assert (
+        f"nothing is declared here, in corpora/*.yaml or mixtures/*.yaml; name the data folder with --data {tmp_path}/data\n" in done.stderr
+    )
 
 
 INTERRUPTED_IMPORT = """

@@ -21,7 +21,7 @@ from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.exact import EnginePool
-from tests.support import build, copy_data, copy_store, declare, declare_corpus, write_jsonl
+from tests.support import build, copy_data, copy_store, declare, declare_corpus, write_jsonl, write_text
 
 SEQ_LEN = 8
 
@@ -244,6 +244,10 @@ def test_mixture_name_is_looked_up_in_the_given_or_configured_store(
     assert load_mixture("mix") == by_path
     (workspace.data.parent / "mix").mkdir()  # a folder of that name, such as training code keeps its checkpoints in
     assert load_mixture("mix") == by_path
+    write_text(workspace.data.parent / "mix" / "mixture.json", "a plan of something else")
+    assert load_mixture("mix", store=root) == by_path
+    with pytest.raises(StoreError, match=r"mix/mixture\.json"):
+        load_mixture("mix")
 
 
 @pytest.mark.usefixtures("folder")

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -204,6 +205,31 @@ def test_files_of_tools_are_left_out_and_counted(data: Path, caplog: pytest.LogC
     assert "2 hidden" in told
     assert names(data, "raw/_temporary/**/*.jsonl") == ["0/part-1.jsonl"]
     assert names(data, "raw/.ipynb_checkpoints/*.jsonl") == ["part-1.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("path", "files", "told"),
+    [
+        (
+            "raw/*",
+            ["a.jsonl.gz", "b.jsonl.gz", "README.md"],
+            r"1 file of text \(.*README\.md\) beside 2 files of json.*: raw/\*\.jsonl\.gz$",
+        ),
+        ("raw/**", ["x/a.parquet", "notes.txt"], r"1 file of text \(.*notes\.txt\) beside 1 file of parquet, .*: raw/\*\*/\*\.parquet$"),
+        ("raw/*", ["a.txt", "b.md", "metadata.csv"], r"1 file of csv \(.*metadata\.csv\) beside 2 files of text, .*: raw/\*\.txt$"),
+        ("raw/*", ["a.jsonl", "b.csv"], None),
+        ("raw/*", ["a.txt", "README.md"], None),
+    ],
+)
+def test_text_beside_tables_is_reported_once(
+    data: Path, caplog: pytest.LogCaptureFixture, path: str, files: list[str], told: str | None
+) -> None:
+    for name in files:
+        write_text(data / "raw" / name, "x")
+    sources, corpus = Sources(data, LocalStore(data / "notes")), declare_corpus(data, "corpus", path)
+    for _ in range(2):
+        assert len(sources.partitions(corpus)["all"].files) == len(files)
+    assert [bool(re.search(f"^corpus: .* matches {told}", message)) for message in caplog.messages] == [True] * (told is not None)
 
 
 def test_pattern_that_matches_only_left_out_files_is_reported(data: Path) -> None:

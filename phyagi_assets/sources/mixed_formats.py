@@ -1,0 +1,46 @@
+"""Text files beside tables in one source, such as a README among JSON Lines files: one of them is probably there by accident."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.formatting import counted, listed
+from phyagi_assets.sources.compression import is_compressed, plain_suffix
+from phyagi_assets.sources.files import SourceFile, known_format
+from phyagi_assets.sources.globs import is_wild
+
+_NAMED = 3
+"""Largest number of files in a message."""
+
+
+def mixed_formats(corpus: Corpus, declared: str, files: Sequence[SourceFile]) -> str:
+    """Return a warning if a pattern matches both text files and tables; else ``""``.
+
+    Parameters
+    ----------
+    declared
+        One of the paths of the source.
+    files
+        The files that it matches.
+    """
+    if corpus.config.source.format or not is_wild(declared):
+        return ""
+    text = [file for file in files if known_format(corpus, file.name) == "text"]
+    tables = [file for file in files if known_format(corpus, file.name) not in ("text", None)]
+    if not text or not tables:
+        return ""
+    few, many = (text, tables) if len(text) <= len(tables) else (tables, text)
+    kinds = " or ".join(sorted({str(known_format(corpus, file.name)) for file in few}))
+    others = ", ".join(sorted({str(known_format(corpus, file.name)) for file in many}))
+    names = listed([file.origin for file in few], _NAMED)
+    return (
+        f"{declared} matches {counted(len(few), 'file')} of {kinds} ({names}) beside {counted(len(many), 'file')} of {others}, and all of "
+        f"them are documents of the corpus; to leave out the {kinds}, declare source.path: {_pattern(declared, many)}"
+    )
+
+
+def _pattern(declared: str, files: Sequence[SourceFile]) -> str:
+    """Return a path with the most common suffix of some files in place of its last part."""
+    suffixes = Counter(plain_suffix(file.name) + (f".{file.name.rpartition('.')[2]}" if is_compressed(file.name) else "") for file in files)
+    folder, _, last = declared.rpartition("/")
+    return f"{folder}/{'**/' if last == '**' else ''}*{suffixes.most_common(1)[0][0]}"
