@@ -32,14 +32,17 @@ from phyagi_assets.orchestration.names import (
     BUILD_POOL,
     BUILDS_ALL_TAG,
     EXECUTOR,
+    FAILURE_TAG,
     INPUTS_TAG,
+    LASTING,
+    OPEN,
     PROCESSES,
     PROGRESS,
     WORKSPACE,
     partitions_op_name,
     stale_job_name,
 )
-from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, OPEN, PartitionRun, is_permanent, run_of
+from phyagi_assets.orchestration.partition_runs import PartitionRun, is_permanent, run_of
 from phyagi_assets.orchestration.partitions import partitions_def
 from phyagi_assets.orchestration.recorded import recorded_of_partitions
 from phyagi_assets.orchestration.run_lock import hold_run

@@ -23,8 +23,7 @@ from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formatting import counted, listed
 from phyagi_assets.orchestration.declared import RELOAD, change_since_load, declared_tag
-from phyagi_assets.orchestration.names import FOLLOW_CHANGES, INPUTS_TAG, LAUNCHED_BY, REFRESH, build_job_name
-from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING
+from phyagi_assets.orchestration.names import FAILURE_TAG, FOLLOW_CHANGES, INPUTS_TAG, LASTING, LAUNCHED_BY, REFRESH, build_job_name
 from phyagi_assets.orchestration.run_requests import Attempt, Decision, decide
 from phyagi_assets.orchestration.run_targets import under_way
 from phyagi_assets.steps.flow import FLOW, Flow

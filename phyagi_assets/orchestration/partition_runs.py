@@ -33,7 +33,7 @@ from phyagi_assets.errors import (
 from phyagi_assets.execution.ray_address import LOCAL, chosen_executor
 from phyagi_assets.formatting import counted
 from phyagi_assets.orchestration.declared import EditedError
-from phyagi_assets.orchestration.names import COMMAND, HIDDEN, LAUNCHED_BY, REFRESH
+from phyagi_assets.orchestration.names import COMMAND, FAILURE_TAG, LASTING, LASTING_TAG, LAUNCHED_BY, OPEN, REFRESH
 from phyagi_assets.orchestration.partition_log import Context, PartitionLog
 from phyagi_assets.orchestration.progress import Progress
 from phyagi_assets.orchestration.recorded import Recorded
@@ -41,10 +41,6 @@ from phyagi_assets.orchestration.recorded_digests import RecordedDigests
 from phyagi_assets.orchestration.run_lock import hold_run
 from phyagi_assets.orchestration.sqlite import fast_records
 
-FAILURE_TAG, LASTING, OPEN = f"{HIDDEN}failure", "lasting", "open"
-"""Tag of a failed run; its value if the cause persists until one of the run's inputs changes, and if a run is executed again."""
-LASTING_TAG = f"{HIDDEN}lasting_failures"
-"""Tag of a failed run: the partitions (``corpus/partition``) whose failure persists until an input changes, as a list in JSON."""
 _RETRIES = 3
 """Number of retries of a run that the UI or automation launched if its sources or its cluster are down."""
 _PAUSES = 30

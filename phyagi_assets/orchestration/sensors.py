@@ -25,6 +25,9 @@ from phyagi_assets.orchestration.declared import RELOAD, declared_tag, require_u
 from phyagi_assets.orchestration.names import (
     CONTENTS,
     CORPUS_TAG,
+    FAILURE_TAG,
+    LASTING,
+    LASTING_TAG,
     LAUNCHED_BY,
     PARTITIONS,
     REFRESH,
@@ -33,7 +36,6 @@ from phyagi_assets.orchestration.names import (
     stale_job_name,
     stale_op_name,
 )
-from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, LASTING_TAG
 from phyagi_assets.orchestration.partitions import partition_changes, sync_partitions
 from phyagi_assets.orchestration.run_requests import Attempt, Decision, decide
 from phyagi_assets.steps.flow import FLOW, Flow

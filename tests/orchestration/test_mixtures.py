@@ -19,8 +19,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.orchestration.code_location import CODE_LOCATION
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.mixtures import mixtures_sensor
-from phyagi_assets.orchestration.names import FOLLOW_CHANGES
-from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING
+from phyagi_assets.orchestration.names import FAILURE_TAG, FOLLOW_CHANGES, LASTING
 from phyagi_assets.orchestration.progress import logged_progress
 from phyagi_assets.steps import mixture as mixture_step
 from phyagi_assets.store.local import LocalStore

@@ -21,8 +21,7 @@ from phyagi_assets.declare.catalog import load_catalog, read_catalog
 from phyagi_assets.errors import SourceDownError
 from phyagi_assets.orchestration import partition_log
 from phyagi_assets.orchestration.component import catalog_definitions
-from phyagi_assets.orchestration.names import CORPUS_TAG, LAUNCHED_BY
-from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING_TAG
+from phyagi_assets.orchestration.names import CORPUS_TAG, FAILURE_TAG, LASTING_TAG, LAUNCHED_BY
 from phyagi_assets.orchestration.progress import logged_progress
 from phyagi_assets.orchestration.sensors import run_request
 from phyagi_assets.sources import digests
