@@ -124,7 +124,9 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> dg
 
     defaults = run_config(stale_op_name(name), **{PARTITIONS: {}, PROCESSES: None, EXECUTOR: default_executor()})
 
-    @dg.job(name=name, tags=tags, config=defaults, description="Builds the partitions that are stale, or those of them that you list.")
+    of = next(iter(corpora)) if len(corpora) == 1 else "all corpora"
+
+    @dg.job(name=name, tags=tags, config=defaults, description=f"Builds the partitions of {of} that are stale, or those of them that you list.")
     def job() -> None:
         build_stale()
 
