@@ -7,16 +7,19 @@ the encoding of the output does not have.
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import TextIO
 
-from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderHook, RenderResult
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.panel import Panel
 from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, except tabs and line feeds
@@ -69,17 +72,35 @@ def print_text(console: Console, text: str, *, end: str = "\n") -> None:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table whose columns are as wide as their words and numbers, even if the console is narrower: nothing is shortened."""
+    """Print a table whose columns are as wide as their words and numbers, even if the console is narrower: nothing is shortened.
+
+    If a table without a frame is wider than the console, its columns move together.
+    """
     unbroken = console.options.update(width=_UNBROKEN)
     for column in table.columns:
         sizes = [Measurement.get(console, unbroken, cell) for cell in (column.header, *column.cells)]
         column.min_width = max(size.maximum if column.no_wrap else size.minimum for size in sizes)
+    if not table.show_edge and Measurement.get(console, unbroken, table).maximum > console.width:
+        table.padding = 0
     console.print(table, crop=False)
 
 
-def boxed(console: Console, text: str, title: str) -> Panel:
-    """Return a text in a box with a title, as wide as the terminal, or of a fixed width where lines are not broken."""
-    width = _BOX if console.width == _UNBROKEN else None
+def ruled_table(columns: Iterable[str], *, texts: Container[str], title: str | None = None) -> Table:
+    """Return a table with a rule below its headings, whose numbers are aligned; `texts` are the columns that have none."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name, justify="left" if name in texts else "right", no_wrap=True)
+    return table
+
+
+def boxed(console: Console, text: str, title: str) -> ConsoleRenderable:
+    """Return a text in a box, as wide as the terminal, or of a fixed width where lines are not broken.
+
+    The title is part of the border, or a line above the box if it is wider than the box.
+    """
+    width = _BOX if console.width == _UNBROKEN else console.width
+    if cell_len(title) + len("╭─  ─╮") > width:
+        return Group(Text(title, overflow="fold"), Panel(escape(text), width=width))
     return Panel(escape(text), title=escape(title), title_align="left", width=width)
 
 

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from rich.tree import Tree
 
-from phyagi_assets.cli.console import boxed, print_table, print_text
+from phyagi_assets.cli.console import boxed, print_table, print_text, ruled_table
 from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.formats.plan import STEP as MIXED
 from phyagi_assets.formats.plan_file import plan_of
@@ -108,7 +107,8 @@ def show_forecast(console: Console, found: "Forecast") -> None:
     is_packed = any(corpus.fill is not None for corpus in found.corpora)
     fill_of_packed = ["packed, full"] if is_packed else []
     repeats = any(corpus.repeats_too_often for corpus in found.corpora)
-    table = Table("corpus", "declared", "training tokens", "in no sample", *fill_of_packed, "read", "epochs", *[""] * repeats)
+    columns = ["corpus", "declared", "training tokens", "in no sample", *fill_of_packed, "read", "epochs", *[""] * repeats]
+    table = ruled_table(columns, texts=("corpus", "declared", ""))
     for corpus in found.corpora:
         about = "" if corpus.is_exact else "≈ "
         note = [f"[red]more than max_epochs {corpus.max_epochs:g}[/]" if corpus.repeats_too_often else ""] * repeats
@@ -134,7 +134,7 @@ def _duration(seconds: int) -> str:
 def show_explanation(console: Console, found: "Iterable[ExplainedSample]") -> None:
     """Print the origin of samples, and the beginning of the text that they contain of each document."""
     for sample in found:
-        head = f"[bold]position {sample.position:,}[/]  {escape(sample.corpus)}/{escape(sample.partition)}, epoch {sample.epoch}"
+        head = f"[bold]position {sample.position:,}[/]  {escape(sample.corpus)}/{escape(sample.partition)}, epoch {sample.epoch:,}"
         console.print(head)
         for run in sample.runs:
             tokens = f"tokens {run.offset:,} on" if len(sample.runs) == 1 else f"tokens {run.offset:,}–{run.offset + run.end - run.start:,}"
@@ -189,9 +189,9 @@ def _show_found(console: Console, found: "Sequence[FoundDocument]") -> None:
 
 
 def _show_exposures(console: Console, found: "Iterable[Exposure]") -> None:
-    table = Table("mixture", "plan", "split", "document", "samples", "positions", title="In the order of mixtures")
-    for column in table.columns[:4]:
-        column.no_wrap = True
+    texts = ("mixture", "plan", "split", "document", "positions")
+    table = ruled_table(("mixture", "plan", "split", "document", "samples", "positions"), texts=texts, title="In the order of mixtures")
+    table.columns[-1].no_wrap = False
     for one in found:
         plan = one.plan[:8] if one.is_published else f"{one.plan[:8]} (old)"
         positions = listed([f"{position:,}" for position in one.positions], _LISTED)

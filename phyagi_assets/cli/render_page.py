@@ -221,7 +221,7 @@ def _samples(samples: Sequence[ExplainedSample]) -> str:
             f'<pre tabindex="0">{_text(of.marked[:_SHOWN])}{"…" if len(of.marked) > _SHOWN else ""}</pre></div>'
             for of in sample.documents
         )
-        where = f"{escape(sample.corpus)}/{escape(sample.partition)}, epoch {sample.epoch}"
+        where = f"{escape(sample.corpus)}/{escape(sample.partition)}, epoch {sample.epoch:,}"
         shown.append(f"<h3>Position {sample.position:,}: {where}</h3>{documents}")
     if not shown:
         return ""

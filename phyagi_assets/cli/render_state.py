@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from phyagi_assets.cli.console import print_table, print_text
+from phyagi_assets.cli.console import print_table, print_text, ruled_table
 from phyagi_assets.formatting import counted, listed, short, short_size
 from phyagi_assets.inspection.dry_run import DryRunReport, Stale
 from phyagi_assets.inspection.status import StatusReport
@@ -53,7 +52,7 @@ def show_status(console: Console, report: StatusReport) -> None:
 
 
 def _corpora(report: StatusReport) -> Table:
-    table = _table("corpus", "partitions", "current", "stale", "failed", "tokens", "size", "last built")
+    table = ruled_table(("corpus", "partitions", "current", "stale", "failed", "tokens", "size", "last built"), texts=_TEXTS)
     for corpus in report.corpora:
         counts = [f"{count:,}" for count in (corpus.partitions, corpus.current, corpus.stale, corpus.failed)]
         failed = f"[red]{counts[3]}[/]" if corpus.failed else counts[3]
@@ -63,7 +62,7 @@ def _corpora(report: StatusReport) -> Table:
 
 
 def _mixtures(report: StatusReport) -> Table:
-    table = _table("mixture", "state", "samples", "tokens", "plan", "last built")
+    table = ruled_table(("mixture", "state", "samples", "tokens", "plan", "last built"), texts=_TEXTS)
     for of in report.mixtures:
         plan = (of.fingerprint or "")[:8]
         table.add_row(escape(of.name), of.state, f"{of.samples:,}", short(of.tokens), plan, _minute(of.last_built))
@@ -85,14 +84,6 @@ def _not_current(report: StatusReport) -> Iterator[str]:
             yield f"{mixture.name}: leaves out {what} that failed: {listed(mixture.skipped)}"
         if mixture.problem:
             yield f"{mixture.name}: failed: {mixture.problem}"
-
-
-def _table(*columns: str) -> Table:
-    """Return a table whose first column is text, and whose numbers are aligned."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for name in columns:
-        table.add_column(name, justify="left" if name in _TEXTS else "right", no_wrap=True)
-    return table
 
 
 def _minute(time: str | None) -> str:

@@ -1,6 +1,7 @@
 """The errors about a name that nothing in a store has."""
 
 from phyagi_assets.errors import StoreError, did_you_mean
+from phyagi_assets.formatting import listed
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.places import advice_on_no_store
 
@@ -11,7 +12,8 @@ def nothing_named(name: str, store: Store) -> StoreError:
     if name in known:
         return StoreError(f"{store} has nothing of {name!r} to show yet; phyagi-assets status shows its state")
     meant = did_you_mean(name, known) or advice_on_no_store(store)
-    return StoreError(f"{store} has nothing named {name!r}{meant or f'; materialize it with: phyagi-assets materialize {name}'}")
+    there = f" (there: {listed(known)})" if known else ""
+    return StoreError(f"{store} has nothing named {name!r}{meant or f'{there}; materialize it with: phyagi-assets materialize {name}'}")
 
 
 def no_address(name: str, store: Store) -> StoreError:

@@ -126,7 +126,9 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> dg
 
     of = next(iter(corpora)) if len(corpora) == 1 else "all corpora"
 
-    @dg.job(name=name, tags=tags, config=defaults, description=f"Builds the partitions of {of} that are stale, or those of them that you list.")
+    @dg.job(
+        name=name, tags=tags, config=defaults, description=f"Builds the partitions of {of} that are stale, or those of them that you list."
+    )
     def job() -> None:
         build_stale()
 

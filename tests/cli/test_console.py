@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from phyagi_assets.cli.console import boxed, new_console, print_table, visible
+from phyagi_assets.cli.console import boxed, new_console, print_table, ruled_table, visible
 
 EMBEDDINGS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 UNSAFE = {chr(point) for point in (*range(0x20), *range(0x7F, 0xA0))} - {"\t", "\n"}
@@ -64,3 +64,26 @@ def test_tables_show_whole_numbers_on_a_narrow_console(columns: int, monkeypatch
     print_table(new_console(file=out), table)
     assert "…" not in out.getvalue()
     assert {"a_long_name_of_a_corpus", "161,234,567", "1,234,", "9,012"} <= set(out.getvalue().split())
+
+
+def test_columns_move_together_on_a_console_that_is_narrower_than_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    widths = {}
+    for columns in (80, 19, 18):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        out = io.StringIO()
+        table = ruled_table(("corpus", "tokens"), texts=("corpus",))
+        table.add_row("a_corpus", "161,234,567")
+        print_table(new_console(file=out), table)
+        widths[columns] = max(len(line.rstrip()) for line in out.getvalue().splitlines())
+    assert widths == {80: 21, 19: 20, 18: 20}
+
+
+@pytest.mark.parametrize(("columns", "is_above"), [(60, False), (30, True)])
+def test_title_that_is_wider_than_the_box_is_a_line_above_it(columns: int, is_above: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = io.StringIO()
+    console = new_console(file=out)
+    console.print(boxed(console, "A text.", "plays.txt row 1: tokens 1,234–1,746"))
+    first = "".join(out.getvalue().splitlines()[: 2 if is_above else 1])
+    assert "1,234–1,746" in first
+    assert ("╭" not in first) == is_above
