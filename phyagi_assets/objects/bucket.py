@@ -22,7 +22,7 @@ from obstore.store import ObjectStore
 
 from phyagi_assets.errors import SourceDownError, SourceError, StoreError
 from phyagi_assets.objects.clients import SCHEMES, Clients, lacks_bucket
-from phyagi_assets.objects.retries import LISTING_SILENCES, RetryPolicy, TransientError
+from phyagi_assets.objects.retries import FIRST_SILENCES, RetryPolicy, TransientError
 
 Result = TypeVar("Result")
 
@@ -107,7 +107,7 @@ class BucketFolder:
         def listed(client: ObjectStore) -> list[StoredObject]:
             return [self._object(found) for page in obstore.list(client, whole or None, chunk_size=1000) for found in page]
 
-        return self._retried("cannot be listed", lambda clients: clients.listed(self._place[0], listed), LISTING_SILENCES)
+        return self._retried("cannot be listed", lambda clients: clients.listed(self._place[0], listed), FIRST_SILENCES)
 
     def _object(self, found: Any) -> StoredObject:
         key = found["path"].removeprefix(f"{self._place[1]}/") if self._place[1] else found["path"]
@@ -347,7 +347,8 @@ class BucketFolder:
             self._clients.append(Clients(self._scheme, self.read_timeout, waits_for_access=self.waits_for_access))
         try:
             named = f"{self.named or self.address}: {what}"
-            return self.retry_policy.with_retries(named, lambda: action(self._clients[0]), silences=silences)
+            clients = self._clients[0]
+            return self.retry_policy.with_retries(named, lambda: action(clients), silences=None if clients.has_answered else silences)
         except SourceDownError as problem:
             raise StoreError(f"{problem}") from None
         except SourceError as problem:

@@ -83,7 +83,9 @@ class Clients:
 
     def __init__(self, scheme: str, read_timeout: float = 60.0, *, waits_for_access: bool = False) -> None:
         self._scheme = scheme
-        self._waits_for_access, self._is_granted = waits_for_access, False
+        self._waits_for_access = waits_for_access
+        self.has_answered = False
+        """Whether a request was granted."""
         self._options = _CLIENT | {"read_timeout": timedelta(seconds=read_timeout)}
         self._stores: dict[str, ObjectStore] = {}
         self._regions: dict[str, str] = {}
@@ -117,7 +119,7 @@ class Clients:
                     if not self._is_settled(bucket, store, str(problem)):
                         raise
                 found = action(self._store(bucket))
-        self._is_granted = True
+        self.has_answered = True
         return found
 
     def listed(self, bucket: str, action: Callable[[ObjectStore], list[Result]]) -> list[Result]:
@@ -182,7 +184,7 @@ class Clients:
         text = str(problem)
         answer = _Answer(text)
         if provider := re.search(r"External \w+ credential provider: (?:SourceError: )?(.*)", text):
-            return RefusedError(provider[1]) if self._waits_for_access and self._is_granted else SourceError(provider[1])
+            return RefusedError(provider[1]) if self._waits_for_access and self.has_answered else SourceError(provider[1])
         if answer.status or isinstance(problem, PermissionDeniedError | UnauthenticatedError):
             return self._refusal(answer)
         if kind := re.search(r"HttpError \{\s*kind: (\w+)", text):
@@ -212,7 +214,7 @@ class Clients:
             return SourceError(f"access is denied without credentials, and there are none ({credentials})")
         code = answer.code or ("AccessDenied" if is_denied else f"the server answers with the HTTP status {answer.status}")
         reason = f"{_REASONS.get(code, code).format(credentials=credentials)}: {answer.message}".rstrip(": ")
-        if self._waits_for_access and self._is_granted and (is_denied or code in _EXPIRED):
+        if self._waits_for_access and self.has_answered and (is_denied or code in _EXPIRED):
             return RefusedError(reason)
         return AccessError(reason) if answer.status == 401 or code in _EXPIRED else SourceError(reason)
 

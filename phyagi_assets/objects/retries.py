@@ -88,8 +88,8 @@ def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Re
     return outcome.result()
 
 
-LISTING_SILENCES = 2
-"""Number of attempts without an answer after which a listing is given up."""
+FIRST_SILENCES = 2
+"""Number of attempts without an answer after which a listing is given up, if the server has never answered."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,8 +111,8 @@ class RetryPolicy:
         what
             The server or source that the action asks, for messages.
         silences
-            Largest number of attempts that may end without an answer, of which each waits for the time limit of a request; by default,
-            all. Small requests, which a server that is up answers soon, need fewer.
+            Largest number of attempts that may end without an answer, each of which waits for the time limit of a request; by default,
+            all. Fewer show that the address of a server that has never answered may be wrong.
 
         Raises
         ------

@@ -14,7 +14,7 @@ from obstore.store import ObjectStore
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.objects.clients import Clients, lacks_bucket
-from phyagi_assets.objects.retries import LISTING_SILENCES, RetryPolicy, TransientError
+from phyagi_assets.objects.retries import FIRST_SILENCES, RetryPolicy, TransientError
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out
 from phyagi_assets.sources.globs import Glob, fixed_prefix, is_glob
 from phyagi_assets.sources.pieces import Fetchers
@@ -75,7 +75,8 @@ class Buckets:
             )
         glob, prefix = Glob(pattern), fixed_prefix(pattern)
         what = f"{self._scheme}{bucket}/{prefix}"
-        objects, files = self._retry_policy.with_retries(what, lambda: self._matching(bucket, prefix, glob), silences=LISTING_SILENCES)
+        silences = None if self._clients.has_answered else FIRST_SILENCES
+        objects, files = self._retry_policy.with_retries(what, lambda: self._matching(bucket, prefix, glob), silences=silences)
         left_out = tuple(
             LeftOut(origin=self._origin(bucket, found), reason=reason) for found in objects if (reason := glob.left_out(found["path"]))
         )

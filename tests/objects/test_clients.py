@@ -120,6 +120,15 @@ def test_listing_of_a_server_that_never_answers_is_given_up_after_two_attempts(m
             BucketFolder(BUCKET, RetryPolicy(pause=0.01), read_timeout=0.1).list()
 
 
+def test_listing_of_a_server_that_has_answered_before_gets_all_attempts(s3: S3Server) -> None:
+    s3.put("store/a", b"a")
+    folder = BucketFolder(BUCKET, RetryPolicy(attempts=4, pause=0.01), read_timeout=0.2)
+    assert folder.list()
+    s3.faults.latency = 0.5
+    with pytest.raises(StoreError, match=r"Timeout \(tried 4 times\)"):
+        folder.list()
+
+
 def test_attempts_without_an_answer_are_limited_where_they_are_counted() -> None:
     def silent() -> None:
         tried.append(1)
