@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from phyagi_assets.declare.cron import check_cron, looks_like_cron
 from phyagi_assets.declare.intervals import parse_span
+from phyagi_assets.declare.odd_characters import described_character
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formatting import parsed
 from phyagi_assets.settings import parsed_size
@@ -27,6 +28,7 @@ def _checked_name(name: str) -> str:
     if not NAME.fullmatch(name):
         fit = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
         hint = f", such as {fit!r}" if fit and "://" not in name else ""
+        hint += f"; it contains {odd}" if (odd := described_character(name)) else ""
         raise ValueError(f"{name!r} is not a valid name; use letters, digits and underscores, beginning with a letter or digit{hint}")
     return name
 

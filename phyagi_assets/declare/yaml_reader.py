@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import NoneType
 from typing import Any, Generic, TypeVar
@@ -18,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from phyagi_assets.declare.odd_characters import described_character, misread_text
 from phyagi_assets.declare.yaml_syntax import remedy
 from phyagi_assets.errors import DeclarationError, did_you_mean, redacted
 
@@ -29,6 +31,8 @@ _SHAPES = {"tuple_type": "a list, as in [one, two]"} | dict.fromkeys(("model_typ
 
 _MOST_VALUES = 100_000
 """Largest number of values in a file, with aliases expanded: declarations have tens, but a few lines of nested aliases yield billions."""
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""Byte order marks of UTF-16; that of little-endian UTF-32 begins with one of them."""
 _LARGEST = 10_000_000
 """Largest size of a file, in bytes."""
 _DEEPEST = 32
@@ -38,6 +42,7 @@ _AMBIGUOUS = re.compile(r"[-+]?0[0-9_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_
 _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+")
 """Numbers with an exponent, which YAML 1.1 reads as text unless they have a point and a sign."""
 _PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})? ?%")
+_DECIMAL = re.compile(r"[-+]?[0-9]{1,20}([.,][0-9]{1,20})?")
 _PLAIN = re.compile(r"[\w./*@~:-]{1,80}")
 """Texts that YAML reads as they are."""
 _SHOWN = 100
@@ -107,6 +112,7 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines: dict[KeyPath, int] = {(): 1}
+        self._written: dict[KeyPath, str] = {}
         self._values = 0
         self.text = ""
         self._constructor = yaml.constructor.SafeConstructor()
@@ -118,7 +124,10 @@ class _Reader:
                 raise DeclarationError(self.path, "is not a regular file; a declaration is a YAML file")
             if (size := self.path.stat().st_size) > _LARGEST:
                 raise DeclarationError(self.path, f"has {size:,} bytes; a declaration has at most {_LARGEST:,}")
-            self.text = text = self.path.read_bytes().decode()
+            content = self.path.read_bytes()
+            if content.startswith(_UTF_16) or b"\0" in content[:4]:
+                raise DeclarationError(self.path, "is UTF-16 or UTF-32 text; save the file as UTF-8", line=1)
+            self.text = text = content.decode()
         except OSError as problem:
             raise DeclarationError(self.path, f"cannot be read: {problem.strerror}") from None
         except UnicodeDecodeError as problem:
@@ -133,12 +142,12 @@ class _Reader:
         except yaml.MarkedYAMLError as problem:
             mark = problem.problem_mark or problem.context_mark
             found = ", ".join(filter(None, (problem.context, problem.problem)))
-            message = f"is not YAML: {found}{remedy(found, problem)}"
+            message = f"is not YAML: {found}{remedy(found, problem, text)}"
             raise DeclarationError(self.path, message, line=mark.line + 1 if mark else None) from None
         except yaml.reader.ReaderError as problem:
             line = text.count("\n", 0, problem.position) + 1
             found = f"character #x{ord(text[problem.position]):04x}: {problem.reason}"
-            raise DeclarationError(self.path, f"is not YAML: {found}", line=line) from None
+            raise DeclarationError(self.path, f"is not YAML: {found}; remove the character", line=line) from None
         except RecursionError:
             raise DeclarationError(self.path, "is nested too deeply, or an alias is inside the value that it names") from None
 
@@ -162,13 +171,17 @@ class _Reader:
 
     def _scalar(self, node: yaml.ScalarNode, at: KeyPath) -> Any:
         kind = node.tag.rpartition(":")[2]
+        self._written[at] = node.value
+        if node.style is None and kind == "str" and at[-1:] != ("description",) and (misread := misread_text(node.value)):
+            raise self._error(at, misread)
         if node.style is None and kind in ("int", "float") and _AMBIGUOUS.fullmatch(node.value) and node.value.strip("+-0_"):
             read_as = self._constructor.construct_object(node)
             raise self._error(at, f"{_shown(node.value)} is {_shown(read_as)} to YAML; write that, or quote it if you mean text")
         try:
             value = self._constructor.construct_object(node)
         except yaml.MarkedYAMLError as problem:
-            raise self._error(at, f"cannot be understood: {problem.problem}") from None
+            remedy = "leave the tag out, or quote a value that begins with !"
+            raise self._error(at, f"cannot be understood: {problem.problem}; {remedy}") from None
         except (ValueError, LookupError, AttributeError, OverflowError):  # a 13th month, !!bool maybe, !!timestamp soon, 5,000 digits
             raise self._error(at, f"{_shown(node.value)} is not a valid {kind}; quote it if you mean text") from None
         if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
@@ -184,9 +197,7 @@ class _Reader:
                     self.path, "a key is a plain word; a merge key (<<) is not supported: write its keys out", line=line, key=_dotted(at)
                 )
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != "tag:yaml.org,2002:str":
-                raise DeclarationError(
-                    self.path, "a key is a plain word, and not a number, a date, or yes or no", line=line, key=_dotted(at)
-                )
+                raise DeclarationError(self.path, _not_a_key(key_node, value_node), line=line, key=_dotted(at))
             key = key_node.value
             if key in mapping:
                 first = self.lines[*at, key]
@@ -221,25 +232,54 @@ class _Reader:
         for problem in sorted(problems.errors(), key=lambda problem: problem["type"] != "extra_forbidden"):
             at: KeyPath = tuple(part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("[")))  # tags of unions
             if not any(at == other[: len(at)] or other == at[: len(other)] for other in found):
-                found[at] = self._error(at, _message(problem, at, model))
+                found[at] = self._error(at, _message(problem, at, model, self._written.get(at)))
         return list(found.values())
 
 
-def _message(problem: ErrorDetails, at: KeyPath, model: type[BaseModel]) -> str:
-    """Return the message about a validation error of a key."""
+def _not_a_key(key: yaml.Node, value: yaml.Node) -> str:
+    """Return the message about a key that is not text."""
+    if not isinstance(key, yaml.ScalarNode):
+        return "a key is a plain word, and not a list or a mapping; quote a value that begins with a bracket, a brace or a question mark"
+    message = "a key is a plain word, and not a number, a date, or yes or no"
+    if key.value.isdigit() and isinstance(value, yaml.ScalarNode) and not value.value:
+        return f"{message} (found {key.value}); write numbers with a decimal point, as in 0.05"
+    return f"{message} (found {key.value or 'nothing'})"
+
+
+def _message(problem: ErrorDetails, at: KeyPath, model: type[BaseModel], written: str | None) -> str:
+    """Return the message about a validation error of a key.
+
+    Parameters
+    ----------
+    written
+        The value as it is in the file, if it is a scalar.
+    """
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    found = _shown(problem["input"])
+    if written is not None and isinstance(problem["input"], NoneType | bool | date):
+        found = redacted(written[:_SHOWN]) or "nothing"
     if problem["type"] == "extra_forbidden":
         known = _fields_at(model, at[:-1])
-        message = f"is an unknown key{did_you_mean(str(at[-1]), known) or '.'} The keys are: {', '.join(known)}"
+        message = f"is an unknown key{_meant(str(at[-1]), at[:-1], known, model) or '.'} The keys are: {', '.join(known)}"
     elif problem["type"] == "missing":
         message = "is missing"
     elif problem["type"] in _SHAPES:
-        message = f"should be {_shape(problem['type'], problem['input'], _fields_at(model, at))} (found {_shown(problem['input'])})"
+        message = f"should be {_shape(problem['type'], problem['input'], _fields_at(model, at))} (found {found})"
     elif problem["type"] == "too_short":  # pydantic names the Python type
         message = "is empty; write at least one item"
     elif problem["type"] not in ("value_error",):
-        message = f"{message} (found {_shown(problem['input'])}){_hint(problem['type'], problem['input'])}"
+        message = f"{message} (found {found}){_hint(problem['type'], problem['input'])}"
     return message
+
+
+def _meant(key: str, above: KeyPath, known: Sequence[str], model: type[BaseModel]) -> str:
+    """Return what an unknown key probably means, as the end of a sentence; empty if there is nothing like it."""
+    if odd := described_character(key):
+        return f", with the character {odd}{did_you_mean(key, known) or '.'}"
+    if above and key in model.model_fields:
+        return "; it is a key of the declaration itself: begin it in the first column."
+    places = [name for name in model.model_fields if key in _fields_at(model, (name,))] if not above else []
+    return f"; it is a key of {places[0]}: indent it below." if places else did_you_mean(key, known)
 
 
 def _error(path: Path, lines: dict[KeyPath, int], at: KeyPath, message: str) -> DeclarationError:
@@ -250,20 +290,44 @@ def _error(path: Path, lines: dict[KeyPath, int], at: KeyPath, message: str) -> 
 
 
 def _shape(kind: str, found: Any, keys: Sequence[str]) -> str:
-    """Return the shape that a value should have, with the value that was found under the first of the keys if it may be meant for it."""
-    if kind == "model_type" and keys and isinstance(found, str) and _PLAIN.fullmatch(found):
-        return f"a mapping, as in {{{keys[0]}: {redacted(found)}}}"
+    """Return the shape that a value should have, with the value that was found in it if it may be meant for it."""
+    if isinstance(found, str):
+        key, value = next(
+            ((key, found.removeprefix(f"{key}:")) for key in keys if found.startswith(f"{key}:")), (keys[0] if keys else "", found)
+        )
+        if kind == "model_type" and key and _PLAIN.fullmatch(value):
+            return f"a mapping, as in {{{key}: {redacted(value)}}}"
+        item = found.lstrip("-\u2013 ")
+        if kind == "tuple_type" and _PLAIN.fullmatch(item):
+            return f"a list, as in [{redacted(item)}]"
+    if kind != "tuple_type" and isinstance(found, list) and found and all(isinstance(item, dict) for item in found):
+        return f"{_SHAPES[kind]}, without the hyphens or brackets of a list"
     return _SHAPES[kind]
+
+
+_HINTS: tuple[tuple[tuple[str, ...], type, str], ...] = (
+    (("string_type", "bool_type", "float_type", "int_type"), NoneType, "write a value, or remove the key"),
+    (("string_type",), list, "write one value, not a list; a pattern such as raw/**/*.jsonl names several files"),
+    (("string_type",), dict, "quote a text that contains a colon and a space"),
+    (("string_type",), object, "quote it if you mean text"),
+    (("bool_type",), object, "write true or false"),
+    (("date_type",), object, "write a day as in 2026-01-31"),
+)
+"""Types of validation errors and of the values found, each with a hint."""
 
 
 def _hint(kind: str, found: Any) -> str:
     """Return a hint for a value that YAML may have read as another type than its writer meant, or an empty string."""
-    if kind == "string_type" and not isinstance(found, list | dict | NoneType):
-        return "; quote it if you mean text"
-    if kind == "float_type" and isinstance(found, str) and _PERCENT.fullmatch(found):
+    if hint := next((hint for kinds, of, hint in _HINTS if kind in kinds and isinstance(found, of)), None):
+        return f"; {hint}"
+    if not isinstance(found, str) or kind not in ("float_type", "int_type"):
+        return ""
+    if kind == "float_type" and _PERCENT.fullmatch(found):
         return f"; write {float(found.rstrip('% ')) / 100:g}"
-    if kind in ("float_type", "int_type") and isinstance(found, str) and _EXPONENT.fullmatch(found):
+    if _EXPONENT.fullmatch(found):
         return "; YAML reads an exponent only after a point and with a sign: write 1.0e+6, not 1e6"
+    if _DECIMAL.fullmatch(found):
+        return f"; write it as a number, without quotes: {found.replace(',', '.')}"
     return ""
 
 

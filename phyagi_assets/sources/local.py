@@ -55,7 +55,10 @@ def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
     files = tuple(_file(path, start, split) for match in _outermost(walk) for path, split in _files_at(match))
     if not files:
         found = also_left_out(walk.left_out) or what_is_there(start, pattern)
-        raise corpus.error(f"no file matches {start.joinpath(*parts[wild:])}{found}", "source", "path")
+        path = str(start.joinpath(*parts[wild:]))
+        shown = path if path.isprintable() and path == path.strip() else repr(path)
+        variable = "; write a variable of the environment as in ${HOME}" if "$" in declared else ""
+        raise corpus.error(f"no file matches {shown}{found}{variable}", "source", "path")
     return Listing(files=files, left_out=tuple(sorted(walk.left_out, key=lambda file: file.origin)))
 
 

@@ -44,7 +44,7 @@ def corpus_error(data: Path, text: str | bytes) -> str:
         ("name: one\ntokenizer: t@1\n", ":1: source: is missing"),
         (CORPUS.replace("name: one", "name: 7"), ":1: name: should be a valid string (found 7)"),
         (CORPUS + "append_eos: 'yes'\n", ":5: append_eos: should be a valid boolean"),
-        (CORPUS + "columns: text\n", ":5: columns: should be a list, as in [one, two] (found 'text')"),
+        (CORPUS + "columns: text\n", ":5: columns: should be a list, as in [text] (found 'text')"),
         ("name: one\ntokenizer: t@1\nsource: raw\n", ":3: source: should be a mapping, as in {path: raw} (found 'raw')"),
         (CORPUS + "splits: {validation: 5%}\n", ":5: splits.validation: should be a valid number (found '5%'); write 0.05"),
         (CORPUS + "columns: []\n", ":5: columns: "),

@@ -1,6 +1,7 @@
 """YAML as it stands in the file: every value as YAML has it, every error at its line."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_text_round_trips_through_yaml(tmp_path_factory: pytest.TempPathFactory,
         ("name: x\nseq_len: 1:30\n", ":2: seq_len: '1:30' is 90 to YAML"),
         (f"name: x\nseq_len: 0x{'f' * 5000}\n", ":2: seq_len: "),
         ('name: "\\ud800"\n', ":1: name: has half of a surrogate pair"),
-        ("name: NO\ndatasets: [{corpus: x}]\n", ":1: name: should be a valid string (found False); quote it"),
+        ("name: NO\ndatasets: [{corpus: x}]\n", ":1: name: should be a valid string (found NO); quote it"),
         ("name: x\ndatasets: [{corpus: x, weight: 1e5}]\n", ":2: datasets.0.weight: should be a valid number (found '1e5'); "),
         ("name: x\ndatasets: []\n", ":2: datasets: is empty; write at least one item"),
         ("name: !odd x\n", ":1: name: cannot be understood: could not determine a constructor for the tag '!odd'"),
@@ -100,6 +101,21 @@ def test_unsupported_yaml_is_an_error_without_traceback(tmp_path: Path, text: st
         ("name: x\nseq_len 3\nseed: 1\n", "write a colon and a space after a key, as in name: my_corpus"),
         ("datasets: - {corpus: x}\n", "begin a list in the line after its key"),
         ("path: [ab]/*.txt\n", "begin all keys of a mapping in the same column, and quote a value that begins with a bracket or a quote"),
+        ("name:x\nseq_len: 3\n", "write a colon and a space after the key in line 1, as in name: value"),
+        ("name: x\nseq_len:3\n", "write a colon and a space after the key in line 2, as in seq_len: value"),
+        ("# a mixture\nname = x\n# of one corpus\nseq_len: 3\n", "write a colon and a space after the key in line 2, as in name: value"),
+        ("name\uff1ax\nseq_len: 3\n", "write a colon and a space after the key in line 1, as in name: value"),
+        ("name:\xa0x\nseq_len: 3\n", "write a colon and a space after the key in line 1, as in name: value"),
+        (
+            "name: x\n\u2013 corpus: y\nseq_len 3\n",
+            "line 2 begins with a character that only looks like a space or a sign; type its beginning again",
+        ),
+        ("name: x\n<<<<<<< HEAD\nseed: 1\n=======\nseed: 2\n>>>>>>> b\n", "resolve the merge conflict at line 2"),
+        (" name: x\nseq_len: 3\n", "begin all keys of the declaration in the first column, as in name: my_corpus"),
+        ("name: [\n", "close all brackets, and quote a value that contains one"),
+        ("name: > x\n", "begin a text after | or > in the next line, or quote a value that begins with one of them"),
+        ("%x: 1\n", "quote a value that begins with %, or remove the line"),
+        ("name: x\ndescription: \a\n", "remove the character"),
         ("name: x\n---\nname: y\n", "write one declaration per file, without lines of three hyphens between them"),
     ],
 )
@@ -108,6 +124,67 @@ def test_syntax_error_includes_a_remedy(tmp_path: Path, text: str, right: str) -
         load_yaml(write_text(tmp_path / "x.yaml", text), MixtureConfig)
     assert ": is not YAML: " in str(caught.value)
     assert str(caught.value).endswith(f"; {right}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "name: \u201cx\u201d",
+            ":1: name: \u201cx\u201d has typographic quotes, which are part of the text to YAML; write straight quotes, or none",
+        ),
+        ("name: x\u200b", ":1: name: 'x\\u200b' begins or ends with the invisible character U+200B (ZERO WIDTH SPACE); remove it"),
+        ("n\u0430me: x", ":1: n\u0430me: is an unknown key, with the character U+0430 (CYRILLIC SMALL LETTER A); did you mean 'name'?"),
+        ("name: \u0441orpus", ":1: name: '\u0441orpus' is not a valid name; .*; it contains U+0441 (CYRILLIC SMALL LETTER ES)"),
+        ("name: x\nsource:\npath: a", ":3: path: is an unknown key; it is a key of source: indent it below."),
+        (
+            "source:\n  path: a\n  tokenizer: b",
+            ":3: source.tokenizer: is an unknown key; it is a key of the declaration itself: begin it in the",
+        ),
+        ("name: ~", ":1: name: should be a valid string (found ~); write a value, or remove the key"),
+        ("name: 2024-01-01", ":1: name: should be a valid string (found 2024-01-01); quote it"),
+        ("name: x\nsource: path:a.txt", ":2: source: should be a mapping, as in {path: a.txt} (found 'path:a.txt')"),
+        ("name: x\ncolumns:\n  -body", ":2: columns: should be a list, as in [body] (found '-body')"),
+        (
+            "name: x\nsplits: [validation: 0.1]",
+            ":2: splits: should be a mapping, as in {key: value}, without the hyphens or brackets of a list",
+        ),
+        (
+            "name: x\nsplits: {test: 0,05}",
+            ":2: splits: a key is a plain word, .* (found 05); write numbers with a decimal point, as in 0.05",
+        ),
+        (
+            "name: x\nsplits:\n  test: 0,05",
+            ":3: splits.test: should be a valid number (found '0,05'); write it as a number, without quotes: 0.05",
+        ),
+        ("name: x\nappend_eos: 'yes'", ":2: append_eos: should be a valid boolean (found 'yes'); write true or false"),
+        ("name: x\ntemplate_date: 31.12.2026", ":2: template_date: should be a valid date (found '31.12.2026'); write a day as in"),
+        ("name: x\nowners: [team: a]", ":2: owners.0: should be a valid string (found {'team': 'a'}); quote a text that contains a colon"),
+        (
+            "name: x\ndescription: {{ x }}",
+            ":2: description: a key is a plain word, and not a list or a mapping; quote a value that begins with",
+        ),
+        ("name: x\nsource: {path: [a, b]}", ":2: source.path: should be a valid string (found ['a', 'b']); write one value, not a list"),
+    ],
+)
+def test_slip_is_named_as_it_is_written(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        load_yaml(write_text(tmp_path / "x.yaml", text), CorpusConfig)
+    found = [str(problem) for problem in (caught.value, *caught.value.further)]
+    expected = re.escape(message).replace(r"\.\*", ".*")
+    assert any(re.match(re.escape(str(tmp_path / "x.yaml")) + expected, problem) for problem in found), found
+
+
+def test_quotes_and_odd_characters_of_a_description_are_kept(tmp_path: Path) -> None:
+    text = "name: x\ndescription: \u201cPlays\u201d\nseparator: '\u201c \u201d'\nsource: {path: a}\ntokenizer: b@main\n"
+    read = load_yaml(write_text(tmp_path / "x.yaml", text), CorpusConfig).config
+    assert (read.description, read.separator) == ("\u201cPlays\u201d", "\u201c \u201d")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_declaration_in_utf_16_is_named(tmp_path: Path, encoding: str) -> None:
+    with pytest.raises(DeclarationError, match=r"x\.yaml:1: is UTF-16 or UTF-32 text; save the file as UTF-8"):
+        load_yaml(write_text(tmp_path / "x.yaml", "name: x\n".encode(encoding)), MixtureConfig)
 
 
 def test_nested_aliases_are_refused_before_they_are_expanded(tmp_path: Path) -> None:

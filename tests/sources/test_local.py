@@ -248,6 +248,8 @@ def test_pattern_that_matches_only_left_out_files_is_reported(data: Path) -> Non
         ("raw/notes/b.jsonl/*.txt", r"; /.*/raw/notes/b\.jsonl is a file, not a folder$"),
         ("raw/gone/*.txt", r"; /.*/raw/gone is a link that leads nowhere$"),
         ("raw/many/*.txt", r"; /.*/raw/many has ('\d+\\n'(, )?){4} and more$"),
+        ("$HOME/*.txt", r"has no folder '\$HOME', but .*; write a variable of the environment as in \$\{HOME\}$"),
+        ("raw/notes/x.txt\n", r"no file matches '/.*/raw/notes/x\.txt\\n'; "),
         ("elsewhere/*.txt", r"; /.*/data has no folder 'elsewhere', but corpora, raw$"),
         ("raw/empty/*.txt", r"; /.*/raw/empty has no files$"),
         ("raw/notes", r"is a folder; name its files, as in raw/notes/\*\.jsonl\.gz$"),
