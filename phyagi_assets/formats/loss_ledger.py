@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
@@ -37,6 +38,8 @@ _SCHEMA = pa.schema(
         "loss": pa.float32(),
     }
 )
+_HEADER = {"mixture": str, "plan": str, "seq_len": int, "run": int, "rank": int, "world_size": int, "first": int}
+"""Types of what the metadata of a file must have."""
 _REMEDY = "delete the file, which loses its steps, or restore it"
 
 
@@ -138,7 +141,7 @@ def write_part(folder: Path, header: LedgerHeader, part: int, rows: LossRows) ->
     table = pa.table([columns[name].cast(_SCHEMA.field(name).type) for name in _SCHEMA.names], _SCHEMA)
     file = folder / part_name(header, part)
     draft = file.with_name(f".{file.name}.{os.getpid()}")
-    pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(described)}), draft, compression="zstd")
+    pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(described)}), draft, compression="zstd", write_page_checksum=True)
     draft.replace(file)
     return file
 
@@ -234,25 +237,52 @@ def _parts(folder: Path) -> dict[tuple[int, int, int], Path]:
 
 
 def _part(path: Path, columns: Sequence[str] | None = None) -> _Part:
-    """Read a file, or some of its columns."""
+    """Read a file, or some of its columns.
+
+    Raises
+    ------
+    StoreError
+        The file is damaged, or is not part of a ledger.
+    """
     try:
-        table = pq.read_table(path, columns=columns)
+        table = pq.read_table(path, columns=columns, page_checksum_verification=True)
         if _KEY not in (table.schema.metadata or {}):
             raise StoreError(f"{path}: is a Parquet file, but not part of a ledger of losses; move it elsewhere")
         described = json.loads(table.schema.metadata[_KEY])
+        if not isinstance(described, dict):
+            raise ValueError("its metadata are not an object")
+        if described.get("format") != FORMAT:
+            raise StoreError(f"{path}: has format {described.get('format')}, and this release reads {FORMAT}; upgrade phyagi-assets")
+        wrong = [name for name, kind in _HEADER.items() if type(described.get(name)) is not kind]
+        if wrong:
+            raise ValueError(f"its metadata have no valid {', '.join(wrong)}")
+        header = LedgerHeader(**{name: described[name] for name in LedgerHeader.__slots__})
+        if not path.name.startswith(part_name(header, 0).rpartition(".part-")[0] + "."):
+            raise ValueError(f"it was written as part of run {header.run} of rank {header.rank}")
     except (pa.ArrowException, OSError, ValueError) as problem:
         raise StoreError(f"{path}: is damaged ({one_line(problem)}); {_REMEDY}") from None
-    if described.get("format") != FORMAT:
-        raise StoreError(f"{path}: has format {described.get('format')}, and this release reads {FORMAT}; upgrade phyagi-assets")
-    header = LedgerHeader(**{name: described[name] for name in LedgerHeader.__slots__})
     return _Part(path=path, header=header, first_step=described["first"], table=table)
 
 
 def _rows(part: _Part, names: dict[str, int]) -> LossRows:
-    """Return the rows of a part, with indices into the names of all parts, to which new names are added."""
+    """Return the rows of a part, with indices into the names of all parts, to which new names are added.
+
+    Raises
+    ------
+    StoreError
+        The columns are not those of a ledger, or a value is not valid.
+    """
     table = part.table
-    if table.schema.names != _SCHEMA.names:
-        raise StoreError(f"{part.path}: has columns {', '.join(table.schema.names)}; a ledger has {', '.join(_SCHEMA.names)}; {_REMEDY}")
+    try:
+        if not table.schema.equals(_SCHEMA):
+            raise ValueError(f"it has the columns {_shown(table.schema)}; a ledger has {_shown(_SCHEMA)}")
+        table.validate(full=True)
+        if nulls := [name for name in _SCHEMA.names if name != "document" and table[name].null_count]:
+            raise ValueError(f"values are missing in {', '.join(nulls)}")
+        if not len(table) or any(pc.min(table[name]).as_py() < 0 for name in ("step", "position", "tokens")):
+            raise ValueError("it has no rows, or negative steps, positions or numbers of tokens")
+    except (pa.ArrowException, ValueError) as problem:
+        raise StoreError(f"{part.path}: is damaged ({one_line(problem)}); {_REMEDY}") from None
     columns = {name: table[name].combine_chunks() for name in _SCHEMA.names}
     corpus = columns["corpus"]
     codes = np.array([names.setdefault(name, len(names)) for name in corpus.dictionary.to_pylist()], dtype=np.int64)
@@ -264,3 +294,7 @@ def _rows(part: _Part, names: dict[str, int]) -> LossRows:
         loss=columns["loss"].to_numpy(zero_copy_only=False).astype(np.float64),
         names=(),
     )
+
+
+def _shown(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)
