@@ -41,7 +41,7 @@ class RecordingProgress:
         del step
         self.begun.append(name)
 
-    def ended_whole(self, name: str, failure: str) -> None:
+    def ended_whole(self, name: str, failure: str, *, is_current: bool) -> None:
         pass
 
     def ended(self, result: PartitionResult, *, is_current: bool) -> None:

@@ -103,9 +103,9 @@ class ConsoleProgress:
         self._show(f"{name}: {step}")
         self._tell(f"{name}: started ({step})")
 
-    def ended_whole(self, name: str, failure: str) -> None:
-        """Print the outcome of the step of a mixture or whole corpus."""
-        self._tell(f"{name}: {f'failed: {failure}' if failure else 'built'}")
+    def ended_whole(self, name: str, failure: str, *, is_current: bool) -> None:
+        """Print the outcome of the step of a mixture or whole corpus. `is_current` tells whether it was published already."""
+        self._tell(f"{name}: {f'failed: {failure}' if failure else 'up to date' if is_current else 'built'}")
 
     def _show(self, description: str) -> None:
         self._bar.update(self._task, description=escape(description))

@@ -15,6 +15,8 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from dagster._daemon import controller
 from dagster._daemon.cli import main
 
+from phyagi_assets.orchestration.sqlite import share_databases
+
 _BATCH = "DAGSTER_EVENT_BATCH_SIZE"
 """Environment variable of Dagster: largest number of events that it stores at once; it stores each on its own without it."""
 _MOST_EVENTS = 500
@@ -52,6 +54,7 @@ def store_events(storage: SqliteEventLogStorage, events: Sequence[dg.EventLogEnt
 
 
 if __name__ == "__main__":
+    share_databases()
     vars(controller)[_INTERVAL] = _SECONDS
     os.environ.setdefault(_BATCH, str(_MOST_EVENTS))
     SqliteEventLogStorage.store_event_batch = store_events  # type: ignore[method-assign, assignment]

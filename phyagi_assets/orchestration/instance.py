@@ -3,7 +3,6 @@
 import os
 import re
 import sqlite3
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -143,10 +142,7 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     home = dagster_environment(settings)["DAGSTER_HOME"]
     try:
         with fast_records(), _opened(settings, home) as instance:
-            try:
-                yield instance
-            finally:
-                _share(Path(home))
+            yield instance
     except DatabaseError as problem:
         raise StoreError(_records_problem(home, str(problem.orig))) from problem
     except OSError as problem:
@@ -214,16 +210,6 @@ def _require_readable(home: Path) -> None:
                     database.execute("SELECT count(*) FROM sqlite_master").fetchone()
             except sqlite3.DatabaseError as problem:
                 raise StoreError(_records_problem(str(home), f"{path.name}: {problem}")) from None
-
-
-def _share(home: Path) -> None:
-    """Make the databases writable for the group if the instance's folder is; SQLite creates them writable for the owner only."""
-    with suppress(OSError):
-        if home.stat().st_mode & stat.S_IWGRP:
-            for path in home.rglob("*.db*"):
-                with suppress(OSError):  # the file belongs to another user
-                    if not path.is_symlink():
-                        path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IWGRP)
 
 
 def _opened(settings: Settings, home: str) -> dg.DagsterInstance:

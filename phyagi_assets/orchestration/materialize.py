@@ -70,6 +70,8 @@ class Runner:
         self._unpartitioned: dict[str, dict[str, str | None]] = {}
         """Expected fingerprint of each artifact that is not partitioned, by corpus or mixture and step."""
         self._ended: set[str] = set()
+        self._published: set[str] = set()
+        """Names of the partitions whose artifacts are all published, and which are run only to record them."""
         self._built_by_others = False
         self.outcome = Outcome()
 
@@ -93,6 +95,7 @@ class Runner:
             self._expected[name] = corpus.versions
             self.outcome.current += len(corpus.artifacts) - len(stale)
             self.outcome.failed |= corpus.failed
+            self._published |= {item.name for item in stale if all(artifact.is_current for artifact in corpus.artifacts[item.key])}
             for partition, reason in corpus.failed.items():
                 Failures(self._workspace.store).record(partition, reason, lasts=True)
             work += stale
@@ -145,6 +148,7 @@ class Runner:
 
     def ended(self, result: PartitionResult, *, is_current: bool) -> None:
         """Record the outcome of a partition."""
+        is_current |= result.work.name in self._published and all(step.reused for step in result.done)
         self._progress.ended(result, is_current=is_current)
         self._ended.add(result.work.name)
         if result.failure:
@@ -223,13 +227,15 @@ class Runner:
         result = job.execute_in_process(
             run_config={**_QUIET, **config}, instance=self._instance, asset_selection=[key], tags=_tags(), raise_on_error=False
         )
-        if result.success:
+        if result.success and expected.is_current:
+            self.outcome.current += 1
+        elif result.success:
             self.outcome.built.append(shown)
         elif _interrupted(result):
             raise KeyboardInterrupt
         else:
             self.outcome.failed[shown] = _reason(result, self._instance.root_directory)
-        self._progress.ended_whole(shown, self.outcome.failed.get(shown, ""))
+        self._progress.ended_whole(shown, self.outcome.failed.get(shown, ""), is_current=expected.is_current)
 
 
 def _tags(corpora: Iterable[str] = ()) -> dict[str, str]:

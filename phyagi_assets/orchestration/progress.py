@@ -21,7 +21,7 @@ class RunProgress(Protocol):
         """Note that bytes of source were processed."""
 
     def ended(self, result: PartitionResult, *, is_current: bool) -> None:
-        """Note the outcome of a partition. `is_current` tells whether another run had built it in the meantime."""
+        """Note the outcome of a partition. `is_current` tells whether it was built already."""
 
 
 class CommandProgress(RunProgress, Protocol):
@@ -30,8 +30,16 @@ class CommandProgress(RunProgress, Protocol):
     def started_whole(self, name: str, step: str) -> None:
         """Note that a step of a mixture or of a whole corpus is started."""
 
-    def ended_whole(self, name: str, failure: str) -> None:
-        """Note the outcome of that step. `failure` is the reason for which it failed, or empty."""
+    def ended_whole(self, name: str, failure: str, *, is_current: bool) -> None:
+        """Note the outcome of that step.
+
+        Parameters
+        ----------
+        failure
+            The reason for which it failed, or empty.
+        is_current
+            Whether its version was published already, and was only recorded.
+        """
 
 
 Progress = Callable[[Sequence[Work], logging.Logger], AbstractContextManager[RunProgress]]

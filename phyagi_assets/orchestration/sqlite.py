@@ -1,4 +1,4 @@
-"""Fast use of the SQLite databases in which Dagster keeps its records.
+"""Fast and shared use of the SQLite databases in which Dagster keeps its records.
 
 For every statement, Dagster creates an engine of SQLAlchemy, opens the database and closes it again. This costs much of the time of a
 small change, in four ways:
@@ -10,15 +10,19 @@ small change, in four ways:
 * A new engine compiles each statement anew.
 * Every database that is opened for the first time reads all files of the schema's revisions, which are those of the installed package.
 
+Members of a group can share an instance: SQLite creates its files writable for the owner only, so they get the rights of their folder.
+
 The UI shows the log of a run again when the file of its database changes. In WAL mode, the file of a database that stays open does not
 change until much is written, so its time is set after commits.
 """
 
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -51,6 +55,24 @@ def fast_records() -> Iterator[None]:
         yield
 
 
+def share_databases() -> None:
+    """Let the group write to every database that this process opens from now on, if it may write to the database's folder."""
+    event.listen(Engine, "connect", share_database)
+
+
+def share_database(connection: Any, _record: Any = None) -> None:
+    """Let the group write to a database that was just opened, if it may write to the folder; other files than the user's are left as is."""
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    with suppress(sqlite3.Error, OSError):  # what Dagster does with the database next raises the error
+        database = Path(connection.execute("PRAGMA database_list").fetchone()[2])
+        if database.parent.stat().st_mode & stat.S_IWGRP:
+            for path in (database, *(database.with_name(f"{database.name}-{log}") for log in ("wal", "shm"))):
+                mode = path.stat().st_mode  # the log, if there is none, gets the rights of the database
+                if not mode & stat.S_IWGRP:
+                    path.chmod(stat.S_IMODE(mode) | stat.S_IWGRP)
+
+
 class _KeptOpen(QueuePool):  # type: ignore[misc]
     """Connections that stay open when Dagster disposes of their engine."""
 
@@ -73,6 +95,7 @@ def _connections_kept(storage: ModuleType) -> Iterator[None]:
 
     def create(address: str, **options: Any) -> Engine:
         engine: Engine = declared(address, **{**options, "poolclass": _KeptOpen})
+        event.listen(engine, "connect", share_database)  # first, while there is no log
         event.listen(engine, "connect", _wait_less)
         event.listen(engine, "commit", _Touch(engine.url.database))
         event.listen(engine, "handle_error", _leave_out_statement)

@@ -9,6 +9,8 @@ from typing import Any
 from dagster._cli import dev
 from dagster_shared.cli import WorkspaceOpts
 
+from phyagi_assets.orchestration.sqlite import share_databases
+
 _STARTS = "open_ipc_subprocess"
 """Function by which Dagster starts its processes."""
 _REPLACED = {"dagster_webserver": "phyagi_assets.orchestration.webserver", "dagster._daemon": "phyagi_assets.orchestration.daemon"}
@@ -19,6 +21,7 @@ def start(host: str, port: str, workspace: str) -> None:
     """Start the web server, the daemon and the code server, and wait until they are stopped."""
     # A script starts its background processes with SIGINT ignored. Dagster handles SIGTERM as SIGINT, so neither would stop the UI.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    share_databases()
     open_subprocess = vars(dev)[_STARTS]
 
     def with_modules_replaced(command: Sequence[str], **options: Any) -> Any:

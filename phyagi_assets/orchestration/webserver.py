@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 
+from phyagi_assets.orchestration.sqlite import share_databases
 from phyagi_assets.settings import Settings
 
 _HEADERS = {
@@ -61,5 +62,6 @@ class Webserver(DagsterWebserver[Any, Any]):
 
 
 if __name__ == "__main__":
+    share_databases()
     vars(dagster_webserver.app)[DagsterWebserver.__name__] = Webserver
     main()  # type: ignore[no-untyped-call]

@@ -26,7 +26,7 @@ def run(*, is_terminal: bool, partitions: int = 2, output: Output | None = None,
             progress.advanced(item.bytes)
             progress.ended(PartitionResult(work=item, problem=SourceError("no news") if fails else None), is_current=False)
         progress.started_whole("mix", "mixed_dataset")
-        progress.ended_whole("mix", "no tokens" if fails else "")
+        progress.ended_whole("mix", "no tokens" if fails else "", is_current=False)
     return file.getvalue()
 
 

@@ -8,11 +8,12 @@ from sqlite3 import connect
 import pytest
 from alembic.script import ScriptDirectory
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
-from sqlalchemy import text
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from phyagi_assets.orchestration.sqlite import fast_records
+from phyagi_assets.orchestration.sqlite import fast_records, share_database, share_databases
 
 
 def test_engines_are_used_again_within_the_outermost_context_alone(tmp_path: Path) -> None:
@@ -70,3 +71,22 @@ def test_error_of_a_database_does_not_show_the_statement(tmp_path: Path) -> None
         with engine.connect() as connection, pytest.raises(OperationalError) as raised:
             connection.execute(text("SELECT * FROM missing WHERE a = :a"), {"a": "a long text"})
         assert str(raised.value) == "(sqlite3.OperationalError) no such table: missing"
+
+
+@pytest.mark.parametrize(("folder", "file"), [(0o770, 0o664), (0o750, 0o644)])
+def test_group_that_may_write_to_a_folder_may_write_to_the_databases_of_the_command_and_of_the_ui(
+    tmp_path: Path, folder: int, file: int
+) -> None:
+    tmp_path.chmod(folder)
+    with fast_records():
+        of_command = vars(sqlite_event_log)["create_engine"](f"sqlite:///{tmp_path / 'command.db'}")
+        with of_command.begin() as connection:
+            connection.execute(text("create table events (id integer)"))
+            modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"command.db": file, "command.db-wal": file, "command.db-shm": file}
+    share_databases()  # as the servers of the UI do
+    try:
+        with create_engine(f"sqlite:///{tmp_path / 'ui.db'}", poolclass=NullPool).connect():
+            assert (tmp_path / "ui.db").stat().st_mode & 0o777 == file
+    finally:
+        event.remove(Engine, "connect", share_database)
