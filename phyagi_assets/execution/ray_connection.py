@@ -125,6 +125,11 @@ def _require_answer(cluster: RayAddress, host: str, port: int) -> None:
             while len(answer) < 9 and (more := connection.recv(9 - len(answer))):
                 answer += more
     except OSError as problem:
+        if isinstance(problem, socket.gaierror) and problem.errno == socket.EAI_NONAME:  # not one that is down: it is not tried again
+            raise PhyagiAssetsError(
+                f"{cluster.setting}: the Ray cluster {cluster.address} cannot be reached: no host has the name {host}; correct it"
+                f"{cluster.remedy}"
+            ) from None
         raise _unreachable(cluster, problem.strerror or str(problem) or type(problem).__name__) from None
     if len(answer) < 9 or answer[3] != 4:
         raise _unreachable(cluster, "what answers there is not Ray; the port of a cluster is 6379, and with ray:// it is 10001") from None

@@ -8,6 +8,7 @@ Between the search and the removal, another command may publish a version again 
 checked again before it is removed, under locks that keep other commands from making a plan or working on the artifact.
 """
 
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -158,14 +159,15 @@ class Cleaning:
         named = {_cache(corpus.name, partition.key, partition.fingerprint) for corpus in plan.corpora for partition in corpus.partitions}
         return named | versions_of_plan(plan)
 
-    def _is_young(self, written: float) -> bool:
-        return self.grace > timedelta(0) and self._now - written < self.grace.total_seconds()
+    def _is_young(self, written: float, now: float | None = None) -> bool:
+        """Return whether something was written within the grace period, by the clock of the store unless another time is given."""
+        return self.grace > timedelta(0) and (self._now if now is None else now) - written < self.grace.total_seconds()
 
     def _transfers(self) -> Iterable[Removable]:
         for transfer in self.store.unfinished():
             corpus, partition = transfer.address.name, transfer.address.key
             is_gone = partition not in self.partitions.get(corpus, ()) and corpus not in self.others
-            if is_gone and not self._is_young(transfer.path.stat().st_mtime):
+            if is_gone and not self._is_young(transfer.path.stat().st_mtime, time.time()):  # files of this machine, also of a bucket
                 yield Removable(
                     name=transfer.name, path=transfer.path, why=Reason.BROKEN_OFF, bytes=transfer.bytes, address=transfer.address
                 )

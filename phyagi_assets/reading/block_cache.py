@@ -224,7 +224,8 @@ class BlockCache:
         If the disk is full, the cache keeps its size from then on.
         """
         code = getattr(problem, "errno", None)
-        if code in _FULL and used is not None:
+        if code in _FULL:
+            used = self._read_used() if used is None else used
             if self._limit is None:
                 self._warn(code, f"the cache stays at {short_size(used)}, and data that does not fit is fetched for each sample")
             self._limit = min(used, self._room)
@@ -232,7 +233,7 @@ class BlockCache:
             if not self._is_refused:
                 self._warn(code, "nothing is added to the cache, and data that it lacks is fetched for each sample")
             self._is_refused = True
-        return code in _REFUSED or (code in _FULL and used is not None)
+        return code in _REFUSED or code in _FULL
 
     def _warn(self, code: int, then: str) -> None:
         logger.warning("%s: %s; %s; %s", self._folder, os.strerror(code), then, self._remedy)

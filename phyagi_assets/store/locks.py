@@ -111,8 +111,13 @@ def own_folder_until_exit(area: Path) -> Path:
 
     The folder also lives as long as processes that were forked from the caller. See `own_folder`.
     """
-    folder, _ = _locked_name(area)
-    folder.mkdir()
+    folder, lock = _locked_name(area)
+    try:
+        folder.mkdir()
+    except OSError:  # the disk is full, and the caller may try again often
+        _delete(folder)
+        os.close(lock)
+        raise
     return folder
 
 

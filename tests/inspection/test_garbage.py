@@ -1,5 +1,8 @@
 """Unreferenced versions are garbage; referenced ones are not."""
 
+import os
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +122,15 @@ def test_interrupted_transfer_of_a_missing_partition_is_removable(corpus: Corpus
     assert (item.name, item.why, item.bytes) == (".transfers/one/gone", Reason.BROKEN_OFF, 4)
     assert remove(workspace, {"one": {"a", "b"}}, {"mix"}) == [item]
     assert (workspace.store.root / ".transfers" / "one" / "a" / "digest" / "object.part").exists()
+
+
+@pytest.mark.parametrize("ahead", [-86_400.0, 86_400.0])
+def test_age_of_an_interrupted_transfer_is_that_of_the_local_clock(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    monkeypatch.setattr(type(workspace.store), "now", lambda _store: time.time() + ahead)  # the clock of a bucket's server
+    for partition, age in (("new", 0), ("old", 7_200)):
+        part = workspace.store.root / ".transfers" / "one" / partition
+        write_text(part / "digest" / "object.part", "half")
+        os.utime(part, (time.time() - age,) * 2)
+    assert [item.address for item in removable(workspace, {}, set(), grace=timedelta(hours=1))] == ["one/transfers/old"]

@@ -1,5 +1,6 @@
 """Runs that build many partitions: the jobs for stale partitions, and ranges of partitions of the assets."""
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,16 @@ def test_runs_build_on_the_cluster_that_the_environment_names(project: Project, 
     assert sum(event.is_step_up_for_retry for event in down.all_events) == 3  # the cluster may come back
     assert unreachable in failure(run_range(project, "one", "two"))
     assert run_stale(project, executor="local").success
+
+
+def test_run_on_a_cluster_whose_name_is_not_known_fails_at_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    mistyped = run_stale(project, executor="ray:haed:6379")
+    assert "executor: the Ray cluster haed:6379 cannot be reached: no host has the name haed; correct it" in failure(mistyped)
+    assert not any(event.is_step_up_for_retry for event in mistyped.all_events)
 
 
 def test_job_builds_stale_partitions_once(project: Project) -> None:

@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,26 @@ def test_block_whose_next_use_is_furthest_away_is_evicted(tmp_path: Path) -> Non
     assert not fetch(cache, BLOCKS[7], 10, known)  # every block is used before
     assert cache.blocks() == {BLOCKS[number] for number in (0, 1, 3, 5, 6)}
     assert sum(path.stat().st_size for path in (tmp_path / "cache").glob("a*/*")) == 500
+
+
+def test_forked_process_on_a_full_disk_reads_without_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = BlockCache(tmp_path / "cache", 520, "remedy")
+    assert fetch(cache, BLOCKS[0], 0, {})
+    before, files = {path.name for path in (tmp_path / "cache" / ".drafts").iterdir()}, len(list(Path("/dev/fd").iterdir()))
+    mkdir, parent = Path.mkdir, os.getpid()
+
+    def full(path: Path, *options: Any, **more: Any) -> None:
+        if path.parent.name == ".drafts":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{path}")
+        mkdir(path, *options, **more)
+
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)  # as in a fork
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", full)
+        for _ in range(3):
+            assert cache.reserve(BLOCKS[:2], 0, uses({})) == [NotReserved.FULL] * 2
+    assert cache.has(BLOCKS[0])
+    assert ({path.name for path in (tmp_path / "cache" / ".drafts").iterdir()}, len(list(Path("/dev/fd").iterdir()))) == (before, files)
 
 
 def reserve_and_die(folder: Path) -> BlockCache:
