@@ -21,7 +21,8 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore
 
 from phyagi_assets.errors import SourceDownError, SourceError, StoreError
-from phyagi_assets.objects.clients import SCHEMES, Clients, lacks_bucket
+from phyagi_assets.objects.answers import lacks_bucket
+from phyagi_assets.objects.clients import SCHEMES, Clients
 from phyagi_assets.objects.retries import FIRST_SILENCES, RetryPolicy, TransientError
 
 Result = TypeVar("Result")

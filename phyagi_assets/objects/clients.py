@@ -24,6 +24,7 @@ from obstore.exceptions import BaseError, InvalidPathError, PermissionDeniedErro
 from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 
 from phyagi_assets.errors import AccessError, SourceError, redacted
+from phyagi_assets.objects.answers import ELEMENTS, NO_BUCKET, OF_PAGES, REASONS, Answer, first_line
 from phyagi_assets.objects.aws_profiles import S3Settings, s3_endpoint, s3_settings
 from phyagi_assets.objects.retries import NoAnswerError, RefusedError, TransientError
 
@@ -50,20 +51,8 @@ _ADDRESSES = {GCS: ("GOOGLE_BASE_URL", "STORAGE_EMULATOR_HOST"), AZURE: ("AZURE_
 _ADDRESS_KEYS = {S3: "AWS_ENDPOINT_URL", GCS: "GOOGLE_BASE_URL", AZURE: "AZURE_STORAGE_ENDPOINT"}
 _ABSENT = ".phyagi-assets-asks-whether-this-is-an-object-store"
 """Key that no object has."""
-_OF_PAGES = ("Got invalid list response", "Unable to extract metadata from headers")
-"""Parts of obstore's messages about answers that no object store gives."""
-
 _OF_MACHINE = re.compile(r"\bhttp://[^/\s]+/(?:latest/(?:api/token|meta-data/iam)|computeMetadata/|metadata/identity/)")
 """Address of the credentials of a machine's role."""
-
-
-_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
-"""Codes of S3 and Azure for a bucket that does not exist."""
-
-
-def lacks_bucket(problem: FileNotFoundError) -> bool:
-    """Return whether an error of obstore is about a bucket that does not exist, and not about an object."""
-    return any(code in str(problem) for code in _NO_BUCKET)
 
 
 class Clients:
@@ -167,13 +156,13 @@ class Clients:
         try:
             yield
         except (PreconditionError, FileNotFoundError) as problem:
-            code = _Answer(str(problem)).code
-            if code in _NO_BUCKET:
-                raise SourceError(_REASONS[code]) from None
+            code = Answer(str(problem)).code
+            if code in NO_BUCKET:
+                raise SourceError(REASONS[code]) from None
             message = "the object is gone or has changed since it was listed, or its key ends in a slash; list the source again"
             raise SourceError(message) from None
         except InvalidPathError as problem:
-            found = re.search(r"[Pp]ath (\".*?\")[ :]", _first_line(problem))
+            found = re.search(r"[Pp]ath (\".*?\")[ :]", first_line(problem))
             key = f"the key {found[1]}" if found else "a key"
             raise SourceError(f"{key} is not a valid path of a file; rename it, or narrow source.path") from None
         except (BaseError, OSError, ValueError) as problem:
@@ -182,7 +171,7 @@ class Clients:
     def _error(self, problem: Exception) -> Exception:
         """Return the error to raise for one of obstore."""
         text = str(problem)
-        answer = _Answer(text)
+        answer = Answer(text)
         if provider := re.search(r"External \w+ credential provider: (?:SourceError: )?(.*)", text):
             return RefusedError(provider[1]) if self._waits_for_access and self.has_answered else SourceError(provider[1])
         if answer.status or isinstance(problem, PermissionDeniedError | UnauthenticatedError):
@@ -193,41 +182,41 @@ class Clients:
         if isinstance(problem, OSError):
             return TransientError(f"{self._server} cannot be reached, or broke off: {type(problem).__name__}")
         if missing := re.search(r"missing field `(\w+)`", text):
-            thing = _ELEMENTS.get(missing[1], missing[1])
+            thing = ELEMENTS.get(missing[1], missing[1])
             return SourceError(f"objects are listed with no {thing}, so that a change could not be noticed; use a server that gives it")
-        said = re.sub(r"^Generic \w+ error: ", "", _first_line(problem))
-        if any(part in text for part in _OF_PAGES):
+        said = re.sub(r"^Generic \w+ error: ", "", first_line(problem))
+        if any(part in text for part in OF_PAGES):
             reason = self._not_an_object_store
         elif "Received redirect" in text:  # by a server that does not name the region
-            reason = _REASONS["AuthorizationHeaderMalformed"]
+            reason = REASONS["AuthorizationHeaderMalformed"]
         else:
             reason = f"the settings of {_NAMES[self._scheme]} are not valid: {said} ({_CREDENTIALS[self._scheme]})"
         return SourceError(reason)
 
-    def _refusal(self, answer: "_Answer") -> Exception:
+    def _refusal(self, answer: Answer) -> Exception:
         """Return the error for a request that the server refused."""
-        if answer.status >= 500 or answer.status in (408, 429) or answer.code in _BUSY:
+        if answer.is_busy:
             return TransientError(f"the server says {answer.code or answer.status}")
         is_denied = answer.status in (0, 401, 403)
         credentials = _CREDENTIALS[self._scheme]
         if is_denied and not self._is_signed:
             return SourceError(f"access is denied without credentials, and there are none ({credentials})")
         code = answer.code or ("AccessDenied" if is_denied else f"the server answers with the HTTP status {answer.status}")
-        reason = f"{_REASONS.get(code, code).format(credentials=credentials)}: {answer.message}".rstrip(": ")
-        if self._waits_for_access and self.has_answered and (is_denied or code in _EXPIRED):
+        reason = f"{REASONS.get(code, code).format(credentials=credentials)}: {answer.message}".rstrip(": ")
+        if self._waits_for_access and self.has_answered and (is_denied or answer.has_expired):
             return RefusedError(reason)
-        return AccessError(reason) if answer.status == 401 or code in _EXPIRED else SourceError(reason)
+        return AccessError(reason) if answer.status == 401 or answer.has_expired else SourceError(reason)
 
     def _is_settled(self, bucket: str, store: ObjectStore, problem: str) -> bool:
         """Return whether a problem is due to a role that the machine has not, or a region that is now known, and does not recur."""
         if self._stores.get(bucket) is not store:  # settled by another thread
             return True
-        if self._is_signed and _OF_MACHINE.search(_first_line(problem)):
+        if self._is_signed and _OF_MACHINE.search(first_line(problem)):
             self._is_signed = False
             self._stores.clear()
             return True
-        answer = _Answer(problem)
-        if (answer.status in (401, 403) or answer.code in _EXPIRED) and self._has_other_credentials():
+        answer = Answer(problem)
+        if (answer.status in (401, 403) or answer.has_expired) and self._has_other_credentials():
             self._stores.clear()
             return True
         is_elsewhere = "Received redirect" in problem or "AuthorizationHeaderMalformed" in problem
@@ -309,22 +298,6 @@ class Clients:
         return address.rstrip("/")
 
 
-class _Answer:
-    """Answer of a server to a request that failed, as far as the text of obstore's exception has it."""
-
-    def __init__(self, problem: str) -> None:
-        said = problem.partition("\n\nDebug source:")[0]
-        status = re.search(r"Server returned non-2xx status code: (\d{3})", said)
-        self.status = int(status[1]) if status else 0
-        self.code = _element("Code", said)
-        self.message = _element("Message", said).partition("\n")[0]
-
-
-def _element(name: str, text: str) -> str:
-    found = re.search(rf"<{name}>(.*?)</{name}>", text, re.DOTALL)
-    return found[1].strip() if found else ""
-
-
 def _by_proxy() -> str:
     """Return the variables that name proxies, for messages; empty if none is set."""
     found = [name for name in _PROXIES if os.environ.get(name) or os.environ.get(name.lower())]
@@ -336,10 +309,6 @@ def _read(bundle: str) -> bytes:
         return Path(bundle).read_bytes()
     except OSError as problem:
         raise SourceError(f"AWS_CA_BUNDLE: {bundle} cannot be read: {problem.strerror}") from None
-
-
-def _first_line(problem: Exception | str) -> str:
-    return str(problem).partition("\n")[0]
 
 
 def _headers(address: str) -> Message:
@@ -356,33 +325,3 @@ def _headers(address: str) -> Message:
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 _ROLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
-
-_BUSY = (
-    "SlowDown",
-    "InternalError",
-    "ServiceUnavailable",
-    "ServerBusy",
-    "OperationTimedOut",
-    "RequestTimeout",
-    "ThrottlingException",
-)
-
-_EXPIRED = ("ExpiredToken", "InvalidToken")
-"""Codes of S3 for credentials that are not valid any more; they come with the status 400."""
-
-_ELEMENTS = {"LastModified": "time of writing", "Size": "size", "Last-Modified": "time of writing", "Content-Length": "size"}
-
-_REASONS = {
-    "NoSuchBucket": "there is no such bucket",
-    "ContainerNotFound": "there is no such container",
-    "AccessDenied": "access is denied to these credentials ({credentials})",
-    "AuthorizationFailure": "access is denied to these credentials ({credentials})",
-    "AuthorizationPermissionMismatch": "access is denied to these credentials ({credentials})",
-    "AuthenticationFailed": "the credentials are not right ({credentials})",
-    "InvalidAccessKeyId": "the access key is not known ({credentials})",
-    "SignatureDoesNotMatch": "the secret key is not right (AWS_PROFILE, AWS_SECRET_ACCESS_KEY, ~/.aws)",
-    "AuthorizationHeaderMalformed": "the bucket is in another region (AWS_REGION, or region in ~/.aws/config)",
-    "RequestTimeTooSkewed": "the clock of this machine and that of the server differ too much; set the clock right",
-    "InvalidToken": "the session token is not valid; log in again (AWS_SESSION_TOKEN, {credentials})",
-    "ExpiredToken": "the credentials have expired; log in again ({credentials})",
-}

@@ -13,7 +13,8 @@ from obstore.store import ObjectStore
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.objects.clients import Clients, lacks_bucket
+from phyagi_assets.objects.answers import lacks_bucket
+from phyagi_assets.objects.clients import Clients
 from phyagi_assets.objects.retries import FIRST_SILENCES, RetryPolicy, TransientError
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out
 from phyagi_assets.sources.globs import Glob, fixed_prefix, is_glob
