@@ -216,6 +216,10 @@ class StoreError(PhyagiAssetsError):
     """An artifact in the store is missing or damaged, or does not match its manifest."""
 
 
+class ForeignFilesError(StoreError):
+    """A version, or something in its folder, was not made by the store, and is left as it is."""
+
+
 class MissingArtifactsError(StoreError):
     """A step is requested whose input artifacts do not exist.
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import ForeignFilesError, StoreError
 from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.formats.plan_versions import versions_of_plan
 from phyagi_assets.inspection.report import Record, Report
@@ -191,7 +191,7 @@ class Cleaning:
                         clear_chunks(item.path)
                         removed.append(item)
                     elif self._is_as_found(still[item.path]):
-                        with suppress(StoreError):  # a file was added to the folder since the search
+                        with suppress(ForeignFilesError):  # a file was added to the folder since the search
                             remove(item.address, item.path)
                             removed.append(item)
         return removed

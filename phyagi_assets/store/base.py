@@ -356,8 +356,8 @@ class Store(Protocol):
         ------
         callable
             Function that removes a version, given its address and its folder. If the version is published, its pointer is removed first.
-            The caller must hold the lock of the address (see `lock_if_free`). The function raises a `StoreError`, and removes nothing, if
-            the store did not make the folder or something in it.
+            The caller must hold the lock of the address (see `lock_if_free`). The function raises a `ForeignFilesError`, and removes
+            nothing, if the store did not make the folder or something in it.
         """
 
     def planning(self) -> AbstractContextManager[None]:

@@ -18,11 +18,12 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import ForeignFilesError, StoreError
 from phyagi_assets.objects.bucket import BucketFolder, StoredObject
 from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.objects.retries import RetryPolicy
@@ -90,8 +91,12 @@ class BucketStore(base.Store):
         self.bucket, self.shared, self.local, self.root = bucket, shared, local, local.root
         self.manifests = BucketManifests(bucket, local.root / _MANIFESTS, local.writing)
         self._holder = holder
-        self._leases = Leases(folder=bucket.folder(".leases"), machine=holder or f"{socket.gethostname()}:{local.root}")
         self._listings = Listings(bucket)
+
+    @cached_property
+    def _leases(self) -> Leases:
+        machine = self._holder or f"{socket.gethostname()}:{self.local.root}:{self.local.identity()}"
+        return Leases(folder=self.bucket.folder(".leases"), machine=machine)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _assembled, (self.bucket, self.shared, self.local, self._holder)
@@ -274,7 +279,9 @@ class BucketStore(base.Store):
         objects = self._listings.version(version)
         manifest = self.manifests.read(version, objects) if MANIFEST in objects else None
         if manifest and (unknown := sorted(objects.keys() - {MANIFEST, *manifest.files})):
-            raise StoreError(f"{self.place(version_key(version))}: {unknown[0]} in it was not written by the store; it is left as it is")
+            raise ForeignFilesError(
+                f"{self.place(version_key(version))}: {unknown[0]} in it was not written by the store; it is left as it is"
+            )
         if MANIFEST in objects:
             self.bucket.delete([f"{version_key(version)}/{MANIFEST}"])
         recorded = objects.keys() & set(manifest.files) if manifest else set()

@@ -31,7 +31,7 @@ class Leases:
     Parameters
     ----------
     machine
-        Name of this machine and its scratch folder.
+        Identity of the scratch folder of this machine, whose locks come before the leases.
     beat
         Time between two writes of a lease, in seconds.
     expiry
@@ -55,7 +55,7 @@ class Leases:
         Yields
         ------
         callable
-            Function that returns whether the lease is still held: it was written a short while ago.
+            Function that returns whether the lease was held without a break: it was always written again before it could expire.
         """
         while not self.folder.create(name, self.machine.encode()) and not self._is_own(name):
             if waiting:
@@ -122,21 +122,29 @@ class Leases:
     @contextmanager
     def _renewed(self, name: str) -> Iterator[Callable[[], bool]]:
         """Write a lease again and again within the context, and delete it at the end."""
-        done, written = threading.Event(), [time.monotonic()]
+        done, written, is_lost = threading.Event(), time.monotonic(), False
+
+        def is_held() -> bool:
+            # A lease that was not written in time stays lost, even if it is written later: others may have gone on without it.
+            nonlocal is_lost
+            is_lost = is_lost or time.monotonic() - written >= self.expiry / 2
+            return not is_lost
 
         def renew() -> None:
+            nonlocal written
             while not done.wait(self.beat):
                 try:
                     began = time.monotonic()
                     self.folder.write(name, self.machine.encode())
-                    written[0] = began
+                    if is_held():
+                        written = began
                 except StoreError as problem:
                     logger.debug("the lease %s was not renewed: %s", name, problem)
 
         thread = threading.Thread(target=renew, name=f"lease of {name}", daemon=True)
         thread.start()
         try:
-            yield lambda: time.monotonic() - written[0] < self.expiry / 2
+            yield is_held
         finally:
             done.set()
             thread.join()

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import replace
 from pathlib import Path
 
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import ForeignFilesError, StoreError
 from phyagi_assets.paths import real_path
 from phyagi_assets.store import base
 from phyagi_assets.store.addresses import VERSIONS, Address, Version, is_part, spare_name, split_version_name
@@ -283,7 +283,7 @@ class LocalStore(base.Store):
 
     def _require_own(self, address: str, version: Path) -> None:
         if foreign := foreign_version(self.root, Address(address), version):
-            raise StoreError(f"{version}: {foreign}; it is left as it is")
+            raise ForeignFilesError(f"{version}: {foreign}; it is left as it is")
 
     def _unpublish(self, address: str, version: Path) -> None:
         """Remove the pointer of an address if it points to a version."""

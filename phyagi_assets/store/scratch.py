@@ -12,6 +12,7 @@ import shutil
 import stat
 import tempfile
 import threading
+import uuid
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -22,10 +23,10 @@ from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.settings import BucketAddress, parsed_size
 from phyagi_assets.store.addresses import VERSIONS, Version
 from phyagi_assets.store.base import FinishedFile
-from phyagi_assets.store.disk import writing_to
+from phyagi_assets.store.disk import replace_file, writing_to
 from phyagi_assets.store.fingerprint import text_digest
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.store.locks import is_held, locked, own_folder, own_folder_until_exit
+from phyagi_assets.store.locks import LOCKS, create_lock, is_held, locked, own_folder, own_folder_until_exit
 from phyagi_assets.store.manifest import Manifest
 
 SCRATCH_VARIABLE = "PHYAGI_ASSETS_SCRATCH"
@@ -80,6 +81,16 @@ class Scratch(LocalStore):
 
     def writing(self) -> AbstractContextManager[None]:
         return writing_to(self.root, _REMEDY)
+
+    def identity(self) -> str:
+        """Return a text that no other scratch folder has, even one with the same path on a machine of the same name."""
+        path = self.root / LOCKS / "identity"
+        with self.writing():
+            create_lock(path.with_suffix(".lock"))
+            with locked(path.with_suffix(".lock")):
+                if not path.exists():
+                    replace_file(path, uuid.uuid4().hex.encode())
+                return path.read_text()
 
     def inner(self, name: str) -> "Scratch":
         return Scratch(self.root / f".{name}", self._bound)

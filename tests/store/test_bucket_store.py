@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.errors import StoreError
+from phyagi_assets.inspection.garbage import Cleaning
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.store import bucket_store
 from phyagi_assets.store.addresses import Version
@@ -327,6 +328,29 @@ def test_plan_made_while_another_machine_removes_versions_is_refused(machine: Op
         plan()
     with here.planning():
         pass
+
+
+def test_machines_of_one_name_with_scratch_folders_at_one_path_hold_leases_apart(tmp_path: Path) -> None:
+    store = BucketStore(PLACE, scratch=tmp_path / "scratch")
+    with store.lock(ADDRESS):
+        (tmp_path / "scratch").rename(tmp_path / "scratch of the first machine")
+        with BucketStore(PLACE, scratch=tmp_path / "scratch").lock_if_free(ADDRESS) as free:
+            assert not free
+        (tmp_path / "scratch").rename(tmp_path / "scratch of the second machine")
+        (tmp_path / "scratch of the first machine").rename(tmp_path / "scratch")
+
+
+def test_clean_whose_lease_was_lost_says_so_and_removes_nothing_more(machine: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = machine("here")
+    monkeypatch.setattr(store, "_leases", replace(store._leases, expiry=0.0))
+    old = write(store, "old")
+    write(store, "new")
+    cleaning = Cleaning(store=store, partitions={"corpus": ["part%20é"]}, mixtures=[])
+    found = cleaning.find()
+    assert [item.fingerprint for item in found] == [old.fingerprint]
+    with pytest.raises(StoreError, match="nothing more is removed; run the command again"):
+        cleaning.remove(found)
+    assert store.find(ADDRESS, old.fingerprint)
 
 
 def test_upload_and_lease_of_a_machine_that_died_long_ago_are_removed(machine: Open, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:

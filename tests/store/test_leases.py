@@ -1,6 +1,8 @@
 """Leases on a real S3 server: one holder at a time among machines, and expiry."""
 
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
@@ -8,12 +10,21 @@ import pytest
 from phyagi_assets.objects.bucket import BucketFolder
 from phyagi_assets.store import leases as module
 from phyagi_assets.store.leases import Leases
+from tests.s3 import S3Server
 
 pytestmark = pytest.mark.usefixtures("s3")
 
 
 def leases(machine: str, expiry: float = 60.0) -> Leases:
     return Leases(folder=BucketFolder("s3://raw/lab/.leases"), machine=machine, beat=0.05, expiry=expiry)
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    for _ in range(3_000):
+        if is_so():
+            return
+        time.sleep(0.01)
+    raise AssertionError("waited for half a minute")
 
 
 def test_lease_is_held_by_one_machine_at_a_time() -> None:
@@ -48,6 +59,17 @@ def test_lease_of_a_dead_machine_expires() -> None:
     with other.held("build/x"):
         assert other.names("build") == ["build/x"]
     assert other.names("build") == []
+
+
+def test_lease_that_was_not_written_in_time_stays_lost(s3: S3Server) -> None:
+    with leases("a", expiry=0.4).held("removals/x") as is_held:
+        assert is_held()
+        s3.faults.forbidden = 10**6
+        wait_for(lambda: not is_held())
+        s3.faults.forbidden = 0
+        s3.faults.requests.clear()
+        wait_for(lambda: s3.faults.requests["PUT"] > 1)
+        assert not is_held()
 
 
 def test_lease_of_a_killed_process_of_the_same_machine_is_taken_over_at_once() -> None:
