@@ -236,6 +236,10 @@ class _Run(Generic[Task, Result]):
         report: Report = self._executor.parcels.unpack(found)
         for record in report.records:
             logging.getLogger(record.name).handle(record)
+        if report.unfit and not self._executor.check.problem():  # otherwise, other nodes would not do better
+            self._avoid({node: report.unfit})
+            self._again.append(attempt)
+            return None
         if report.consumed:
             self._executor.on_progress(attempt.task, report.consumed)
         return report

@@ -54,6 +54,8 @@ class Report:
     """Result of the task, or the exception that ended it."""
     consumed: int = 0
     records: list[logging.LogRecord] = field(default_factory=list)
+    unfit: str = ""
+    """Requirement that the node does not meet any more, if the task failed; otherwise empty."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -64,6 +66,7 @@ class _Process:
     """The run that it has prepared for."""
     exit_stack: ExitStack = field(default_factory=ExitStack)
     parcels: Parcels | None = None
+    check: NodeCheck | None = None
     name: Callable[[Any], str] = str
     run: Callable[[Any], Any] | None = None
     consumed: int = 0
@@ -100,7 +103,9 @@ def run_task(number: bytes, job: Sequence[Any], task: bytes) -> bytes | str:
         logger.removeHandler(records)
     if isinstance(outcome, UnfitNodeError):
         return str(outcome)
-    report = Report(outcome=outcome, consumed=_process.consumed, records=records.kept)
+    # A node that has lost the store would fail one task after another, and so take them from the nodes that can run them.
+    unfit = _process.check.problem() if isinstance(outcome, Exception) and _process.check else ""
+    report = Report(outcome=outcome, consumed=_process.consumed, records=records.kept, unfit=unfit)
     return _process.parcels.pack(report) if _process.parcels else pickle.dumps(report)
 
 
@@ -125,7 +130,7 @@ def _prepare(number: bytes, content: bytes) -> None:
     logging.getLogger(PACKAGE).setLevel(job.level)
     if problem := job.check.problem():  # of a node that came after the run had begun
         raise UnfitNodeError(problem)
-    _process.parcels, _process.name = job.parcels, job.name
+    _process.parcels, _process.check, _process.name = job.parcels, job.check, job.name
     prepare: Prepare[Any, Any] = job.parcels.unpack(job.prepare)
     _process.run = _process.exit_stack.enter_context(prepare(_progressed))
     _process.job = number

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,49 @@ def test_tasks_of_a_node_that_is_killed_run_on_another(nodes: RayNodes, tmp_path
     killer.join()
     assert sorted(item for item, _ in found.values()) == list(range(100, 108))
     assert begun() == 9  # only the one of the node is done again
+
+
+@contextmanager
+def losing(folder: Path, _on_progress: OnProgress) -> Iterator[Callable[[int], str]]:
+    """Fails on the first node that runs a task."""
+
+    def do(item: int) -> str:
+        node = os.environ["PHYAGI_ASSETS_SCRATCH"]
+        with suppress(FileExistsError):
+            (folder / "lost").symlink_to(node)
+        if str((folder / "lost").readlink()) == node:
+            raise SourceError(f"item {item}: the store cannot be reached")
+        return node
+
+    yield do
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LostFolder(NodeCheck):
+    folder: Path
+    everywhere: bool = False
+
+    def problem(self) -> str:
+        if self.everywhere and os.path.lexists(self.folder / "lost"):
+            return "cannot use the store"
+        node = os.environ.get("PHYAGI_ASSETS_SCRATCH", "")
+        is_lost = node and os.path.lexists(self.folder / "lost") and str((self.folder / "lost").readlink()) == node
+        return "cannot use the store" if is_lost else ""
+
+
+def test_tasks_of_a_node_that_no_longer_passes_the_check_are_run_on_others(
+    nodes: RayNodes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "phyagi_assets")
+    found = outcomes(executor_on(nodes.address, partial(losing, tmp_path), check=LostFolder(folder=tmp_path)), range(8))
+    assert set(found.values()) <= {str(nodes.scratch / f"node{number}") for number in range(1, nodes.added + 1)}
+    (message,) = caplog.messages
+    assert message.endswith(" cannot use the store; its tasks are run on other nodes")
+
+
+def test_task_that_fails_where_no_node_would_do_better_is_not_run_again(nodes: RayNodes, tmp_path: Path) -> None:
+    found = outcomes(executor_on(nodes.address, partial(losing, tmp_path), check=LostFolder(folder=tmp_path, everywhere=True), size=1), [1])
+    assert isinstance(found[1], SourceError)
 
 
 def test_closing_interrupts_the_tasks_and_number_in_flight_is_bounded(nodes: RayNodes, tmp_path: Path) -> None:
