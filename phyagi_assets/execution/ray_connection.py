@@ -26,7 +26,7 @@ _TO_PROBE = 60.0
 """Time for a node to run the probe task, in seconds."""
 POLLED = 1.0
 """Longest time of a call that waits for tasks, in seconds."""
-_TOKEN = "; its server answers, so if it requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as well"
+_TOKEN = "; if it requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as well"
 
 Value = TypeVar("Value")
 
@@ -63,7 +63,7 @@ def connected(cluster: RayAddress) -> Iterator[None]:
                 f"{cluster.setting}: no Ray cluster runs on this machine; name one, as in --executor ray:HOST:6379 or with $RAY_ADDRESS"
             )
             raise ClusterDownError(message) from None
-        raise _unreachable(cluster, _reason(problem) + ("" if cluster.is_client else _TOKEN)) from None
+        raise _unreachable(cluster, _reason(problem) + ("" if cluster.is_client else _not_here(cluster))) from None
     except RuntimeError as problem:
         if "mismatch" in str(problem).lower():
             raise PhyagiAssetsError(
@@ -103,6 +103,12 @@ def _reason(problem: Exception) -> str:
     """Return the first line of an error, followed by the last one if the first ends with a colon."""
     first = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
     return f"{first} {last_line(problem)}" if first.endswith(":") else first
+
+
+def _not_here(cluster: RayAddress) -> str:
+    """Return the end of the message about a cluster whose server answers, but to which this process cannot connect."""
+    host = cluster.address.rpartition(":")[0]
+    return f"; its server answers; only a node of the cluster connects to this address, any other machine to ray://{host}:{CLIENT_PORT}{_TOKEN}"
 
 
 def _unreachable(cluster: RayAddress, why: str) -> ClusterDownError:
