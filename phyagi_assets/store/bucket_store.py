@@ -46,7 +46,7 @@ from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, is_shar
 from phyagi_assets.store.scratch import Scratch, scratch_folder
 
 _MANIFESTS = ".manifests"
-_BUILDS, _REMOVALS = "builds", "removals"
+_BUILDING, _REMOVALS = "building", "removals"
 """Folders of leases."""
 _BROKEN_OFF = timedelta(days=1)
 """Age after which the last object of a version without a manifest, or a file of a process, counts as abandoned."""
@@ -325,7 +325,7 @@ class BucketStore(base.Store):
     @contextmanager
     def lock(self, name: str, *, silent: bool = False) -> Iterator[None]:
         waiting = "" if silent else f"{name} is being built"
-        with self.local.lock(name, silent=silent), self._leases.held(f"{_BUILDS}/{Address(name)}", waiting):
+        with self.local.lock(name, silent=silent), self._leases.held(_lease_key(name), waiting):
             yield
 
     @contextmanager
@@ -334,7 +334,7 @@ class BucketStore(base.Store):
             if not free:
                 yield False
                 return
-            with self._leases.held_if_free(f"{_BUILDS}/{Address(name)}") as held:
+            with self._leases.held_if_free(_lease_key(name)) as held:
                 yield held
 
     def inner(self, name: str) -> "BucketStore":
@@ -380,6 +380,11 @@ class BucketStore(base.Store):
         if intact and files.damage(checksums=False):
             return None
         return Artifact(address=version.address, path=self.local.root / version.path, manifest=manifest, remote=files)
+
+
+def _lease_key(name: str) -> str:
+    """Return the key of the lease of an address. Some servers store objects as files: no key may be a folder of another one."""
+    return f"{_BUILDING}/{Address(name)}/.lease"
 
 
 class _Owner:

@@ -52,15 +52,29 @@ class Leases:
         waiting
             Message to log if another machine holds it; none if empty.
 
+        Raises
+        ------
+        StoreError
+            The server refuses to create the lease, although there is none.
+
         Yields
         ------
         callable
             Function that returns whether the lease was held without a break: it was always written again before it could expire.
         """
+        since = time.monotonic()
         while not self.folder.create(name, self.machine.encode()) and not self._is_own(name):
+            if self._written(name) is None:  # it is gone by now, or the server does not create what it does not list
+                if time.monotonic() - since > self.expiry:
+                    raise StoreError(
+                        f"{self.folder.named or self.folder.address}: the lease {name} cannot be created; delete .leases/{name}"
+                    )
+                time.sleep(self.beat / 15)
+                continue
             if waiting:
                 logger.info("%s on another machine", waiting)
             self.wait(name)
+            since = time.monotonic()
         with self._renewed(name) as is_held:
             yield is_held
 

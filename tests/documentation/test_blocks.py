@@ -37,6 +37,7 @@ NOT_RUN = {
         "pip install": "installs packages; tests/documentation/test_quickstart.py does so with --soak",
     },
     "docs/cluster.md": {
+        "# on each node": "needs several machines; tests/build/test_cluster.py builds on nodes of one",
         "ray start --head": "starts a cluster of the whole machine; tests/build/test_cluster.py builds on one of its own",
         "pip install 'phyagi-assets[ray]'": "needs the nodes of a Ray cluster; tests/build/test_cluster.py builds on one",
         "run_launcher:": "needs dagster-ray, which is no dependency of the project",

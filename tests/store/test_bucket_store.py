@@ -353,6 +353,13 @@ def test_clean_whose_lease_was_lost_says_so_and_removes_nothing_more(machine: Op
     assert store.find(ADDRESS, old.fingerprint)
 
 
+def test_lease_of_a_dead_machine_on_a_partition_does_not_keep_its_corpus_from_being_built(machine: Open) -> None:
+    store = machine("here")
+    store._leases = replace(store._leases, expiry=0.1)
+    with machine("there").lock("runs/corpus/part"), store.lock("runs/corpus"):  # the server stores objects as files
+        pass
+
+
 def test_upload_and_lease_of_a_machine_that_died_long_ago_are_removed(machine: Open, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     store = machine("here")
     kept = write(store, "kept")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
 
+from phyagi_assets.errors import StoreError
 from phyagi_assets.objects.bucket import BucketFolder
 from phyagi_assets.store import leases as module
 from phyagi_assets.store.leases import Leases
@@ -70,6 +71,13 @@ def test_lease_that_was_not_written_in_time_stays_lost(s3: S3Server) -> None:
         s3.faults.requests.clear()
         wait_for(lambda: s3.faults.requests["PUT"] > 1)
         assert not is_held()
+
+
+def test_lease_that_the_server_does_not_create_is_an_error() -> None:
+    here = leases("a", expiry=0.1)
+    here.folder.create("build/x/y", b"")  # the server stores objects as files, so x is a folder
+    with pytest.raises(StoreError, match="build/x: cannot be created, although it does not exist"), here.held("build/x"):
+        pass
 
 
 def test_lease_of_a_killed_process_of_the_same_machine_is_taken_over_at_once() -> None:
