@@ -130,6 +130,9 @@ class _Run(Generic[Task, Result]):
                     self._begin()  # before the consumer does its part, so that no node waits for it
                     if outcome is not None:
                         yield attempt.task, outcome.outcome
+        except ConnectionError:  # Ray Client has tried for a minute or two to connect again
+            self._is_cut_off = True
+            raise self._lost(f"the connection to the Ray cluster {self._executor.cluster.address} was lost") from None
         finally:
             self._cancel()
 
@@ -265,6 +268,8 @@ class _Run(Generic[Task, Result]):
         self._running.clear()
         for is_forced in (False, True):
             for reference in left:
+                if not self._ray.is_initialized():  # otherwise, Ray would start a cluster on this machine
+                    return
                 with suppress(Exception):  # it has ended, or the cluster is gone
                     self._ray.cancel(reference, force=is_forced)
             if left and not is_forced:

@@ -233,6 +233,26 @@ def test_node_without_a_required_package_is_reported_with_a_remedy() -> None:
     )
 
 
+def test_lost_connection_of_ray_client_is_reported_and_starts_no_cluster(
+    nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    cancelled: list[Any] = []
+
+    def lose(_run: object) -> None:
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        monkeypatch.setattr(ray, "cancel", lambda reference, **_: cancelled.append(reference))
+        raise ConnectionError("Client is shutting down.")
+
+    monkeypatch.setattr(ray_cluster._Run, "_ended", lose)
+    executor = executor_on(nodes.address, partial(counting, tmp_path))
+    executor.submit(1)
+    with pytest.raises(PhyagiAssetsError, match=r"--executor: the connection to the Ray cluster .* was lost; run the command again"):
+        next(executor.results())
+    assert cancelled == []
+
+
 def test_death_of_the_node_of_the_driver_is_reported(nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         node = server.getsockname()
