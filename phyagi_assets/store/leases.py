@@ -67,7 +67,7 @@ class Leases:
             if self._written(name) is None:  # it is gone by now, or the server does not create what it does not list
                 if time.monotonic() - since > self.expiry:
                     raise StoreError(
-                        f"{self.folder.named or self.folder.address}: the lease {name} cannot be created; delete .leases/{name}"
+                        f"{self.folder.address}/{name}: cannot be created, although it does not exist; delete what is below it"
                     )
                 time.sleep(self.beat / 15)
                 continue
