@@ -141,6 +141,14 @@ def test_missing_torch_raises_an_error_with_the_command_to_install_it() -> None:
     assert "pip install 'phyagi-assets[train]'" in done.stderr
 
 
+@pytest.mark.parametrize("failure", ["libcudart.so.12: cannot open shared object file", "No module named 'typing_extensions'"])
+def test_torch_that_cannot_be_loaded_is_not_called_missing(tmp_path: Path, failure: str) -> None:
+    kind = "ModuleNotFoundError" if "module" in failure else "ImportError"
+    (tmp_path / "torch.py").write_text(f"raise {kind}({failure!r}, name='typing_extensions')\n", encoding="utf-8")
+    done = run_python(f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import phyagi_assets.datasets")
+    assert failure in done.stderr.splitlines()[-1]
+
+
 def modules_of(layers: set[str]) -> list[str]:
     return [name for name, path in NAMES.items() if layer_of(path) in layers]
 

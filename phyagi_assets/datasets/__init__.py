@@ -5,7 +5,9 @@ It needs only torch and NumPy: importing it does not import Dagster, ``transform
 
 try:
     import torch as _torch  # noqa: F401
-except ImportError as problem:
+except ModuleNotFoundError as problem:
+    if problem.name != "torch":  # torch is there, but lacks a package of its own
+        raise
     raise ImportError("phyagi_assets.datasets needs torch, which is not installed: pip install 'phyagi-assets[train]'") from problem
 
 from phyagi_assets.datasets.concat_dataset import (

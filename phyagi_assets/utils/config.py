@@ -185,7 +185,9 @@ def save_config(config: "Mapping[str, Any] | DictConfig", output_path: str | Pat
 def _omegaconf() -> Any:
     try:
         import omegaconf
-    except ImportError as problem:
+    except ModuleNotFoundError as problem:
+        if problem.name != "omegaconf":
+            raise
         raise ImportError("configurations need omegaconf, which is not installed: pip install 'phyagi-assets[config]'") from problem
     if not omegaconf.OmegaConf.has_resolver("for"):
         omegaconf.OmegaConf.register_resolver("for", for_resolver)
