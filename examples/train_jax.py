@@ -16,12 +16,12 @@ WIDTH = 64
 
 
 def loss_of(parameters: Parameters, ids: jax.Array, labels: jax.Array) -> jax.Array:
-    """Return the mean loss of predicting each token from the one before it; a label of -100 does not count."""
+    """Return the mean loss of predicting each token from the one before it; a label of -100 does not count, and 0 if none counts."""
     scores = jax.nn.log_softmax(parameters["read"][ids[:, :-1]] @ parameters["write"])
     wanted = labels[:, 1:]
     counts = wanted >= 0
     chosen = jnp.take_along_axis(scores, jnp.where(counts, wanted, 0)[..., None], axis=-1)[..., 0]
-    return -(chosen * counts).sum() / counts.sum()
+    return -(chosen * counts).sum() / jnp.maximum(counts.sum(), 1)  # without labels, 0 / 0 would make the parameters NaN
 
 
 @jax.jit

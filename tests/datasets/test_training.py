@@ -203,3 +203,12 @@ def test_examples_run_on_the_store_of_make_demo(
     monkeypatch.setattr(sys, "argv", [example, *(argument.format(store=store.root) for argument in arguments)])
     runpy.run_path(str(REPOSITORY / "examples" / example), run_name="__main__")
     assert said in capsys.readouterr().out
+
+
+def test_jax_example_has_finite_gradients_in_a_batch_without_labels() -> None:
+    jax = pytest.importorskip("jax")
+    example = runpy.run_path(str(REPOSITORY / "examples" / "train_jax.py"))
+    parameters = {"read": np.ones((3, 2), np.float32), "write": np.ones((2, 3), np.float32)}
+    loss, gradients = jax.value_and_grad(example["loss_of"])(parameters, np.zeros((1, 4), np.int64), np.full((1, 4), -100))
+    assert loss == 0
+    assert all((slope == 0).all() for slope in gradients.values())
