@@ -32,16 +32,18 @@ p { margin: 6px 0; } .faint, figcaption, caption { color: var(--faint); }
 figure { margin: 14px 0; } svg { width: 100%; height: auto; display: block; } svg text { fill: var(--faint); font-size: 12px; }
 .bar { fill: var(--bar); } .axis { stroke: var(--faint); } .grid { stroke: var(--line); stroke-dasharray: 3 4; }
 .key { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 8px; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .92rem; }
+.scroll { overflow-x: auto; } .scroll svg { min-width: 560px; } td:has(.key) { white-space: nowrap; }
+table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 caption { text-align: left; padding: 4px 0; } th, td { padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line); text-align: left; }
 th { font-weight: 600; } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+.number + :not(.number) { padding-left: 12px; }
 code, pre { font: .88rem/1.5 ui-monospace, monospace; } pre { background: var(--box); border: 1px solid var(--line); border-radius: 8px;
   padding: 12px 14px; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; margin: 8px 0; unicode-bidi: plaintext; }
 mark { background: var(--mark); color: var(--marked); border-radius: 3px; }
 .document { border-left: 3px solid var(--bar); padding-left: 12px;
   margin: 10px 0; } .flow { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; list-style: none; padding: 0; }
 .flow li { background: var(--box); border: 1px solid var(--line); border-radius: 8px; padding: 8px 12px; }
-.flow li + li::before { content: "→"; margin: 0 10px 0 -38px; position: absolute; color: var(--faint); } .flow { gap: 8px 36px; }
+.flow li:not(:last-child)::after { content: "→"; margin-left: 22px; position: absolute; color: var(--faint); } .flow { gap: 8px 36px; }
 summary { cursor: pointer; color: var(--link); }
 footer { margin-top: 56px; color: var(--faint); font-size: .85rem; }
 """
@@ -118,7 +120,7 @@ def _cards(numbers: Iterable[tuple[str, str]]) -> str:
 
 def _corpus_numbers(corpus: CorpusOverview) -> list[tuple[str, str]]:
     return [
-        *((f"{split} tokens", short(count)) for split, count in corpus.tokens.items()),
+        *((f"{'training' if split == 'train' else split} tokens", short(count)) for split, count in corpus.tokens.items()),
         ("documents", f"{corpus.documents:,}"),
         ("partitions", f"{len(corpus.partitions):,}"),
         ("size", short_size(corpus.bytes)),
@@ -177,7 +179,8 @@ def _tokens_by_partition(corpus: CorpusOverview, level: int = 2) -> str:
     values = [(partition.key, float(sum(partition.tokens.values()))) for partition in corpus.partitions]
     if len(values) < 2:
         return ""
-    return f"<h{level}>Tokens by partition</h{level}><figure>{columns(f'Tokens by partition of {corpus.name}', values, 'tokens')}</figure>"
+    chart = columns(f"Tokens by partition of {corpus.name}", values, "tokens")
+    return f'<h{level}>Tokens by partition</h{level}><figure class="scroll" tabindex="0">{chart}</figure>'
 
 
 def _lengths(lengths: Lengths | None, level: int = 2) -> str:
@@ -187,8 +190,8 @@ def _lengths(lengths: Lengths | None, level: int = 2) -> str:
     told = ", ".join(f"{name} {value:,}" for name, value in lengths.quantiles.items())
     chart = columns("Documents by number of tokens", bins, "documents")
     return (
-        f"<h{level}>Document lengths</h{level}><figure>{chart}<figcaption>Tokens per document: {told}, mean {lengths.mean:,.1f}"
-        f"</figcaption></figure>"
+        f'<h{level}>Document lengths</h{level}><figure><div class="scroll" tabindex="0">{chart}</div>'
+        f"<figcaption>Tokens per document: {told}, mean {lengths.mean:,.1f}</figcaption></figure>"
     )
 
 
