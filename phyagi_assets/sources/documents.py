@@ -16,80 +16,12 @@ from phyagi_assets.sources.fetch_ahead import fetched_ahead
 from phyagi_assets.sources.files import Span, format_of
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.readers import Block, read_blocks
+from phyagi_assets.sources.row_tally import FileTally, RowTally
 from phyagi_assets.sources.rows import ReadOptions, RowProblem, Rows
-from phyagi_assets.sources.signatures import CONVERT
 
 BATCH_BYTES = 2 << 20
 """Approximate size of a batch as it is read, in bytes, unless one document is longer: large enough that a thread spends its time on the
 text and not on taking batches, and small enough for a few of them to stay in the processor's cache."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RowTally:
-    """Counts of the rows with and without text in a file or a part of it."""
-
-    valid: int = 0
-    """Number of rows with text."""
-    invalid: int = 0
-    """Number of rows without text."""
-    row: int = 0
-    """0-based number of the first row without text in the file."""
-    problem: str = ""
-    """Problem of that row; empty if there is none."""
-    is_of_encoding: bool = False
-    """Whether that row is not UTF-8."""
-    lines: int = 0
-    """Number of lines, in a file of lines."""
-
-    @classmethod
-    def of_invalid(cls, problems: Mapping[int, RowProblem]) -> "RowTally":
-        """Return the counts of rows without text, given the problem of each by the number of the row."""
-        row = min(problems)
-        return cls(invalid=len(problems), row=row, problem=problems[row].found, is_of_encoding=problems[row].is_of_encoding)
-
-    def __add__(self, other: "RowTally") -> "RowTally":
-        first = other if not self.problem or (other.problem and other.row < self.row) else self  # templates fail after rows are read
-        return RowTally(
-            valid=self.valid + other.valid,
-            invalid=self.invalid + other.invalid,
-            row=first.row,
-            problem=first.problem,
-            is_of_encoding=first.is_of_encoding,
-            lines=self.lines + other.lines,
-        )
-
-    @property
-    def is_without_text(self) -> bool:
-        """Whether there are rows but none has text, which points to a problem with the file and not with single rows."""
-        return self.invalid > 0 and self.valid == 0
-
-    @property
-    def first_problem(self) -> str:
-        """Message about the first row without text, which the name of the file precedes."""
-        return f"row {self.row + 1}: {self.problem}"
-
-    @property
-    def remedy(self) -> str:
-        """Advice on how to correct that row."""
-        return CONVERT if self.is_of_encoding else "correct the row"
-
-    def error(self, file: object, corpus: Corpus) -> SourceError:
-        """Return the error for a file, or a member of an archive, that has no row with text, or with a conversation."""
-        messages = corpus.config.messages
-        content = "text" if messages is None else "a conversation"
-        key = "columns" if messages is None else f"messages (now {messages})"
-        message = f"none of its rows ({self.invalid:,}) has {content}; {self.first_problem}"
-        remedy = CONVERT if self.is_of_encoding else f"give the file its right format or {key}"
-        return SourceError(f"{file}: {message}; {remedy}, or leave it out of source.path")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileTally:
-    """Counts of the rows of a file, or of a part of it."""
-
-    file: int
-    """Index of the file in the partition."""
-    rows: RowTally
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

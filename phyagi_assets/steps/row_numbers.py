@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from phyagi_assets.sources.chunks import Spans
-from phyagi_assets.sources.documents import FileTally
+from phyagi_assets.sources.row_tally import FileTally
 
 Offsets = Mapping[int, Sequence[tuple[int, int]]]
 """By index of a file: the provisional number with which each of its spans begins, and the difference to the number that the row has."""

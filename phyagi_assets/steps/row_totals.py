@@ -12,8 +12,8 @@ import xxhash
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.formats.token_rows import rows_in
-from phyagi_assets.sources.documents import RowTally
 from phyagi_assets.sources.readable import Readable
+from phyagi_assets.sources.row_tally import RowTally
 from phyagi_assets.steps.checks.tokens import CheckedRows
 from phyagi_assets.steps.tokenize_chunks import COUNTS, WrittenChunk
 from phyagi_assets.store.base import FinishedFile

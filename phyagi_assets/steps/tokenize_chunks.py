@@ -22,8 +22,9 @@ from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.token_rows import TRAINED, renumber, rows_in, write_columns
 from phyagi_assets.sources.chunks import Spans, chunk_name, cut_into_chunks, numbered
-from phyagi_assets.sources.documents import Batch, Documents, FileTally, RowTally, SpanTallies, read_batches
+from phyagi_assets.sources.documents import Batch, Documents, SpanTallies, read_batches
 from phyagi_assets.sources.readable import Readable, Stamp
+from phyagi_assets.sources.row_tally import FileTally, RowTally
 from phyagi_assets.steps.checks.tokens import CheckedRows, Rules, examine_rows
 from phyagi_assets.steps.chunk_results import ChunkFolder, ChunkResult, chunks_of, clear_chunks
 from phyagi_assets.steps.conversations import ConversationRecipe

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from phyagi_assets.declare.corpus_schema import TrainOn
 from phyagi_assets.sources.conversations import conversation_json
-from phyagi_assets.sources.documents import Documents, RowTally, SpanPart
+from phyagi_assets.sources.documents import Documents, SpanPart
 from phyagi_assets.sources.files import Span
+from phyagi_assets.sources.row_tally import RowTally
 from phyagi_assets.steps.conversations import ConversationRecipe, EncodedConversations
 from phyagi_assets.tokenizers.chat_template import DEFAULT, ChatFormat
 from phyagi_assets.tokenizers.exact import EnginePool, ExactTokenizer
