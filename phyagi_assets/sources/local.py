@@ -52,7 +52,13 @@ def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
         raise corpus.error(f"{declared!r} is not a valid glob: '**' must be a whole part, as in raw/**/*.txt", "source", "path")
     walk = _Walk(Glob(pattern))
     walk.run(start)
-    files = tuple(_file(path, start, split) for match in _outermost(walk) for path, split in _files_at(match))
+    outermost = _outermost(walk)
+    for match in outermost:
+        if match.name == _SEVERAL or (match.name == _ONE and (match.parent / "dataset_info.json").is_file()):
+            raise corpus.error(f"{match.parent} is a folder written by datasets.save_to_disk; name the folder itself", "source", "path")
+    files = tuple(_file(path, start, split) for match in outermost for path, split in _files_at(match))
+    if not files and walk.folders and any(map(_is_saved, walk.folders)):
+        raise corpus.error(f"{whole} is a saved dataset without documents; save it again", "source", "path")
     if not files:
         found = also_left_out(walk.left_out) or what_is_there(start, pattern)
         path = str(start.joinpath(*parts[wild:]))

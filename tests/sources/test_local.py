@@ -120,6 +120,18 @@ def test_saved_dataset_with_a_missing_file_is_an_error(data: Path, saved: Path) 
         list_partitions(declare_corpus(data, "corpus", "raw/saved"), data)
 
 
+@pytest.mark.parametrize("path", ["raw/saved/*", "raw/saved/train/*", "raw/saved/**/*.json"])
+def test_pattern_of_the_files_in_a_saved_dataset_is_an_error(data: Path, saved: Path, path: str) -> None:
+    with pytest.raises(DeclarationError, match=rf"{saved}(/train)? is a folder written by datasets\.save_to_disk; name the folder itself"):
+        list_partitions(declare_corpus(data, "corpus", path), data)
+
+
+def test_saved_dataset_without_documents_is_an_error(data: Path) -> None:
+    Dataset.from_dict({"text": ["a"]}).select([]).save_to_disk(data / "raw" / "none")
+    with pytest.raises(DeclarationError, match=r"raw/none is a saved dataset without documents; save it again"):
+        list_partitions(declare_corpus(data, "corpus", "raw/none"), data)
+
+
 def test_glob_may_match_saved_datasets(data: Path, saved: Path) -> None:
     saved.rename(saved.with_name("first"))
     Dataset.from_dict({"text": ["more"]}).save_to_disk(data / "raw" / "second")
