@@ -123,7 +123,9 @@ def apply_chat_template(
         raise ValueError(f"system_message_prob: is {system_message_prob!r}; use a share from 0 to 1")
     formatted = {}
     for name, given in example.items():
-        messages = [(_role(name, number, message), _content(name, number, message)) for number, message in enumerate(given)]
+        messages = [
+            (_role(name, number, message), _content(name, number, message)) for number, message in enumerate(() if given is None else given)
+        ]
         if not messages:
             raise ValueError(f"{name}: has no messages")
         draw = Random(hashlib.blake2b(repr((name, messages)).encode(), digest_size=8).digest())
@@ -135,6 +137,8 @@ def apply_chat_template(
 
 
 def _role(name: str, number: int, message: Message) -> str:
+    if not isinstance(message, Mapping):
+        raise ValueError(f"{name}: message {number} is of type {type(message).__name__}; use a message with role and content")
     role = message.get("role")
     if role not in ("user", "assistant", "system"):
         raise ValueError(f"{name}: message {number} has the role {role!r}; the roles are: user, assistant, system")

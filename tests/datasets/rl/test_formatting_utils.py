@@ -78,6 +78,8 @@ def test_about_a_tenth_of_the_questions_are_varied() -> None:
         ),
         ({"prompt": [QUESTION, {"role": "user", "content": [1]}]}, {}, "prompt: message 1 has content of type list; use a string"),
         ({"prompt": []}, {}, "prompt: has no messages"),
+        ({"prompt": [QUESTION], "rejected": None}, {}, "rejected: has no messages"),
+        ({"prompt": "Hi"}, {}, "prompt: message 0 is of type str; use a message with role and content"),
         ({"prompt": TURNS}, {"special_token_format": "llama"}, "special_token_format: unknown name 'llama'"),
         ({"prompt": TURNS}, {"system_message_format": "cot"}, "system_message_format: unknown name 'cot'"),
         ({"prompt": TURNS}, {"system_message_prob": 2}, "system_message_prob: is 2; use a share from 0 to 1"),
