@@ -336,6 +336,11 @@ class Plan:
         sources = self.current.sources if source is None else (source,)
         return sum(self.seq_len * of.samples - self.total("train", "tokens", of) for of in sources if of.packed)
 
+    @property
+    def has_packed(self) -> bool:
+        """Whether any corpus is packed; if so, all samples of all splits tell of their documents."""
+        return any(partition.index is not None for corpus in self.corpora for partition in corpus.partitions)
+
     def evaluated(self) -> Iterator[tuple[str, "Plan"]]:
         """Yield the name of each corpus that is not trained on, and a plan whose validation split is that corpus."""
         for number in self.evaluation:

@@ -46,7 +46,7 @@ class ReadSamples:
     trained: npt.NDArray[np.bool_] | None = None
     """Whether each token is trained on, of the same shape as `tokens`; None if all are."""
     packed: npt.NDArray[np.bool_] | None = None
-    """Whether each sample is packed, 1-D; None if none is."""
+    """Whether each sample is packed, 1-D; None if the mixture has no packed corpora."""
 
 
 class MixtureSamples:
@@ -82,6 +82,7 @@ class MixtureSamples:
         self.ignore_index = checked_int("ignore_index", ignore_index, least=-LARGEST)
         self.order = MixtureOrder(plan, split, PackedIndices(plan, home))
         self.shards = TokenShards.of_plan(plan, home, self.order)
+        self._has_packed = plan.has_packed
         self._names = np.array([corpus.name for corpus in plan.corpora], dtype=object)
         self._blocks: dict[int, Located] = {}
         """Samples that were located together last, by their first position: those of reads to come are read soon."""
@@ -147,7 +148,7 @@ class MixtureSamples:
         found, ahead = self._located(positions), int(self.shift_labels)
         runs, width = self.order.runs(found, ahead), self.seq_len + ahead
         tokens = self.shards.samples(runs, width=width, position=int(positions[0]) if len(positions) else 0)
-        packed = self.order.packed(found) if self.order.has_packed else None
+        packed = self.order.packed(found) if self._has_packed else None
         in_all = self.boundaries or self.mask_boundaries
         has_starts = in_all or packed is not None
         starts = self.shards.document_starts(runs, width=width, only_packed=not in_all) if has_starts else None

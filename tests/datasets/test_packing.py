@@ -1,5 +1,6 @@
 """Samples of packed corpora: positions and labels within documents, the same from every loader, resumed from one integer."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 import phyagi_assets.reading as arrays
 from phyagi_assets.datasets import DocumentCollator, MixtureLoader, MixtureStream, load_mixture
+from phyagi_assets.formats.plan import PLAN
 from tests.datasets.packed_mixtures import PAD, write_packed
 
 pytestmark = pytest.mark.torch
@@ -87,6 +89,21 @@ def test_packed_and_other_corpora_mix(tmp_path: Path, options: dict[str, bool]) 
             assert {token - 34 for token in trained} <= halves
             first = ids[positions == 0]
             assert not set(trained) & set(first[(1 - shift) :].tolist())
+
+
+def test_other_corpora_for_evaluation_have_the_keys_of_packed_samples(tmp_path: Path) -> None:
+    home = write_packed(tmp_path / "mix", {"text": [6, 5, 9, 12], "chats": LENGTHS}, seq_len=8, unpacked=["text"])
+    plan = load_mixture(home).plan
+    (text, chats), (_, source) = plan.corpora, plan.current.sources
+    (partition,) = text.partitions
+    text = replace(text, partitions=(replace(partition, shards={"validation": partition.shards["train"]}),))
+    only_chats = replace(plan, corpora=(text, chats), segments=(replace(plan.current, sources=(source,)),), evaluation=(0,))
+    (home / PLAN).write_text(only_chats.to_json(), encoding="utf-8")
+    mixture = load_mixture(home)
+    samples = list(mixture.validation_by_corpus["text"])
+    assert set(samples[0]) == set(mixture.train[0])
+    assert all(sample["position_ids"].tolist() == [*range(8)] for sample in samples)
+    assert DocumentCollator()(samples)["cu_seqlens"].tolist() == [0, 8, 16, 24, 32]
 
 
 def test_masks_leave_out_the_labels_of_packed_conversations(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_labels_are_the_trained_tokens_and_packed_samples_tell_of_their_document
     batch = samples.batch(positions)
     packed = samples.order.packed(samples.order.locate(positions)).tolist()
     columns = [batch[name].tolist() if name in batch else [None] * len(positions) for name in ("input_ids", "labels", "position_ids")]
-    assert (columns[2][0] is None) == (not boundaries and not samples.order.has_packed)
+    assert (columns[2][0] is None) == (not boundaries and not samples.plan.has_packed)
     for ids, labels, places, is_packed in zip(*columns, packed, strict=True):
         known = [tokens().get(token) for token in ids]
         for i, (token, of) in enumerate(zip(ids, known, strict=True)):
