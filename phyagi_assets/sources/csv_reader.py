@@ -93,19 +93,25 @@ _END = b"\x03 end of the table \x03"
 
 
 class _Ended(io.RawIOBase):
-    """A table with something added to its end."""
+    """A table with something added to its end, of which no block ends between CR and LF.
+
+    At the beginning of a block, pyarrow takes LF after CR for the rest of a line end, even inside a quoted value, which would lose it.
+    """
 
     def __init__(self, content: BinaryIO | QuotesChecked, end: bytes) -> None:
         self._content, self._end = content, end
+        self._held = b""
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        block = self._content.read(size)
+        block = self._held + self._content.read(size if size < 0 else size - len(self._held))
         left = len(self._end) if size < 0 else size - len(block)  # nothing, unless the content has ended
         added, self._end = self._end[:left], self._end[left:]
-        return block + added if added else block
+        block = block + added if added else block
+        self._held = b"\r" if len(block) > 1 and block.endswith(b"\r") else b""
+        return block[:-1] if self._held else block
 
 
 def _closed(batches: Iterable[pa.RecordBatch], broken: Sized) -> Iterator[pa.RecordBatch]:

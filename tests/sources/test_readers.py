@@ -258,6 +258,13 @@ def test_quote_without_an_end_does_not_swallow_the_rest_of_a_table(tmp_path: Pat
         texts(write_text(tmp_path / "file", table), "csv")
 
 
+def test_csv_value_keeps_its_line_ends_wherever_a_block_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_blocks(monkeypatch, 16)
+    expected = [f"{'x' * n}\r\ny" for n in range(16)]
+    content = "text\r\n" + "".join(f'"{text}"\r\n' for text in expected)
+    assert texts(write_text(tmp_path / "file", content), "csv") == expected
+
+
 def test_csv_header_that_is_not_utf8_is_refused_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"file: its header is not UTF-8: byte 0xe9; convert the file"):
         texts(write_text(tmp_path / "file", b"text,\xe9\na,b\n"), "csv")
