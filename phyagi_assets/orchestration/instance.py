@@ -1,8 +1,10 @@
 """The Dagster instance of a store, which the command and the UI share."""
 
+import logging
 import os
 import re
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -21,6 +23,8 @@ from phyagi_assets.orchestration.sqlite import fast_records
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings, creation_error
 from phyagi_assets.store.disk import replace_file
 from phyagi_assets.store.local import LocalStore
+
+logger = logging.getLogger(__name__)
 
 UI = "dagster/ui"
 """Name of the lock that the UI of a store holds while it runs."""
@@ -76,7 +80,23 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
             replace_file(home / "dagster.yaml", _DAGSTER_YAML.format(runs=max(2, os.cpu_count() or 1)).encode())
     except OSError as problem:
         raise PhyagiAssetsError(creation_error(home, problem)) from None
+    if isinstance(settings.store, Path) and settings.store.is_dir():
+        _warn_of_umask(settings.store)
     return {**os.environ, "DAGSTER_HOME": str(home), DATA_VARIABLE: str(settings.data), STORE_VARIABLE: str(settings.store)}
+
+
+def _warn_of_umask(store: Path) -> None:
+    """Log a warning if a store is shared by a group that could not write to what this process creates in it."""
+    mode = store.stat().st_mode
+    mask = os.umask(0o077)  # the only way to read it
+    os.umask(mask)
+    if mode & stat.S_ISGID and mode & stat.S_IWGRP & mask:
+        logger.warning(
+            "%s: belongs to a group, whose other members cannot continue what you build: your umask is %03o; set it to "
+            "002 (docs/deploying.md)",
+            store,
+            mask,
+        )
 
 
 def ui_environment(settings: Settings) -> dict[str, str]:

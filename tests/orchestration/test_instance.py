@@ -154,3 +154,19 @@ def test_damaged_database_is_an_error_with_a_remedy_and_an_empty_one_is_created_
     os.utime(database, (0, 0))
     with open_instance(settings) as instance:
         assert (instance.get_dynamic_partitions("plays"), instance.get_runs(), instance.all_instigator_state()) == ([], [], [])
+
+
+@pytest.mark.parametrize(("mode", "mask", "warns"), [(0o2775, 0o022, True), (0o2775, 0o002, False), (0o2755, 0o022, False)])
+def test_umask_that_keeps_the_group_of_a_store_from_writing_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, mask: int, warns: bool
+) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    store.chmod(mode)
+    before = os.umask(mask)
+    try:
+        dagster_environment(Settings(data=tmp_path, store=store))
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+    assert ("your umask is 022; set it to 002" in caplog.text) is warns
