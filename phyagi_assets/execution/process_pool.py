@@ -25,11 +25,14 @@ from multiprocessing.process import BaseProcess
 from threading import Lock, Thread
 from typing import Any, Generic
 
+from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.executor import PACKAGE, Executor, Prepare, Result, Task, TaskCrashed, WorkerDied, outcome_of
 from phyagi_assets.execution.processors import THREADS
 
 _TO_END = 10.0
 """Time for an interrupted worker process to end, in seconds."""
+_STARTS, _PAUSE = 5, 0.1
+"""Number of attempts to start a worker process, and the pause after each, in seconds: a killed process takes a moment to end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +116,23 @@ class ProcessPool(Executor[Task, Result]):
         return bool(begun)
 
     def _started(self) -> _Worker[Task]:
+        """Start a worker, again if the process that starts them is killed meanwhile; the next attempt starts another one.
+
+        Raises
+        ------
+        PhyagiAssetsError
+            It was killed each time.
+        """
+        for _ in range(_STARTS):
+            with suppress(EOFError, ConnectionError):
+                return self._new_worker()
+            time.sleep(_PAUSE)
+        raise PhyagiAssetsError(
+            "no process for the tasks can be started: the process that starts them was killed repeatedly, as when memory runs out; use "
+            "fewer processes"
+        )
+
+    def _new_worker(self) -> _Worker[Task]:
         context = _context(self.prepare)
         here, there = context.Pipe()
         level = logging.getLogger(PACKAGE).getEffectiveLevel()

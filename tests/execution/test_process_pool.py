@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -118,6 +119,24 @@ def test_dead_process_is_replaced(tmp_path: Path) -> None:
     found = done(tmp_path, 66, 1, 67, 2, size=1)
     assert [type(result) for result in found.values()] == [WorkerDied, tuple, WorkerDied, tuple]
     assert (str(found[66]), str(found[67])) == ("was killed by SIGKILL", "ended with 3")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there, another process starts the workers")
+def test_worker_is_started_again_if_the_process_that_starts_it_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, kills = forkserver.read_signed, [True, True]
+
+    def killed(sentinel: int) -> Any:
+        if kills and kills.pop():
+            os.kill(vars(forkserver._forkserver)["_forkserver_pid"], signal.SIGKILL)
+            raise EOFError("unexpected EOF")
+        return read(sentinel)
+
+    monkeypatch.setattr(forkserver, "read_signed", killed)
+    assert set(done(tmp_path, *range(4))) == set(range(4))
+    assert kills == []
+    monkeypatch.setattr(forkserver, "read_signed", lambda _sentinel: kills.append(True) or killed(0))
+    with pytest.raises(PhyagiAssetsError, match=r"no process for the tasks can be started: .* use fewer processes"):
+        done(tmp_path, 1)
 
 
 def test_worker_killed_while_sending_its_result_has_died(tmp_path: Path) -> None:
