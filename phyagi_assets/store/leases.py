@@ -64,7 +64,7 @@ class Leases:
         """
         since = time.monotonic()
         while not self.folder.create(name, self.machine.encode()) and not self._is_own(name):
-            if self._written(name) is None:  # it is gone by now, or the server does not create what it does not list
+            if (written := self._written(name)) is None:  # it is gone by now, or the server does not create what it does not list
                 if time.monotonic() - since > self.expiry:
                     raise StoreError(
                         f"{self.folder.address}/{name}: cannot be created, although it does not exist; delete what is below it"
@@ -73,7 +73,9 @@ class Leases:
                 continue
             if waiting:
                 logger.info("%s on another machine", waiting)
-            self.wait(name)
+            # A dead machine can leave many leases. Those that are as old by the server's clock are not waited for one after another.
+            age = (self.now() - written).total_seconds()
+            self.wait(name, min(self.expiry, max(0.0, 2 * self.expiry - age)))
             since = time.monotonic()
         with self._renewed(name) as is_held:
             yield is_held
@@ -115,10 +117,15 @@ class Leases:
         """Delete the leases last written before a time by the clock of the server. Killed processes leave such leases behind."""
         self.folder.delete(stored.key for stored in self.folder.list() if stored.written < before)
 
-    def wait(self, name: str) -> None:
+    def wait(self, name: str, expiry: float | None = None) -> None:
         """Wait until a lease is gone, and delete it if it has expired.
 
         The caller holds the lock on this machine that goes with the lease.
+
+        Parameters
+        ----------
+        expiry
+            Time without a write after which the lease has expired, in seconds; by default, that of all leases.
         """
         if self._is_own(name):
             self.folder.delete([name])
@@ -129,7 +136,7 @@ class Leases:
             now = self._written(name)
             if now != seen:
                 seen, since = now, time.monotonic()
-            elif time.monotonic() - since > self.expiry:
+            elif time.monotonic() - since > (self.expiry if expiry is None else expiry):
                 self.folder.delete([name])
                 return
 

@@ -73,6 +73,14 @@ def test_lease_that_was_not_written_in_time_stays_lost(s3: S3Server) -> None:
         assert not is_held()
 
 
+def test_lease_that_is_old_by_the_clock_of_the_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    other, began = leases("b"), time.monotonic()
+    other.folder.create("build/x", b"a")
+    monkeypatch.setattr(Leases, "now", lambda _: datetime.now(UTC) + timedelta(minutes=3))
+    with other.held("build/x"):
+        assert time.monotonic() - began < other.expiry / 2
+
+
 def test_lease_that_the_server_does_not_create_is_an_error() -> None:
     here = leases("a", expiry=0.1)
     here.folder.create("build/x/y", b"")  # the server stores objects as files, so x is a folder
