@@ -1,6 +1,7 @@
 """Reader of the CSV tables in a file."""
 
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -40,7 +41,7 @@ def read_csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
                 yield replace(rows, columns=columns, numbers=rows.numbers[new], problems=problems)
             return
         except pa.ArrowInvalid as problem:
-            if "straddl" in str(problem) and block < 1 << 29:  # pyarrow's limit is 2 GB
+            if re.search("straddl|out of sync", str(problem)) and block < 1 << 29:  # pyarrow's limit is 2 GB
                 block *= 4
             elif "Row #" in str(problem) and not tells_broken:
                 tells_broken = True
@@ -114,6 +115,20 @@ class _Ended(io.RawIOBase):
         return block[:-1] if self._held else block
 
 
+class _Transcoded(io.RawIOBase):
+    """A table from Latin-1 to UTF-8, in the same blocks."""
+
+    def __init__(self, content: io.RawIOBase) -> None:
+        self._content = content
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        block = self._content.read(size if size < 0 else size // 2) or b""  # a character has two bytes at most
+        return block.decode("latin1").encode()
+
+
 def _closed(batches: Iterable[pa.RecordBatch], broken: Sized) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a table without the row that was added to its end.
 
@@ -151,10 +166,11 @@ def _csv_reader(
 ) -> pa.csv.CSVStreamingReader:
     # pyarrow passes invalid rows as text, whatever their bytes are. In Latin-1, every byte is a character.
     encoding = "latin1" if on_invalid else "utf8"
+    table = _Transcoded(table) if on_invalid else table  # pyarrow would transcode it in blocks of its own
     names = [name.encode().decode(encoding) for name in include]
     return pa.csv.open_csv(
         table,
-        read_options=pa.csv.ReadOptions(block_size=block, use_threads=False, encoding=encoding),  # with threads, rows have no numbers
+        read_options=pa.csv.ReadOptions(block_size=block, use_threads=False),  # with threads, rows have no numbers
         parse_options=pa.csv.ParseOptions(
             delimiter=options.delimiter or _delimiter_of(source.name), newlines_in_values=True, invalid_row_handler=on_invalid
         ),

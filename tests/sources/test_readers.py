@@ -258,10 +258,11 @@ def test_quote_without_an_end_does_not_swallow_the_rest_of_a_table(tmp_path: Pat
         texts(write_text(tmp_path / "file", table), "csv")
 
 
-def test_csv_value_keeps_its_line_ends_wherever_a_block_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small_blocks(monkeypatch, 16)
+@pytest.mark.parametrize("broken", ["", "a,b\r\n"])
+def test_csv_value_keeps_its_line_ends_wherever_a_block_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    small_blocks(monkeypatch, 32)
     expected = [f"{'x' * n}\r\ny" for n in range(16)]
-    content = "text\r\n" + "".join(f'"{text}"\r\n' for text in expected)
+    content = "text\r\n" + broken + "".join(f'"{text}"\r\n' for text in expected)
     assert texts(write_text(tmp_path / "file", content), "csv") == expected
 
 
