@@ -20,6 +20,8 @@ def described_character(text: str) -> str:
 def misread_text(text: str) -> str:
     """Return why a value without quotes is probably not what its writer sees, and what would be right; empty for any other text."""
     if len(text) > 1 and text[0] in _OPENING and text[-1] in _CLOSING:
-        return f"{text} has typographic quotes, which are part of the text to YAML; write straight quotes, or none"
+        return f"{text} has typographic quotes, which are part of the text to YAML; write straight quotes, or add them if you mean these"
     odd = next((edge for edge in text[:1] + text[-1:] if not edge.isascii() and unicodedata.category(edge) in ("Cf", "Zs")), "")
-    return f"{text!r} begins or ends with the invisible character {described_character(odd)}; remove it" if odd else ""
+    if not odd:
+        return ""
+    return f"{text!r} begins or ends with the invisible character {described_character(odd)}; remove it, or quote the value if you mean it"

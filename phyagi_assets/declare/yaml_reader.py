@@ -268,7 +268,7 @@ def _message(problem: ErrorDetails, at: KeyPath, model: type[BaseModel], written
     elif problem["type"] == "too_short":  # pydantic names the Python type
         message = "is empty; write at least one item"
     elif problem["type"] not in ("value_error",):
-        message = f"{message} (found {found}){_hint(problem['type'], problem['input'])}"
+        message = f"{message} (found {found}){_hint(problem['type'], problem['input'], at)}"
     return message
 
 
@@ -307,7 +307,7 @@ def _shape(kind: str, found: Any, keys: Sequence[str]) -> str:
 
 _HINTS: tuple[tuple[tuple[str, ...], type, str], ...] = (
     (("string_type", "bool_type", "float_type", "int_type"), NoneType, "write a value, or remove the key"),
-    (("string_type",), list, "write one value, not a list; a pattern such as raw/**/*.jsonl names several files"),
+    (("string_type",), list, "write one value, not a list"),
     (("string_type",), dict, "quote a text that contains a colon and a space"),
     (("string_type",), object, "quote it if you mean text"),
     (("bool_type",), object, "write true or false"),
@@ -316,10 +316,11 @@ _HINTS: tuple[tuple[tuple[str, ...], type, str], ...] = (
 """Types of validation errors and of the values found, each with a hint."""
 
 
-def _hint(kind: str, found: Any) -> str:
+def _hint(kind: str, found: Any, at: KeyPath) -> str:
     """Return a hint for a value that YAML may have read as another type than its writer meant, or an empty string."""
     if hint := next((hint for kinds, of, hint in _HINTS if kind in kinds and isinstance(found, of)), None):
-        return f"; {hint}"
+        names_files = isinstance(found, list) and at[:2] == ("source", "path")
+        return f"; {hint}" + ("; a pattern such as raw/**/*.jsonl names several files" if names_files else "")
     if not isinstance(found, str) or kind not in ("float_type", "int_type"):
         return ""
     if kind == "float_type" and _PERCENT.fullmatch(found):

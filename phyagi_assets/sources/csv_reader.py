@@ -22,12 +22,15 @@ from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.rows import BLOCK, ReadOptions, RowProblem, Rows, parts_of
 from phyagi_assets.sources.signatures import CONVERT
 
+_TOO_SMALL = re.compile("straddl|out of sync|cannot infer number of columns")
+"""Pattern of pyarrow's messages about blocks that end in the middle of a row or of the header."""
+
 
 def read_csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
     """Stream the rows of the CSV tables in a file.
 
-    The file is read again from its beginning, in larger blocks, if a row is longer than a block. It is also read again, more slowly, to
-    identify rows with another number of columns than the header. Rows that were yielded before are not repeated.
+    The file is read again from its beginning, in larger blocks, if a row or the header is longer than a block. It is also read again, more
+    slowly, to identify rows with another number of columns than the header. Rows that were yielded before are not repeated.
     """
     block, done, tells_broken = BLOCK, -1, False
     while True:
@@ -41,7 +44,7 @@ def read_csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
                 yield replace(rows, columns=columns, numbers=rows.numbers[new], problems=problems)
             return
         except pa.ArrowInvalid as problem:
-            if re.search("straddl|out of sync", str(problem)) and block < 1 << 29:  # pyarrow's limit is 2 GB
+            if _TOO_SMALL.search(str(problem)) and block < 1 << 28:  # pyarrow's limit is 2 GB, and a block may be read as twice its size
                 block *= 4
             elif "Row #" in str(problem) and not tells_broken:
                 tells_broken = True
@@ -125,7 +128,7 @@ class _Transcoded(io.RawIOBase):
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        block = self._content.read(size if size < 0 else size // 2) or b""  # a character has two bytes at most
+        block = self._content.read(size if size < 0 else size // 2) or b""  # a character of Latin-1 has at most two bytes in UTF-8
         return block.decode("latin1").encode()
 
 
@@ -166,7 +169,8 @@ def _csv_reader(
 ) -> pa.csv.CSVStreamingReader:
     # pyarrow passes invalid rows as text, whatever their bytes are. In Latin-1, every byte is a character.
     encoding = "latin1" if on_invalid else "utf8"
-    table = _Transcoded(table) if on_invalid else table  # pyarrow would transcode it in blocks of its own
+    if on_invalid:  # pyarrow would transcode the table in blocks of its own
+        table, block = _Transcoded(table), 2 * block
     names = [name.encode().decode(encoding) for name in include]
     return pa.csv.open_csv(
         table,

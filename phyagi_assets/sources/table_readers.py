@@ -1,5 +1,6 @@
 """Readers of Parquet files, and of Arrow files and streams."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
@@ -46,6 +47,10 @@ _ENCRYPTED = "is an encrypted Parquet file; write it without encryption"
 _SIGNATURE = 28
 """Size of the signature after the footer of a Parquet file that has encrypted columns, in bytes."""
 
+_JOINT = re.compile(rb"(.{4})PAR1PAR1", re.DOTALL)
+"""End of a Parquet file, beginning with the size of its footer, and the beginning of another one. The indices of pages contain values of
+columns, which may look like it but for the size."""
+
 
 def _check_whole(content: pa.NativeFile, metadata: pa.parquet.FileMetaData, *, is_start: bool) -> None:
     """Refuse a Parquet file with encrypted columns, whose metadata pyarrow cannot read without ending the process, or of several files.
@@ -63,9 +68,10 @@ def _check_whole(content: pa.NativeFile, metadata: pa.parquet.FileMetaData, *, i
     content.seek(max((_range_of(column)[1] for group in groups[:1] for column in map(group.column, range(group.num_columns))), default=4))
     before = b""
     while block := content.read(min(BLOCK, max(0, footer - content.tell()))):  # nothing, or indices of pages
-        if b"PAR1PAR1" in before + block:
+        block = before + block
+        if b"PAR1PAR1" in block and any(int.from_bytes(size[1], "little") < content.tell() for size in _JOINT.finditer(block)):
             raise UnreadableContentError("is several Parquet files that were joined, of which only one would be read; keep them apart")
-        before = block[-7:]
+        before = block[-11:]
 
 
 def _range_of(column: pa.parquet.ColumnChunkMetaData) -> ByteRange:

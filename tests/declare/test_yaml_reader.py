@@ -131,9 +131,12 @@ def test_syntax_error_includes_a_remedy(tmp_path: Path, text: str, right: str) -
     [
         (
             "name: \u201cx\u201d",
-            ":1: name: \u201cx\u201d has typographic quotes, which are part of the text to YAML; write straight quotes, or none",
+            ":1: name: \u201cx\u201d has typographic quotes, which are part of the text to YAML; write straight quotes, or add them",
         ),
-        ("name: x\u200b", ":1: name: 'x\\u200b' begins or ends with the invisible character U+200B (ZERO WIDTH SPACE); remove it"),
+        (
+            "name: x\u200b",
+            ":1: name: 'x\\u200b' begins or ends with the invisible character U+200B (ZERO WIDTH SPACE); remove it, or quote the value",
+        ),
         ("n\u0430me: x", ":1: n\u0430me: is an unknown key, with the character U+0430 (CYRILLIC SMALL LETTER A); did you mean 'name'?"),
         ("name: \u0441orpus", ":1: name: '\u0441orpus' is not a valid name; .*; it contains U+0441 (CYRILLIC SMALL LETTER ES)"),
         ("name: x\nsource:\npath: a", ":3: path: is an unknown key; it is a key of source: indent it below."),
@@ -164,7 +167,11 @@ def test_syntax_error_includes_a_remedy(tmp_path: Path, text: str, right: str) -
             "name: x\ndescription: {{ x }}",
             ":2: description: a key is a plain word, and not a list or a mapping; quote a value that begins with",
         ),
-        ("name: x\nsource: {path: [a, b]}", ":2: source.path: should be a valid string (found ['a', 'b']); write one value, not a list"),
+        (
+            "name: x\nsource: {path: [a, b]}",
+            ":2: source.path: should be a valid string (found ['a', 'b']); write one value, not a list; a pattern",
+        ),
+        ("name: [x]", ":1: name: should be a valid string (found ['x']); write one value, not a list"),
     ],
 )
 def test_slip_is_named_as_it_is_written(tmp_path: Path, text: str, message: str) -> None:

@@ -266,6 +266,13 @@ def test_csv_value_keeps_its_line_ends_wherever_a_block_ends(tmp_path: Path, mon
     assert texts(write_text(tmp_path / "file", content), "csv") == expected
 
 
+@pytest.mark.parametrize("extra", [0, 20])
+def test_csv_header_may_be_as_long_as_a_block_and_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: int) -> None:
+    content = "text," + "c" * (24 + extra) + "\na,b\nc,d,e\n"
+    small_blocks(monkeypatch, 32)
+    assert texts(write_text(tmp_path / "file", content), "csv") == ["a"]
+
+
 def test_csv_header_that_is_not_utf8_is_refused_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"file: its header is not UTF-8: byte 0xe9; convert the file"):
         texts(write_text(tmp_path / "file", b"text,\xe9\na,b\n"), "csv")
@@ -397,3 +404,9 @@ def test_parquet_files_that_were_joined_are_refused(tmp_path: Path, has_index: b
         assert texts(tmp_path / "part", "parquet") == values
     with pytest.raises(SourceError, match=r"file: is several Parquet files that were joined, .*; keep them apart"):
         texts(write_text(tmp_path / "file", b"".join(parts)), "parquet")
+
+
+@pytest.mark.parametrize("text", ["PAR1PAR1", "aaaaPAR1PAR1"])
+def test_parquet_file_may_have_the_joint_of_two_files_in_its_values(tmp_path: Path, text: str) -> None:
+    pa.parquet.write_table(pa.table({"text": [text]}), tmp_path / "file", write_page_index=True)
+    assert texts(tmp_path / "file", "parquet") == [text]
