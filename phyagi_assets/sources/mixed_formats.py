@@ -40,7 +40,13 @@ def mixed_formats(corpus: Corpus, declared: str, files: Sequence[SourceFile]) ->
 
 
 def _pattern(declared: str, files: Sequence[SourceFile]) -> str:
-    """Return a path with the most common suffix of some files in place of its last part."""
+    """Return a narrower path, which ends in the most common suffix of some files."""
     suffixes = Counter(plain_suffix(file.name) + (f".{file.name.rpartition('.')[2]}" if is_compressed(file.name) else "") for file in files)
-    folder, _, last = declared.rpartition("/")
-    return f"{folder}/{'**/' if last == '**' else ''}*{suffixes.most_common(1)[0][0]}"
+    folder, slash, last = declared.rpartition("/")
+    if last == "**":
+        last = "**/*"
+    elif last.endswith(".*"):
+        last = last.removesuffix(".*")
+    elif "." in last or not last.endswith("*"):
+        last = "*"
+    return f"{folder}{slash}{last}{suffixes.most_common(1)[0][0]}"

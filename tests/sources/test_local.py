@@ -228,6 +228,8 @@ def test_files_of_tools_are_left_out_and_counted(data: Path, caplog: pytest.LogC
             r"1 file of text \(.*README\.md\) beside 2 files of json.*: raw/\*\.jsonl\.gz$",
         ),
         ("raw/**", ["x/a.parquet", "notes.txt"], r"1 file of text \(.*notes\.txt\) beside 1 file of parquet, .*: raw/\*\*/\*\.parquet$"),
+        ("raw/a-*", ["a-1.txt", "a-2.csv", "a-3.csv"], r"1 file of text \(.*\) beside 2 files of csv, .*: raw/a-\*\.csv$"),
+        ("raw/a-?.*", ["a-1.txt", "a-2.csv", "a-3.csv"], r"1 file of text \(.*\) beside 2 files of csv, .*: raw/a-\?\.csv$"),
         ("raw/*", ["a.txt", "b.md", "metadata.csv"], r"1 file of csv \(.*metadata\.csv\) beside 2 files of text, .*: raw/\*\.txt$"),
         ("raw/*", ["a.jsonl", "b.csv"], None),
         ("raw/*", ["a.txt", "README.md"], None),
