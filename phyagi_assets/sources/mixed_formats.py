@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.declare.corpus_schema import Format
 from phyagi_assets.formatting import counted, listed
 from phyagi_assets.sources.compression import is_compressed, plain_suffix
 from phyagi_assets.sources.files import SourceFile, known_format
@@ -25,17 +26,21 @@ def mixed_formats(corpus: Corpus, declared: str, files: Sequence[SourceFile]) ->
     """
     if corpus.config.source.format or not is_wild(declared):
         return ""
-    text = [file for file in files if known_format(corpus, file.name) == "text"]
-    tables = [file for file in files if known_format(corpus, file.name) not in ("text", None)]
-    if not text or not tables:
+    found: dict[Format, list[SourceFile]] = {}
+    for file in files:
+        if kind := known_format(corpus, file.name):
+            found.setdefault(kind, []).append(file)
+    text = found.pop("text", [])
+    if not text or not found:
         return ""
-    few, many = (text, tables) if len(text) <= len(tables) else (tables, text)
-    kinds = " or ".join(sorted({str(known_format(corpus, file.name)) for file in few}))
-    others = ", ".join(sorted({str(known_format(corpus, file.name)) for file in many}))
-    names = listed([file.origin for file in few], _NAMED)
+    tables = [file for of_a_kind in found.values() for file in of_a_kind]
+    of_tables = sorted(found)
+    few, many, kinds, others = (text, tables, ["text"], of_tables) if len(text) <= len(tables) else (tables, text, of_tables, ["text"])
+    named, unwanted = listed([file.origin for file in few], _NAMED), " or ".join(kinds)
     return (
-        f"{declared} matches {counted(len(few), 'file')} of {kinds} ({names}) beside {counted(len(many), 'file')} of {others}, and all of "
-        f"them are documents of the corpus; to leave out the {kinds}, declare source.path: {_pattern(declared, many)}"
+        f"{declared} matches {counted(len(few), 'file')} of {unwanted} ({named}) beside {counted(len(many), 'file')} of "
+        f"{', '.join(others)}, and all of them are documents of the corpus; to leave out the {unwanted}, declare source.path: "
+        f"{_pattern(declared, many)}"
     )
 
 
