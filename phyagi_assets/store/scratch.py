@@ -84,10 +84,10 @@ class Scratch(LocalStore):
 
     def identity(self) -> str:
         """Return a text that no other scratch folder has, even one with the same path on a machine of the same name."""
-        path = self.root / LOCKS / "identity"
+        path, lock = (self.root / LOCKS / name for name in (".identity", ".identity.lock"))  # no corpus has such a name
         with self.writing():
-            create_lock(path.with_suffix(".lock"))
-            with locked(path.with_suffix(".lock")):
+            create_lock(lock)
+            with locked(lock):
                 if not path.exists():
                     replace_file(path, uuid.uuid4().hex.encode())
                 return path.read_text()

@@ -340,6 +340,13 @@ def test_machines_of_one_name_with_scratch_folders_at_one_path_hold_leases_apart
         (tmp_path / "scratch of the first machine").rename(tmp_path / "scratch")
 
 
+def test_corpus_can_have_the_name_of_the_file_with_the_identity_of_a_scratch_folder(machine: Open) -> None:
+    for _ in range(2):  # the file is created by the first process, after its first lock
+        store = machine("here")
+        with store.lock("identity/raw_dataset/part"), store.lock("runs/identity"):
+            pass
+
+
 def test_clean_whose_lease_was_lost_says_so_and_removes_nothing_more(machine: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     store = machine("here")
     monkeypatch.setattr(store, "_leases", replace(store._leases, expiry=0.0))
