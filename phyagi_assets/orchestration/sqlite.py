@@ -61,12 +61,15 @@ def share_databases() -> None:
 
 
 def share_database(connection: Any, _record: Any = None) -> None:
-    """Let the group write to a database that was just opened, if it may write to the folder; other files than the user's are left as is."""
+    """Let the group write to the files of a database that was just opened, if it may write to their folder.
+
+    Files of other users and databases in memory are left as they are.
+    """
     if not isinstance(connection, sqlite3.Connection):
         return
     with suppress(sqlite3.Error, OSError):  # what Dagster does with the database next raises the error
         database = Path(connection.execute("PRAGMA database_list").fetchone()[2])
-        if database.parent.stat().st_mode & stat.S_IWGRP:
+        if database.name and database.parent.stat().st_mode & stat.S_IWGRP:
             for path in (database, *(database.with_name(f"{database.name}-{log}") for log in ("wal", "shm"))):
                 mode = path.stat().st_mode  # the log, if there is none, gets the rights of the database
                 if not mode & stat.S_IWGRP:

@@ -75,7 +75,7 @@ def test_error_of_a_database_does_not_show_the_statement(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("folder", "file"), [(0o770, 0o664), (0o750, 0o644)])
 def test_group_that_may_write_to_a_folder_may_write_to_the_databases_of_the_command_and_of_the_ui(
-    tmp_path: Path, folder: int, file: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: int, file: int
 ) -> None:
     tmp_path.chmod(folder)
     with fast_records():
@@ -88,5 +88,8 @@ def test_group_that_may_write_to_a_folder_may_write_to_the_databases_of_the_comm
     try:
         with create_engine(f"sqlite:///{tmp_path / 'ui.db'}", poolclass=NullPool).connect():
             assert (tmp_path / "ui.db").stat().st_mode & 0o777 == file
+        monkeypatch.chdir(tmp_path)
+        with create_engine("sqlite://").connect():  # in memory
+            pass
     finally:
         event.remove(Engine, "connect", share_database)
