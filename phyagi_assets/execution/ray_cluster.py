@@ -239,8 +239,10 @@ class _Run(Generic[Task, Result]):
         report: Report = self._executor.parcels.unpack(found)
         for record in report.records:
             logging.getLogger(record.name).handle(record)
-        if report.unfit and not self._executor.check.problem():  # otherwise, other nodes would not do better
-            self._avoid({node: report.unfit})
+        if report.unfit and attempt.number < ATTEMPTS and not self._executor.check.problem():  # otherwise, other nodes would not do better
+            if node not in self._unfit:
+                self._avoid(check_nodes(self._executor.check))  # an outage for all may have ended between the two checks
+            attempt.number += 1
             self._again.append(attempt)
             return None
         if report.consumed:

@@ -124,7 +124,7 @@ def _run(number: bytes, job: Sequence[Any], task: bytes) -> Any:
 
 def _prepare(number: bytes, content: bytes) -> None:
     _process.exit_stack.close()
-    _process.job = b""
+    _process.job, _process.check = b"", None
     job: Job = pickle.loads(content)
     os.environ[THREADS] = str(job.threads)
     logging.getLogger(PACKAGE).setLevel(job.level)

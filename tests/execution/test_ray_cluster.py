@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -179,6 +179,40 @@ def test_tasks_of_a_node_that_no_longer_passes_the_check_are_run_on_others(
 def test_task_that_fails_where_no_node_would_do_better_is_not_run_again(nodes: RayNodes, tmp_path: Path) -> None:
     found = outcomes(executor_on(nodes.address, partial(losing, tmp_path), check=LostFolder(folder=tmp_path, everywhere=True), size=1), [1])
     assert isinstance(found[1], SourceError)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutageThatEnds(NodeCheck):
+    """Fails after a task has failed, until the driver has checked."""
+
+    folder: Path
+    driver: int = field(default_factory=os.getpid)
+
+    def problem(self) -> str:
+        if os.getpid() == self.driver:
+            (self.folder / "ended").touch()
+        is_out = (self.folder / "failed").exists() and not (self.folder / "ended").exists()
+        return "cannot use the store" if is_out else ""
+
+
+@contextmanager
+def failing_once(folder: Path, _on_progress: OnProgress) -> Iterator[Callable[[int], str]]:
+    def do(item: int) -> str:
+        with suppress(FileExistsError):
+            (folder / "failed").touch(exist_ok=False)
+            raise SourceError(f"item {item}: the store cannot be reached")
+        return "done"
+
+    yield do
+
+
+def test_node_is_not_avoided_after_an_outage_that_ends_between_its_check_and_that_of_the_driver(
+    nodes: RayNodes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "phyagi_assets")
+    found = outcomes(executor_on(nodes.address, partial(failing_once, tmp_path), check=OutageThatEnds(folder=tmp_path), size=1), range(2))
+    assert found == {0: "done", 1: "done"}
+    assert caplog.messages == []
 
 
 def test_closing_interrupts_the_tasks_and_number_in_flight_is_bounded(nodes: RayNodes, tmp_path: Path) -> None:
