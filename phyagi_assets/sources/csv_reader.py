@@ -24,6 +24,8 @@ from phyagi_assets.sources.signatures import CONVERT
 
 _TOO_SMALL = re.compile("straddl|out of sync|cannot infer number of columns")
 """Pattern of pyarrow's messages about blocks that end in the middle of a row or of the header."""
+_LARGEST_BLOCK = (1 << 31) - 1
+"""Largest size of a block that pyarrow takes, in bytes."""
 
 
 def read_csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
@@ -44,7 +46,7 @@ def read_csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
                 yield replace(rows, columns=columns, numbers=rows.numbers[new], problems=problems)
             return
         except pa.ArrowInvalid as problem:
-            if _TOO_SMALL.search(str(problem)) and block < 1 << 28:  # pyarrow's limit is 2 GB, and a block may be read as twice its size
+            if _TOO_SMALL.search(str(problem)) and block < _LARGEST_BLOCK // 4:
                 block *= 4
             elif "Row #" in str(problem) and not tells_broken:
                 tells_broken = True
@@ -170,7 +172,7 @@ def _csv_reader(
     # pyarrow passes invalid rows as text, whatever their bytes are. In Latin-1, every byte is a character.
     encoding = "latin1" if on_invalid else "utf8"
     if on_invalid:  # pyarrow would transcode the table in blocks of its own
-        table, block = _Transcoded(table), 2 * block
+        table, block = _Transcoded(table), min(2 * block, _LARGEST_BLOCK)
     names = [name.encode().decode(encoding) for name in include]
     return pa.csv.open_csv(
         table,
