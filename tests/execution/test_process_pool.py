@@ -123,11 +123,13 @@ def test_dead_process_is_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there, another process starts the workers")
 def test_worker_is_started_again_if_the_process_that_starts_it_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = forkserver.ForkServer()  # test processes share theirs
+    monkeypatch.setattr(forkserver, "connect_to_new_process", own.connect_to_new_process)
     read, kills = forkserver.read_signed, [True, True]
 
     def killed(sentinel: int) -> Any:
         if kills and kills.pop():
-            os.kill(vars(forkserver._forkserver)["_forkserver_pid"], signal.SIGKILL)
+            os.kill(vars(own)["_forkserver_pid"], signal.SIGKILL)
             raise EOFError("unexpected EOF")
         return read(sentinel)
 

@@ -67,7 +67,7 @@ def test_small_change_loads_neither_a_fast_engine_nor_pandas(data: Path) -> None
 
 def test_command_records_everything_again_in_a_new_instance(data: Path) -> None:
     shutil.rmtree(Settings.resolve(data=data).dagster_home)
-    assert outcome(data) == "3 built, 0 up to date, 0 failed"
+    assert outcome(data) == "0 built, 3 up to date, 0 failed"
     assert without_dagster(data).returncode == 0
 
 
