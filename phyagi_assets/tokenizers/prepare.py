@@ -126,8 +126,20 @@ def save_forms(tokenizer: Any, folder: Path) -> dict[str, object]:
     """
     tokenizer.save_pretrained(folder / SAVED)
     _remove_loading_settings(folder / SAVED / "tokenizer_config.json")
-    (folder / PICKLED).write_bytes(pickle.dumps(tokenizer))
+    (folder / PICKLED).write_bytes(pickle.dumps(_without_paths(tokenizer)))
     return {"eos_token_id": tokenizer.eos_token_id, "max_id": max(tokenizer.get_vocab().values()), "vocab_size": len(tokenizer)}
+
+
+def _without_paths(tokenizer: Any) -> Any:
+    """Return a copy of a tokenizer without the paths of its files, so that all machines pickle the same bytes."""
+    files, own = tokenizer.vocab_files_names.values(), copy.copy(tokenizer)
+
+    def is_path(value: object) -> bool:
+        return isinstance(value, str) and Path(value).name in files
+
+    own.init_kwargs = {key: value for key, value in tokenizer.init_kwargs.items() if not is_path(value)}
+    vars(own).update({key: None for key, value in vars(own).items() if is_path(value)})
+    return own
 
 
 def _fill(folder: Path, wanted: Manifest, tokenizer: Any) -> Manifest:

@@ -5,7 +5,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -103,8 +106,9 @@ def test_unreachable_hub_raises_an_error_that_may_pass(data: Path, monkeypatch: 
         prepare_tokenizer(corpus, data, LocalStore(data / "store"))
 
 
-def test_stored_tokenizer_does_not_contain_paths_of_this_machine(data: Path) -> None:
-    _byte_tokenizer(data / "tk" / "own")
+@pytest.mark.parametrize("save", [_byte_tokenizer, partial(copytree, GPT2)])
+def test_stored_tokenizer_does_not_contain_paths_of_this_machine(data: Path, save: Callable[[Path], object]) -> None:
+    save(data / "tk" / "own")
     prepared = prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk/own"), data, LocalStore(data / "store"))
     kept = [path for path in prepared.artifact.path.rglob("*") if path.is_file()]
     assert len(kept) >= 5
