@@ -8,7 +8,7 @@ nothing is stored per sample, and nothing depends on earlier reads.
 import json
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch.utils.data import ConcatDataset, IterableDataset
 from phyagi_assets.datasets.cursor import Cursor, checked_index
 from phyagi_assets.datasets.foreign_stream import ForeignStream
 from phyagi_assets.datasets.sharding import SharedStream
+from phyagi_assets.formatting import counted
 from phyagi_assets.order.permutation import Ints, derived_key, permuted
 from phyagi_assets.order.schedule import Interleaved
 from phyagi_assets.reading.numbers import checked_int
@@ -208,8 +209,9 @@ class WeightedConcatIterableDataset(SharedStream):
     ----------
     datasets
         Map-style datasets, or streams. The samples of streams of this package are shuffled and mixed like those of other datasets. Streams
-        of other classes need a ``__len__``; their samples are mixed in their own order, each process and loader worker iterates over them
-        itself, and `state_dict` is not available.
+        of other classes need a ``__len__``; their samples are mixed in their own order, and a stream that ends begins again. Each process
+        and loader worker iterates over such a stream itself; the rank and world size are passed to its `set_rank_and_world_size`, if it has
+        one. `state_dict` needs the `state_dict` and `load_state_dict` of such a stream.
     weights
         Factor on the number of samples of each dataset; None for 1 each.
     seed
@@ -228,7 +230,7 @@ class WeightedConcatIterableDataset(SharedStream):
         The list of datasets is empty, a stream of another class has no length, the number of weights differs from the number of datasets,
         a weight is negative, or the rank is not below the world size.
     RuntimeError
-        While reading: a stream of another class ends before the samples that its weight asks for.
+        While reading: a stream of another class yields no sample.
 
     Examples
     --------
@@ -249,9 +251,14 @@ class WeightedConcatIterableDataset(SharedStream):
         **kwargs: Iterable[Any],
     ) -> None:
         given = [_by_index(dataset) for dataset in datasets]
+        self._foreign: list[ForeignStream] = []
         super().__init__(rank, world_size, rotates=len(given) > 1, endless=endless)
-        self._foreign = [dataset for dataset in given if isinstance(dataset, ForeignStream)]
         self._whole = WeightedConcatDataset(given, weights, seed=seed, **kwargs)
+        self._foreign = [dataset for dataset in given if isinstance(dataset, ForeignStream)]
+        self._loaded_streams: list[Any] | None = None
+        """States of the streams of other classes, with which the next iteration begins."""
+        if rank is not None:
+            self.set_rank_and_world_size(rank, world_size)
 
     @property
     def windows(self) -> WeightedConcatDataset:
@@ -263,25 +270,52 @@ class WeightedConcatIterableDataset(SharedStream):
         """Length of a sample, in tokens; raises the errors of `WeightedConcatDataset.seq_len`."""
         return self._whole.seq_len
 
+    def set_rank_and_world_size(self, rank: int | None, world_size: int | None) -> None:
+        """Set the rank of this process and the number of processes; None and None for those of ``torch.distributed`` at read time."""
+        super().set_rank_and_world_size(rank, world_size)
+        for stream in self._foreign:
+            stream.set_rank_and_world_size(rank, world_size)
+
     def __iter__(self) -> Iterator[Any]:
         """Yield the samples of this process and loader worker; raises the errors of `SharedStream`."""
-        for stream in self._foreign:
+        samples = super().__iter__()
+        states = self._loaded_streams if self._progress.taken else None
+        for number, stream in enumerate(self._foreign):
             stream.begin()
-        return super().__iter__()
+            if states is not None:
+                stream.load_state_dict(states[number])
+        self._loaded_streams = None
+        return samples
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the progress of this reader in the epoch, in JSON types.
+        """Return the progress of this reader in the epoch, in JSON types, beside the states of streams of other classes.
 
         Raises
         ------
         ValueError
-            In a training process whose loader workers read the stream; or a dataset is a stream of another class.
+            In a training process whose loader workers read the stream; or a stream of another class has no state.
         """
-        if self._foreign:
-            raise ValueError(
-                f"datasets: a {self._foreign[0].name} has no position to save; give map-style datasets or streams of this package"
-            )
-        return super().state_dict()
+        self._require_states()
+        state = super().state_dict()
+        if self._foreign and state["taken"]:
+            state["streams"] = self._loaded_streams or [stream.state_dict() for stream in self._foreign]
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Resume from a state at the next iteration; raises the errors of `SharedStream.load_state_dict`."""
+        self._require_states()
+        super().load_state_dict(state_dict)
+        self._loaded_streams = state_dict.get("streams")
+        if self._foreign and state_dict["taken"] and len(self._loaded_streams or ()) != len(self._foreign):
+            raise ValueError(f"streams: the state does not have the states of {counted(len(self._foreign), 'stream')} of other classes")
+
+    def _require_states(self) -> None:
+        for stream in self._foreign:
+            if not stream.has_state:
+                raise ValueError(
+                    f"datasets: a {stream.name} has no position to save; give it state_dict and load_state_dict, or use map-style datasets "
+                    "or streams of this package"
+                )
 
     def save_state(self, output_dir: str | Path, step: str | int) -> None:
         """Save the state of this rank under a step, and replace an earlier state of the same step."""

@@ -123,6 +123,8 @@ def save_memory_dataset(
     ------
     SourceError
         The dataset has no splits, or an array is not of integers in 1-D or of shape (columns, tokens).
+    TypeError
+        The tokenizer is not one of ``transformers``.
 
     Examples
     --------
@@ -171,6 +173,8 @@ def _save(write: Callable[[Path], Mapping[str, int]], dtype: np.dtype[Any], toke
     from phyagi_assets.tokenizers.prepare import save_forms
     from phyagi_assets.tokenizers.prepared import tokenizer_label
 
+    if not hasattr(tokenizer, "save_pretrained"):
+        raise TypeError(f"tokenizer: is of type {type(tokenizer).__name__}; give a tokenizer of transformers")
     wanted = Manifest.expected(MEMORY_DATASET, code_version="1", inputs={}, settings={"dtype": dtype.name})
 
     def fill(draft: Path) -> Manifest:

@@ -1,5 +1,6 @@
 """Weights determine how often samples are read."""
 
+import json
 import pickle
 import random
 from collections import Counter
@@ -348,9 +349,10 @@ class _Numbers(IterableDataset[Any]):
 
     def __init__(self, numbers: range) -> None:
         self._numbers = numbers
+        self.length = len(numbers)
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return self.length
 
     def __iter__(self) -> Any:
         return iter(self._numbers)
@@ -365,8 +367,68 @@ def test_stream_of_another_class_is_read_in_its_own_order() -> None:
         assert [x for x in read if x >= 20] == list(range(20, 30))
     with pytest.raises(ValueError, match="a _Numbers has no position to save"):
         finite.state_dict()
-    endless = iter(WeightedConcatIterableDataset(streams, [0.5, 1]))
-    assert [next(endless) for _ in range(15)]
-    with pytest.raises(RuntimeError, match="a _Numbers ended after 10 samples, and its weight asks for more"):
-        next(x for x in endless if x is None)
     assert pickle.loads(pickle.dumps(finite)) is not None
+
+
+def test_stream_of_another_class_begins_again_at_its_end() -> None:
+    streams = [_Numbers(range(10)), _Numbers(range(20, 22))]
+    finite = list(WeightedConcatIterableDataset(streams, [0.5, 2], endless=False))
+    assert [x for x in finite if x >= 20] == [20, 21, 20, 21]
+    endless = list(islice(WeightedConcatIterableDataset(streams, [1, 1]), 24))
+    assert [x for x in endless if x < 10] == [*range(10), *range(10)]
+    lying = _Numbers(range(0))
+    lying.length = 3
+    with pytest.raises(RuntimeError, match="a _Numbers has a length of 3, but yields no sample"):
+        next(iter(WeightedConcatIterableDataset([lying], [1])))
+
+
+class _Ranked(_Numbers):
+    """A stream that divides its numbers among ranks, and can resume."""
+
+    rank, world_size, taken, seq_len = 0, 1, 0, 4
+
+    def set_rank_and_world_size(self, rank: int, world_size: int) -> None:
+        self.rank, self.world_size = rank, world_size
+
+    def __iter__(self) -> Any:
+        for number in self._numbers[self.rank :: self.world_size][self.taken :]:
+            self.taken += 1
+            yield number
+        self.taken = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"taken": self.taken}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.taken = state["taken"]
+
+
+def _ranked(**options: Any) -> WeightedConcatIterableDataset:
+    return WeightedConcatIterableDataset([_Ranked(range(10)), _Ranked(range(20, 30))], [1, 2], **options)
+
+
+@pytest.mark.parametrize("by_setter", [False, True])
+def test_stream_of_another_class_gets_the_rank(by_setter: bool) -> None:
+    for rank in range(2):
+        stream = _ranked(endless=False) if by_setter else _ranked(rank=rank, world_size=2, endless=False)
+        if by_setter:
+            stream.set_rank_and_world_size(rank, 2)
+        assert {x % 2 for x in stream} == {rank}
+        assert (stream.seq_len, len(stream)) == (4, 15)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 17, 30, 44])
+def test_stream_of_another_class_resumes_from_its_own_state(taken: int) -> None:
+    stream = _ranked()
+    samples = iter(stream)
+    for _ in range(taken):
+        next(samples)
+    resumed = _ranked()
+    resumed.load_state_dict(json.loads(json.dumps(stream.state_dict())))
+    again = _ranked()
+    again.load_state_dict(resumed.state_dict())  # not read in between
+    expected = list(islice(samples, 40))
+    assert list(islice(resumed, 40)) == list(islice(again, 40)) == expected
+    if taken:
+        with pytest.raises(ValueError, match="streams: the state does not have the states of 2 streams"):
+            _ranked().load_state_dict({**stream.state_dict(), "streams": []})

@@ -121,6 +121,11 @@ def test_arrays_of_a_cache_have_the_dtype_that_fits_all_splits(small: Any) -> No
     assert [open_tokens(Path(f"cache/{split}.npy")).ids.dtype for split in ("train", "test")] == [np.int32, np.int32]
 
 
+def test_object_that_is_not_a_tokenizer_is_named() -> None:
+    with pytest.raises(TypeError, match="tokenizer: is of type str; give a tokenizer of transformers"):
+        save_memory_dataset({"train": np.arange(9, dtype=np.uint16)}, "gpt2", "cache")
+
+
 def test_cache_in_use_is_replaced_without_changing_its_readers(small: Any) -> None:
     for first in (0, 1):
         arrays = process_dataset_to_memory(dataset(input_ids=[list(range(first, first + 50))]), "cache", np.uint16, ["input_ids"])

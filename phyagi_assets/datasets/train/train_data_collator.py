@@ -51,14 +51,14 @@ class LMDataCollator:
             )
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Collate samples, without modifying them.
+        """Collate samples, without modifying them; ids and labels may also be lists, as rows of ``datasets`` have them.
 
         Returns
         -------
         dict
             The keys of the samples, with tensors stacked to shape (samples, …).
         """
-        batch: dict[str, Any] = default_collate(list(examples))
+        batch: dict[str, Any] = default_collate([{name: _as_tensor(value) for name, value in example.items()} for example in examples])
         if "labels" in batch:
             batch["labels"] = self._without_ignored(batch["labels"])
         return batch
@@ -74,3 +74,7 @@ class LMDataCollator:
                 inside &= labels <= last
             ignored |= inside
         return labels.masked_fill(ignored, self.ignore_index)
+
+
+def _as_tensor(value: Any) -> Any:
+    return torch.tensor(value) if isinstance(value, list) and all(isinstance(entry, int) for entry in value) else value

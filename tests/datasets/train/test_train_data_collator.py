@@ -33,6 +33,13 @@ def test_collator_replaces_only_ignored_labels(
     assert str(samples) == str(before)
 
 
+def test_samples_of_lists_are_stacked_like_tensors() -> None:
+    samples = [{"input_ids": [5, 6], "labels": [5, 6], "corpus": "news"}, {"input_ids": [7, 5], "labels": [7, 5], "corpus": "talk"}]
+    batch = LMDataCollator(ignore_token_ids=[5])(samples)
+    assert (batch["input_ids"].tolist(), batch["labels"].tolist()) == ([[5, 6], [7, 5]], [[-100, 6], [7, -100]])
+    assert batch["corpus"] == ["news", "talk"]
+
+
 def test_batch_is_a_copy_of_the_samples() -> None:
     shared = torch.tensor([1, 2])
     batch = LMDataCollator()([{"input_ids": shared, "labels": shared}])

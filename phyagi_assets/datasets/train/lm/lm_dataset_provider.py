@@ -30,8 +30,8 @@ class LMDatasetProvider(DatasetProvider):
     seed
         Seed of all random choices; None for 42.
     allow_pickle
-        Whether `get_tokenizer` may load a ``tokenizer.pkl`` if there is no folder ``tokenizer/`` next to it. Loading a pickle can run
-        arbitrary code.
+        Whether `get_tokenizer` may load the ``tokenizer.pkl`` of a cache if there is no folder ``tokenizer/`` next to it. Loading a pickle
+        can run arbitrary code. A pickle that `tokenizer_file` names is loaded in any case.
     random_mask_offset
         Mark of tokens, used with `random_mask_prob` (see `LMDataset`); None for 32,768 in 16-bit arrays and 2\\ :sup:`30` in larger ones.
     **kwargs
@@ -262,12 +262,12 @@ class LMDatasetProvider(DatasetProvider):
         Raises
         ------
         StoreError
-            There is only a pickle, and pickles are not allowed; or the tokenizer cannot be loaded.
+            The cache has only a pickle, and pickles are not allowed; or the tokenizer cannot be loaded.
         """
         file = self._config.tokenizer_file
         if file is not None:
             path = Path(file).expanduser()
-            return load_tokenizer(path, allow_pickle=self._allow_pickle) if path.exists() else None
+            return load_tokenizer(path, allow_pickle=self._allow_pickle or path.is_file()) if path.exists() else None
         cache = self._config.cache_dir
         folder = cache if cache is None or cache.is_dir() else cache.parent
         return load_tokenizer(folder, allow_pickle=self._allow_pickle) if folder is not None and carries_tokenizer(folder) else None

@@ -10,7 +10,7 @@ from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
 from phyagi_assets.datasets.train.lm.lm_dataset_provider import LMDatasetProvider
 from phyagi_assets.datasets.train.stream_lm.stream_lm_dataset import StreamLMDataset
 from phyagi_assets.formats.cache_folder import array_path
-from phyagi_assets.formats.cache_tokenizer import PICKLED, SAVED, carries_tokenizer
+from phyagi_assets.formats.cache_tokenizer import SAVED, carries_tokenizer
 from phyagi_assets.formats.token_file import is_split
 
 
@@ -72,7 +72,7 @@ class StreamLMDatasetProviderConfig(ConfigFields):
             raise FileNotFoundError(f"dataset_path: {path} does not exist; give a .npy file or the folder of a cache")
         fields["train_file"] = array_path(path, "train") if path.is_dir() else path
         if path.is_dir() and self.tokenizer_file is None and carries_tokenizer(path):
-            fields["tokenizer_file"] = path / (SAVED if (path / SAVED).is_dir() else PICKLED)
+            fields["tokenizer_file"] = path / SAVED if (path / SAVED).is_dir() else path  # never a pickle, which would be loaded
         return DatasetProviderConfig(**fields)
 
     @classmethod

@@ -97,13 +97,13 @@ def test_known_documents_are_not_cut_for_validation(workspace: Workspace) -> Non
     assert 0.2 < len(validation) / (len(validation) + len(provider.get_train_dataset())) < 0.4
 
 
-def test_pickled_tokenizer_without_a_folder_needs_permission(tmp_path: Path) -> None:
+def test_pickled_tokenizer_of_a_cache_needs_permission_unless_it_is_named(tmp_path: Path) -> None:
     folder = reference_cache(tmp_path / "cache", word_tokenizer(40), train=IDS)
     with pytest.raises(StoreError, match=r"tokenizer\.pkl: is a pickle.* say allow_pickle=True"):
         LMDatasetProvider.from_cache(folder).get_tokenizer()
     by_folder = LMDatasetProvider.from_cache(folder, allow_pickle=True)
     by_file = DatasetProviderConfig(train_file=folder / "train.npy", tokenizer_file=folder / "tokenizer.pkl")
-    for provider in (by_folder, LMDatasetProvider.from_config(by_file, allow_pickle=True)):
+    for provider in (by_folder, LMDatasetProvider.from_config(by_file)):
         assert provider.get_tokenizer().convert_ids_to_tokens(39) == "w39"
 
 
