@@ -84,6 +84,7 @@ def new_executor(
             prepare=partial(_prepared_on_node, builder, find_identities(corpora, workspace.data, workspace.store)),
             parcels=parcels,
             check=node_check(corpora, work, workspace, parcels),
+            folders=partial(_folders_of_task, builder),
             size=sys.maxsize if processes is None else processes,
             processors=PROCESSORS_EACH,
             **calls,
@@ -108,19 +109,25 @@ def needed_folders(corpora: Sequence[Corpus], work: Sequence[Work], workspace: W
     """
     if not workspace.store.is_remote:
         yield NeededFolder(what="the store", path=workspace.store.root)
-    data = [
-        corpus
-        for corpus in corpora
-        if removals_file(corpus).exists() or (corpus.config.messages is not None and corpus.config.chat_template != TOKENIZERS_TEMPLATE)
-    ]
-    if data:
-        yield NeededFolder(what=f"the data folder, with the chat template or the removed documents of {data[0].path}", path=workspace.data)
-    paths, seen = {corpus.config.name: corpus.path for corpus in corpora}, set[Path]()
+    by_name, found = {corpus.config.name: corpus for corpus in corpora}, dict[Path, NeededFolder]()
     for item in work:
-        for file in item.partition.files[:1] if item.partition else ():
-            if file.path and file.path.parent not in seen:
-                seen.add(file.path.parent)
-                yield NeededFolder(what=f"source files of {paths[item.corpus]}", path=file.path.parent)
+        for folder in _folders_of(by_name[item.corpus], item, workspace.data):
+            found.setdefault(folder.path, folder)
+    yield from found.values()
+
+
+def _folders_of(corpus: Corpus, work: Work, data: Path) -> Iterator[NeededFolder]:
+    """Yield the folders that building a partition needs, besides the store."""
+    if removals_file(corpus).exists() or (corpus.config.messages is not None and corpus.config.chat_template != TOKENIZERS_TEMPLATE):
+        what = f"the data folder, with the chat template or the removed documents of {corpus.path}"
+        yield NeededFolder(what=what, path=data, by_all=False)
+    for file in work.partition.files[:1] if work.partition else ():
+        if file.path:
+            yield NeededFolder(what=f"source files of {corpus.path}", path=file.path.parent, by_all=False)
+
+
+def _folders_of_task(builder: Builder, task: Task) -> set[Path]:
+    return {folder.path for folder in _folders_of(builder.corpora[task.work.corpus], task.work, builder.workspace.data)}
 
 
 def _threads(size: int) -> int:

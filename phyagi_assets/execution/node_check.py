@@ -5,9 +5,9 @@ does not see the marker sees another folder, or none.
 """
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,6 +43,23 @@ class NeededFolder:
     what: str
     """Purpose of the folder, for messages."""
     path: Path
+    by_all: bool = True
+    """Whether all tasks need it."""
+
+    @property
+    def named(self) -> str:
+        """Return the end of a message about nodes that do not see the folder."""
+        return f"the folder {self.path} ({self.what}) as this machine does; mount it at the same path on all nodes, or move it to a bucket"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
+    """Requirements that a node does not meet."""
+
+    problem: str = ""
+    """Message about a requirement of all tasks; empty if the node meets all of these."""
+    unseen: frozenset[NeededFolder] = frozenset()
+    """Folders that only some tasks need, and that the node does not see."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +97,30 @@ class NodeCheck:
 
     def problem(self) -> str:
         """Return what this process lacks, or an empty string."""
-        return self._other_package() or self._unseen_folder() or self._unusable_store()
+        return self._first(self.findings())
+
+    def findings(self) -> Findings:
+        """Return what this process lacks of what all tasks need, and of what only some need."""
+        unseen = [folder for folder in self.folders if not self._sees(folder.path)]
+        problem = (
+            self._other_package()
+            or next((f"does not see {folder.named}" for folder in unseen if folder.by_all), "")
+            or self._unusable_store()
+        )
+        return Findings(problem=problem, unseen=frozenset(folder for folder in unseen if not folder.by_all))
+
+    def problems_of(self, nodes: Mapping[str, Findings]) -> dict[str, str]:
+        """Return the messages about what nodes lack, by node id, without the nodes that lack nothing."""
+        return {node: problem for node, findings in nodes.items() if (problem := self._first(findings))}
+
+    def _first(self, findings: Findings) -> str:
+        return findings.problem or next((f"does not see {folder.named}" for folder in self.folders if folder in findings.unseen), "")
+
+    def without_unseen(self, nodes: Iterable[Findings]) -> tuple["NodeCheck", frozenset[NeededFolder]]:
+        """Return the check without the folders that no node sees which meets the requirements of all tasks, and these folders."""
+        unseen = [node.unseen for node in nodes if not node.problem]
+        nowhere = unseen[0].intersection(*unseen) if unseen else frozenset()
+        return replace(self, folders=tuple(folder for folder in self.folders if folder not in nowhere)), nowhere
 
     def _other_package(self) -> str:
         for name, found in installed_packages().items():
@@ -90,15 +130,6 @@ class NodeCheck:
                 return (
                     f"has {name} {found}, and this machine {self.packages[name] or 'none'}; other versions could write other bytes; "
                     "install the same version on all nodes"
-                )
-        return ""
-
-    def _unseen_folder(self) -> str:
-        for folder in self.folders:
-            if not self._sees(folder.path):
-                return (
-                    f"does not see the folder {folder.path} ({folder.what}) as this machine does; "
-                    "mount it at the same path on all nodes, or move it to a bucket"
                 )
         return ""
 

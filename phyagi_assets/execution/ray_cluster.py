@@ -14,9 +14,10 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic
 
 from phyagi_assets import __version__
@@ -50,6 +51,10 @@ class _Attempt(Generic[Task]):
     number: int
 
 
+def _no_folders(_task: object) -> Collection[Path]:
+    return ()
+
+
 @dataclass(kw_only=True, eq=False)
 class RayExecutor(Executor[Task, Result]):
     """Executor that runs tasks on a Ray cluster."""
@@ -58,6 +63,8 @@ class RayExecutor(Executor[Task, Result]):
     parcels: Parcels
     check: NodeCheck
     """The check that each node has to pass before it runs tasks."""
+    folders: Callable[[Task], Collection[Path]] = _no_folders
+    """Returns the folders of the check that a task needs and others may not need. If no node sees one, only the tasks that need it fail."""
     size: int = sys.maxsize
     """Largest number of tasks that run at the same time; by default, as many as the cluster has processors for."""
     processors: int = 1
@@ -73,7 +80,18 @@ class RayExecutor(Executor[Task, Result]):
         """
         if self.waiting:
             with connected(self.cluster), self.check.marked():
-                yield from _Run(self, check_nodes(self.check)).results()
+                findings = check_nodes(self.check)
+                check, unseen = self.check.without_unseen(findings.values())
+                yield from self._failed({folder.path: folder.named for folder in unseen})
+                if self.waiting:
+                    yield from _Run(self, check, check.problems_of(findings)).results()
+
+    def _failed(self, unseen: Mapping[Path, str]) -> Iterator[tuple[Task, PhyagiAssetsError]]:
+        """Drop the tasks that need a folder that no node sees, and yield them with the reason."""
+        failed = {id(task): (task, lacking) for task in self.waiting if unseen and (lacking := unseen.keys() & self.folders(task))}
+        self.drop(lambda task: id(task) in failed)
+        for task, lacking in failed.values():
+            yield task, PhyagiAssetsError(f"no node of the Ray cluster sees {unseen[min(lacking)]}")
 
 
 class _Run(Generic[Task, Result]):
@@ -81,14 +99,16 @@ class _Run(Generic[Task, Result]):
 
     Parameters
     ----------
+    check
+        The check, without the folders of tasks that have failed.
     unfit
         Requirements that nodes do not meet, by node id.
     """
 
-    def __init__(self, executor: RayExecutor[Task, Result], unfit: Mapping[str, str]) -> None:
+    def __init__(self, executor: RayExecutor[Task, Result], check: NodeCheck, unfit: Mapping[str, str]) -> None:
         import ray
 
-        self._ray, self._executor = ray, executor
+        self._ray, self._executor, self._check = ray, executor, check
         self._again: list[_Attempt[Task]] = []
         self._running: dict[Any, _Attempt[Task]] = {}
         self._unfit = dict[str, str]()
@@ -98,7 +118,7 @@ class _Run(Generic[Task, Result]):
         self._id = uuid.uuid4().bytes
         job = Job(
             parcels=executor.parcels,
-            check=executor.check,
+            check=check,
             prepare=executor.parcels.pack(executor.prepare),
             name=executor.name,
             threads=self._each,
@@ -239,9 +259,9 @@ class _Run(Generic[Task, Result]):
         report: Report = self._executor.parcels.unpack(found)
         for record in report.records:
             logging.getLogger(record.name).handle(record)
-        if report.unfit and attempt.number < ATTEMPTS and not self._executor.check.problem():  # otherwise, other nodes would not do better
+        if report.unfit and attempt.number < ATTEMPTS and not self._check.problem():  # otherwise, other nodes would not do better
             if node not in self._unfit:
-                self._avoid(check_nodes(self._executor.check))  # an outage for all may have ended between the two checks
+                self._avoid(self._check.problems_of(check_nodes(self._check)))  # an outage for all may have ended between the two checks
             attempt.number += 1
             self._again.append(attempt)
             return None

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from phyagi_assets import __version__
 from phyagi_assets.errors import ClusterDownError, MissingPackageError, PhyagiAssetsError, translate_missing_packages
-from phyagi_assets.execution.node_check import NodeCheck
+from phyagi_assets.execution.node_check import Findings, NodeCheck
 from phyagi_assets.execution.ray_address import CLIENT_PORT, RayAddress
 from phyagi_assets.formatting import one_line
 
@@ -141,12 +141,12 @@ def _require_answer(cluster: RayAddress, host: str, port: int) -> None:
         raise _unreachable(cluster, "what answers there is not Ray; the port of a cluster is 6379, and with ray:// it is 10001") from None
 
 
-def check_nodes(check: NodeCheck) -> dict[str, str]:
-    """Run a probe task on every node with processors, and return the requirements that nodes do not meet, by node id."""
+def check_nodes(check: NodeCheck) -> dict[str, Findings]:
+    """Run a probe task on every node with processors, and return what it finds, by node id. A node that died or is busy is left out."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    remote, probe = ray.remote(num_cpus=0, max_retries=0)(call_on_node()), pickle.dumps(check.problem)
+    remote, probe = ray.remote(num_cpus=0, max_retries=0)(call_on_node()), pickle.dumps(check.findings)
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     probes = {
         remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(__version__, probe): node
@@ -159,13 +159,12 @@ def check_nodes(check: NodeCheck) -> dict[str, str]:
     found = {}
     for reference in ready:
         try:
-            _, problem = interruptible(partial(ray.get, reference))
+            _, findings = interruptible(partial(ray.get, reference))
         except ray.exceptions.RayTaskError as crashed:
-            problem = f"cannot run tasks: {last_line(crashed)}"
+            findings = f"cannot run tasks: {last_line(crashed)}"
         except ray.exceptions.RayError:
             continue  # it has died, and runs no task
-        if problem:
-            found[probes[reference]] = problem
+        found[probes[reference]] = Findings(problem=findings) if isinstance(findings, str) else findings
     return found
 
 

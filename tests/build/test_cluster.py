@@ -260,6 +260,14 @@ def test_folders_that_nodes_need_are_those_of_the_store_the_sources_and_the_remo
     assert needed(Workspace(data=sources, store=LocalStore(tmp_path / "disk")), local) == [tmp_path / "disk", sources / "raw"]
     add_removals(remote, [Removal(id=document_id(1))])
     assert needed(in_bucket, remote) == [sources]
+    assert needed(in_bucket, remote, local) == [sources, sources / "raw"]
+    builder = Builder(corpora=catalog.corpora, workspace=in_bucket)
+    for name, folders in {"remote": {sources}, "local": {sources / "raw"}}.items():
+        partition = next(iter(in_bucket.sources.partitions(catalog.corpora[name]).values()))
+        assert (
+            executors._folders_of_task(builder, PartitionTask(work=work_of(catalog.corpora[name], partition, [], in_bucket, FLOW)))
+            == folders
+        )
 
 
 def drive(place: str, scratch: Path, sources: Path, address: RayAddress) -> None:

@@ -373,6 +373,22 @@ def test_nodes_without_a_folder_or_with_another_version_of_the_package_are_named
     assert not list(tmp_path.iterdir())
 
 
+def test_tasks_that_need_a_folder_that_no_node_sees_fail_alone(
+    nodes: RayNodes, other_version: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = Path("/proc/self/cwd")  # another folder in each process
+    check = NodeCheck(folders=(NeededFolder(what="the store", path=tmp_path), NeededFolder(what="plays", path=own, by_all=False)))
+    executor = executor_on(nodes.address, partial(counting, tmp_path), check=check, folders=lambda task: {own} if task < 3 else {tmp_path})
+    found = outcomes(executor, [1, 3, 2, 4])
+    reason = (
+        "no node of the Ray cluster sees the folder /proc/self/cwd (plays) as this machine does; mount it at the same path on all nodes"
+    )
+    assert [str(found[task]).startswith(reason) for task in (1, 2)] == [True, True]
+    assert [found[task][0] for task in (3, 4)] == [3, 4]
+    assert [f"({other_version.node_id[:8]}) has phyagi-assets 0.0" in message for message in caplog.messages] == [True]
+
+
 def test_node_that_cannot_run_tasks_is_named_once_and_avoided_even_if_it_joins_later(
     nodes: RayNodes, other_version: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
