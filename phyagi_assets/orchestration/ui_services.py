@@ -3,6 +3,7 @@
 import ctypes
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from dagster._cli import dev
 from dagster_shared.cli import WorkspaceOpts
 
 from phyagi_assets.orchestration.sqlite import share_databases
+from phyagi_assets.store.temporary import temporary_folder
 
 _STARTS = "open_ipc_subprocess"
 """Function by which Dagster starts its processes."""
@@ -29,17 +31,19 @@ def start(host: str, port: str, workspace: str) -> None:
         return open_subprocess(replaced, **{"preexec_fn": _end_with_parent, **options})
 
     vars(dev)[_STARTS] = with_modules_replaced
-    dev.dev_command_impl(
-        code_server_log_level="warning",
-        log_level="info",
-        log_format="colored",
-        port=port,
-        host=host,
-        use_legacy_code_server_behavior=False,
-        shutdown_pipe=None,
-        verbose=False,
-        workspace_opts=WorkspaceOpts(workspace=[workspace]),
-    )
+    with temporary_folder() as folder:
+        tempfile.tempdir = str(folder)  # of this process alone: the default scratch folder of the others stays where it is
+        dev.dev_command_impl(
+            code_server_log_level="warning",
+            log_level="info",
+            log_format="colored",
+            port=port,
+            host=host,
+            use_legacy_code_server_behavior=False,
+            shutdown_pipe=None,
+            verbose=False,
+            workspace_opts=WorkspaceOpts(workspace=[workspace]),
+        )
 
 
 def _end_with_parent() -> None:

@@ -4,20 +4,20 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from phyagi_assets.store.base import Artifact, Fill, Store
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.store.state import State, StateKind
+from phyagi_assets.store.temporary import temporary_folder
 
 
 @contextmanager
 def read_only(store: Store) -> Iterator[Store]:
     """Return a view of a store, within whose context nothing is written to the store; what the view writes is gone at the end."""
-    with TemporaryDirectory(prefix="phyagi-assets-") as folder:
-        yield cast(Store, _View(store, Path(folder)))
+    with temporary_folder() as folder:
+        yield cast(Store, _View(store, folder))
 
 
 class _View:
