@@ -99,7 +99,7 @@ def find_field(source: Readable, schema: pa.Schema, name: str, what: str, *, nes
     for part in path:
         matching = [field for field in fields if field.name == part]
         if not matching:
-            message = f"has no column {name!r}; it has {', '.join(_names(schema))}; name the column of {what}"
+            message = f"has no column {name!r}; it has {', '.join(map(_shown, _names(schema)))}; name the column of {what}"
             raise SourceError(f"{source}: {message}{_hint(schema)}")
         if len(matching) > 1:
             raise SourceError(f"{source}: has {len(matching)} columns {part!r}; rename all but one")
@@ -123,6 +123,11 @@ def _names(schema: pa.Schema) -> list[str]:
             else [field.name]
         )
     ]
+
+
+def _shown(name: str) -> str:
+    """Return the name of a column, in quotes if it is empty, begins or ends with a space, or cannot be printed."""
+    return name if name and name.isprintable() and name == name.strip() else repr(name)
 
 
 def _hint(schema: pa.Schema) -> str:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from phyagi_assets.sources.globs import Glob
 from phyagi_assets.sources.readable import Readable
-from phyagi_assets.sources.signatures import BOM, HEAD, compression_of, described, why_not_text
+from phyagi_assets.sources.signatures import BOM, HEAD, compression_of, described, why_not_fetched, why_not_text
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".xz": "xz", ".bz2": "bz2", ".zip": "zip"}
 """Compression by suffix."""
@@ -27,6 +27,12 @@ _BUFFER = 1 << 20
 
 class UnreadableContentError(Exception):
     """The content of a file is not what it should be. The message says what it is and what would be right, without naming the file."""
+
+
+def refuse(why: str | None) -> None:
+    """Raise an `UnreadableContentError` if there is a reason for it."""
+    if why:
+        raise UnreadableContentError(why)
 
 
 def plain_name(name: str) -> str:
@@ -101,6 +107,7 @@ def contents(file: Readable, start: int = 0) -> Generator[Opened]:
             yield Opened(raw, raw, start)
         return
     head = file.head()
+    refuse(why_not_fetched(head))
     found, named = compression_of(head), COMPRESSIONS.get(_suffix(file.name))
     if named and not found and head:
         raise UnreadableContentError(f"is named as {named} and is not: it {described(head)}; compress it again, or rename it")
@@ -122,8 +129,7 @@ def contents(file: Readable, start: int = 0) -> Generator[Opened]:
 def _checked(opened: Opened) -> Opened:
     """Refuse content that cannot be text, and skip a byte order mark."""
     opened.head = opened.content.peek(HEAD)[:HEAD]
-    if why := why_not_text(opened.head):
-        raise UnreadableContentError(why)
+    refuse(why_not_text(opened.head))
     if opened.head.startswith(BOM):
         opened.content.read(len(BOM))
     return opened

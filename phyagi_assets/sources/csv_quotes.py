@@ -11,7 +11,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
-from phyagi_assets.sources.compression import Opened, UnreadableContentError
+from phyagi_assets.sources.compression import Opened, UnreadableContentError, refuse
+from phyagi_assets.sources.signatures import why_not_whole
 
 Reopen = Callable[[], AbstractContextManager[Opened]]
 """Function that opens the table at its beginning."""
@@ -30,7 +31,7 @@ class QuotesChecked(io.RawIOBase):
     Raises
     ------
     UnreadableContentError
-        While reading: a quoted value goes on after its closing quote.
+        While reading: a quoted value goes on after its closing quote, or a part of the table was not written.
     """
 
     def __init__(self, content: BinaryIO, delimiter: str, reopen: Reopen) -> None:
@@ -45,6 +46,7 @@ class QuotesChecked(io.RawIOBase):
 
     def read(self, size: int = -1, /) -> bytes:
         block = self._content.read(size)
+        refuse(why_not_whole(block))
         if not self._is_checked:
             self._check(block)
         return block

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
+from phyagi_assets.formatting import counted
 from phyagi_assets.sources.columns import TextColumn, find_columns
 from phyagi_assets.sources.compression import Opened, UnreadableContentError, contents, plain_suffix
 from phyagi_assets.sources.csv_quotes import QuotesChecked
@@ -70,7 +71,7 @@ def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_
 
         def note(row: pa.csv.InvalidRow, broken: dict[int, RowProblem] = broken, first: int = first) -> str:
             # pyarrow's number is 1-based and counts the header.
-            problem = f"has {row.actual_columns} columns, where the header has {row.expected_columns}"
+            problem = f"has {counted(row.actual_columns, 'column')}, where the header has {row.expected_columns}"
             broken[first + row.number - 2] = RowProblem(problem)
             return "skip"
 

@@ -23,14 +23,14 @@ import pyarrow as pa
 from phyagi_assets.declare.corpus_schema import Format
 from phyagi_assets.errors import SourceError
 from phyagi_assets.formatting import one_line
-from phyagi_assets.sources.compression import Opened, UnreadableContentError, contents, is_compressed
+from phyagi_assets.sources.compression import Opened, UnreadableContentError, contents, is_compressed, refuse
 from phyagi_assets.sources.conversations import parse_conversations
 from phyagi_assets.sources.csv_reader import read_csv
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.jsonlines import parse_lines
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.rows import BLOCK, MOST_ROWS, ReadOptions, Rows, consecutive
-from phyagi_assets.sources.signatures import BOM, CONVERT
+from phyagi_assets.sources.signatures import BOM, CONVERT, why_not_whole
 from phyagi_assets.sources.table_readers import read_arrow, read_parquet
 
 LONGEST = (1 << 31) - (1 << 21)
@@ -137,6 +137,7 @@ def _text(span: Span, options: ReadOptions) -> Iterator[Rows]:
 def _whole(source: Readable, file: Opened) -> pa.Array:
     """Read the whole content as one document, without copying the bytes into Arrow."""
     content = file.content.read(LONGEST)
+    refuse(why_not_whole(content))
     if len(content) == LONGEST and file.content.read(1):
         raise UnreadableContentError("is a document of more than 2 GB; divide it, or say what a document is with source.sample_by")
     text = pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, len(content)], np.int32)), pa.py_buffer(content))
@@ -151,6 +152,7 @@ def _whole(source: Readable, file: Opened) -> pa.Array:
 def _lines(source: Readable, file: Opened, span: Span) -> Iterator[pa.Array]:
     before = span.first
     for block in _blocks(file, _bytes_left(span, file)):
+        refuse(why_not_whole(block))
         if before == 0:
             _refuse_cr_ends(block)
         lines = _decoded(source, block, before, file.member).removesuffix("\n").split("\n")
@@ -162,6 +164,7 @@ def _lines(source: Readable, file: Opened, span: Span) -> Iterator[pa.Array]:
 def _paragraphs(source: Readable, file: Opened) -> Iterator[pa.Array]:
     before, carried = 0, [""]
     for block in _blocks(file):
+        refuse(why_not_whole(block))
         if before == 0:
             _refuse_cr_ends(block)
         text = _decoded(source, block, before, file.member)

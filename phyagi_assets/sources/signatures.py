@@ -35,6 +35,11 @@ _OTHERS = {
     "an HDF5 file": (re.compile(rb"\x89HDF\r\n\x1a\n"), "export its text as JSON Lines or Parquet"),
     "a NumPy array": (re.compile(rb"\x93NUMPY"), "export its text as JSON Lines or Parquet"),
 }
+_POINTERS = {
+    "a pointer of Git LFS": (re.compile(rb"version https://git-lfs\.github\.com/spec/"), "git lfs pull"),
+    "a pointer of git-annex": (re.compile(rb"/annex/objects/\S+\n?\Z"), "git annex get"),
+}
+_NULS = bytes(512)
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|\?xml)\b", re.IGNORECASE)
 _ENCODINGS = {"UTF-32": (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff"), "UTF-16": (b"\xff\xfe", b"\xfe\xff")}
 
@@ -60,6 +65,31 @@ def why_not_text(head: bytes) -> str | None:
     return next((f"is {kind}, not text; {remedy}" for kind, (start, remedy) in _OTHERS.items() if start.match(head)), None)
 
 
+def why_not_fetched(head: bytes) -> str | None:
+    """Return why a file of any format does not have its own content yet, and how to get it; None if it may have.
+
+    Parameters
+    ----------
+    head
+        First bytes of the file, at most `HEAD`.
+    """
+    if head and not head.strip(b"\0"):
+        return f"begins with NUL bytes only, {_HOLES}"
+    pointer = next(((kind, command) for kind, (start, command) in _POINTERS.items() if start.match(head)), None)
+    return f"is {pointer[0]} to a file that was not fetched; fetch it with {pointer[1]}" if pointer else None
+
+
+def why_not_whole(block: bytes) -> str | None:
+    """Return why a part of a text is not what was written, and how to correct it; None if it may be.
+
+    A run of 1,023 NUL bytes is found wherever it is; a shorter one may be text.
+    """
+    return f"contains a run of NUL bytes, {_HOLES}" if _NULS in block else None
+
+
+_HOLES = "as an interrupted transfer or a power failure leaves them; fetch the file again, or write it again"
+
+
 def described(head: bytes) -> str:
     """Return a phrase for messages that says what content is by its first bytes, such as ``is gzip data``."""
     if not head:
@@ -82,12 +112,11 @@ def is_markup(head: bytes) -> bool:
 
 
 def _unmarked_encoding(head: bytes) -> str | None:
-    """Recognize UTF-16 text without a byte order mark if it is mostly Latin, so that every other byte is NUL."""
-    pairs = len(head) // 2
-    if pairs < 2:
-        return None
-    for even, odd in ((0, 1), (1, 0)):
-        nul, letters = head[even : 2 * pairs : 2].count(0), head[odd : 2 * pairs : 2].count(0)
-        if nul >= 0.9 * pairs and letters <= 0.1 * pairs:
-            return "UTF-16LE" if even else "UTF-16BE"
+    """Recognize UTF-16 and UTF-32 text without a byte order mark if it is mostly Latin, so that most of its bytes are NUL."""
+    for name, size, letter in (("UTF-16LE", 2, 0), ("UTF-16BE", 2, 1), ("UTF-32LE", 4, 0), ("UTF-32BE", 4, 3)):
+        count = len(head) // size
+        nuls = [head[place : size * count : size].count(0) for place in range(size)]
+        letters = nuls.pop(letter)
+        if size * count >= 4 and letters <= 0.1 * count and min(nuls) >= 0.9 * count:
+            return name
     return None

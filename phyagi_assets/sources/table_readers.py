@@ -7,17 +7,18 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from phyagi_assets.sources.columns import TextColumn, find_columns
-from phyagi_assets.sources.compression import UnreadableContentError
+from phyagi_assets.sources.compression import UnreadableContentError, refuse
 from phyagi_assets.sources.conversations import ConversationColumn, find_conversations
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.readable import ByteRange, Readable
 from phyagi_assets.sources.rows import BLOCK, ReadOptions, Rows, consecutive, parts_of
-from phyagi_assets.sources.signatures import described, is_encrypted
+from phyagi_assets.sources.signatures import HEAD, described, is_encrypted, why_not_fetched
 
 
 def read_parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
     """Stream the rows of some row groups of a Parquet file."""
     source, head = span.file, span.file.head()
+    refuse(why_not_fetched(head))
     if is_encrypted(head):
         raise UnreadableContentError(_ENCRYPTED)
     if head and not head.startswith(b"PAR1"):
@@ -102,7 +103,9 @@ def read_arrow(span: Span, options: ReadOptions) -> Iterator[Rows]:
     """Stream the rows of an Arrow file or stream."""
     source, first = span.file, span.first
     with source.open_native() as file:
-        is_stream = file.read(6) != b"ARROW1"
+        head = file.read(HEAD)
+        refuse(why_not_fetched(head))
+        is_stream = not head.startswith(b"ARROW1")
         before = 0
         for batch in _record_batches(source, file, options, is_stream=is_stream):
             now = file.tell()

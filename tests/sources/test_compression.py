@@ -180,6 +180,9 @@ def test_byte_order_mark_is_not_part_of_the_text(tmp_path: Path, suffix: str | N
         ("text without a mark".encode("utf-16-le"), "is UTF-16LE text"),
         ("text without a mark".encode("utf-16-be"), "is UTF-16BE text"),
         ("text".encode("utf-32"), "is UTF-32 text"),
+        ("text without a mark".encode("utf-32-le"), "is UTF-32LE text"),
+        ("text without a mark".encode("utf-32-be"), "is UTF-32BE text"),
+        (bytes(5000), "begins with NUL bytes only, as an interrupted transfer"),
         (zipped(b"text"), "is a zip archive and not named as one"),
         (gzip.compress(gzip.compress(b"text", mtime=0), mtime=0), "holds gzip data inside of its compression"),
         (b"PAR1 and so on", r"is a Parquet file, not text; declare source\.format: parquet"),
@@ -193,6 +196,30 @@ def test_byte_order_mark_is_not_part_of_the_text(tmp_path: Path, suffix: str | N
 def test_non_text_content_is_refused_with_its_format(tmp_path: Path, kind: Format, content: bytes, why: str) -> None:
     with pytest.raises(SourceError, match=f"a.txt: {why}"):
         texts(write_text(tmp_path / "a.txt", content), kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, f"a.{kind}") for kind in ("text", "json", "csv", "parquet", "arrow")] + [("json", "a.gz")]
+)
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "is a pointer of Git LFS .* with git lfs pull"),
+        (b"/annex/objects/SHA256E-s5--4d7a.txt\n", "is a pointer of git-annex .* with git annex get"),
+    ],
+)
+def test_pointer_to_a_file_that_was_not_fetched_is_refused(tmp_path: Path, kind: Format, name: str, content: bytes, why: str) -> None:
+    with pytest.raises(SourceError, match=f"{name}: {why}"):
+        texts(write_text(tmp_path / name, content), kind)
+
+
+@pytest.mark.parametrize("sample_by", ["document", "line", "paragraph"])
+@pytest.mark.parametrize("kind", ["text", "csv"])
+@pytest.mark.parametrize("end", [b"", b"\nmore\n"])
+def test_part_that_was_not_written_is_refused(tmp_path: Path, kind: Format, sample_by: str, end: bytes) -> None:
+    path = write_text(tmp_path / "a", b"text\n" * 100 + bytes(4096) + end)
+    with pytest.raises(SourceError, match="a: contains a run of NUL bytes"):
+        list(read_rows(Span(file=local_file(path)), kind, ReadOptions(columns=("text",), sample_by=sample_by)))
 
 
 @pytest.mark.parametrize(("content", "found"), [(b'{"text": "a"}', "begins with b'{"), (gzip.compress(b"text", mtime=0), "is gzip data")])

@@ -201,11 +201,11 @@ def test_csv_may_have_rows_of_any_length_and_other_columns_of_any_type(
 @pytest.mark.parametrize(
     ("content", "expected", "problems"),
     [
-        (b"id,text\n1,a\n2\n3,c\n4,d,e\n", {0: "a", 2: "c"}, {1: "has 1 columns, where the header has 2", 3: "has 3 columns, .*"}),
+        (b"id,text\n1,a\n2\n3,c\n4,d,e\n", {0: "a", 2: "c"}, {1: "has 1 column, where the header has 2", 3: "has 3 columns, .*"}),
         (b"text\na\ncaf\xe9\nc\n", {0: "a", 1: None, 2: "c"}, {1: "'text' is not UTF-8 at byte 3"}),
         (b"id,text\n", {}, {}),
         (b"id,text", {}, {}),
-        (b"id,text\n1\n", {}, {0: "has 1 columns, where the header has 2"}),
+        (b"id,text\n1\n", {}, {0: "has 1 column, where the header has 2"}),
         (b"", {}, {}),
         (b"\n", {}, {}),
         (b"\xef\xbb\xbftext\na\n", {0: "a"}, {}),
@@ -225,6 +225,12 @@ def test_invalid_csv_row_is_named_by_its_number(
     found = {row: problem.found for batch in read for row, problem in batch.problems.items()}
     assert found.keys() == problems.keys()
     assert all(re.fullmatch(problems[row], found[row]) for row in found), found
+
+
+def test_columns_with_spaces_around_their_names_are_shown_in_quotes(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "file", b"id, text\n1, a\n")
+    with pytest.raises(SourceError, match="has no column 'text'; it has id, ' text'; name"):
+        list(read_rows(Span(file=local_file(path)), "csv", ReadOptions(columns=("text",), sample_by="document")))
 
 
 def csv_texts(path: Path, content: str, delimiter: str | None = None) -> list[str | None]:
