@@ -20,7 +20,9 @@ _SHARE = "part"
 _BAR = 24
 """Width of a bar for the whole."""
 _LISTED = 50
-"""Largest number of partitions listed on a terminal."""
+"""Largest number of parts, such as partitions, that are all listed."""
+_ENDS = 10
+"""Number of parts that are listed at the beginning and at the end of a longer list."""
 _WIDEST = 10_000
 """Width at which tables are measured."""
 
@@ -35,10 +37,10 @@ def show_inspection(console: Console, found: InspectReport) -> None:
         facts.add_row(name, escape(value))
     console.print(facts)
     if found.parts:
-        shown = found.parts[:_LISTED] if console.is_terminal else found.parts
-        _show_parts(console, shown)
-        if left := len(found.parts) - len(shown):
-            console.print(f"and {left:,} more; --json lists all")
+        is_long = len(found.parts) > _LISTED
+        _show_parts(console, [*found.parts[:_ENDS], {}, *found.parts[-_ENDS:]] if is_long else found.parts)
+        if is_long:
+            console.print(f"{len(found.parts) - 2 * _ENDS:,} of {len(found.parts):,} are left out; --json lists all", soft_wrap=True)
     if found.lengths:
         console.print(_lengths(found.lengths))
     for sample in found.samples:
@@ -48,11 +50,13 @@ def show_inspection(console: Console, found: InspectReport) -> None:
 def _show_parts(console: Console, parts: Sequence[Part]) -> None:
     """Print a table with one row for each part, or one block for each part if the table is wider than the console.
 
-    Numbers are never shortened. Headings are broken between words; a bar for the share of each part is drawn where there is room.
+    Numbers are never shortened. Headings are broken between words; a bar for the share of each part is drawn where there is room. An
+    ellipsis stands for a part without values.
     """
     names = list(dict.fromkeys(name for part in parts for name in part))
     columns = {name: [_shown(name, part.get(name, "")) for part in parts] for name in names}
-    bars = {"": ["█" * round(_BAR * float(part[_SHARE])) for part in parts]} if _SHARE in names else {}
+    columns[names[0]] = [value if part else "…" for value, part in zip(columns[names[0]], parts, strict=True)]
+    bars = {"": ["█" * round(_BAR * float(part.get(_SHARE, 0))) for part in parts]} if _SHARE in names else {}
     for shown, padding, breaks in ((columns | bars, 1, False), (columns | bars, 1, True), (columns, 1, True), (columns, 0, True)):
         table = _narrow_table(shown, padding, breaks=breaks)
         if Measurement.get(console, console.options.update(width=_WIDEST), table).maximum <= console.width:
@@ -62,7 +66,7 @@ def _show_parts(console: Console, parts: Sequence[Part]) -> None:
         block = Table(show_header=False, box=None, pad_edge=False)
         block.add_column(no_wrap=True)
         block.add_column(overflow="fold")
-        for name, value in part.items():
+        for name, value in part.items() or [("…", "")]:
             block.add_row(name, escape(_shown(name, value)))
         console.print(block, "")
 
@@ -80,7 +84,7 @@ def _narrow_table(columns: Mapping[str, Sequence[str]], padding: int, *, breaks:
 
 
 def _shown(name: str, value: str | float) -> str:
-    if name == _SHARE:
+    if name == _SHARE and value != "":
         return f"{value:.2%}"
     return f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else value
 

@@ -124,7 +124,7 @@ def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48) -> Inspe
         facts["read in place"] = _flat([pin.origin for pin in pins.values()])
     if manifest.step == mixture.MIXTURE.name:
         plan = plan_of(artifact)
-        facts["segments"] = ", ".join(f"from position {segment.start:,} on" for segment in plan.segments)
+        facts["segments"] = _flat([f"from position {segment.start:,} on" for segment in plan.segments])
         facts["in no sample"] = f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens"
         facts |= padding_facts(plan)
         facts["deviation"] = f"{largest_deviation(plan):.3g} samples at most from the weights, at any prefix"

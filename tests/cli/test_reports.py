@@ -98,14 +98,17 @@ def test_numbers_of_a_mixture_are_never_cut(width: int) -> None:
     assert ("█" in shown) == (width == 200)
 
 
-@pytest.mark.parametrize(("is_terminal", "shown"), [(True, 50), (False, 120)])
-def test_terminal_shows_the_first_of_many_partitions(is_terminal: bool, shown: int) -> None:
-    parts: tuple[Part, ...] = tuple({"partition": f"day{number:03}", "train tokens": 1000} for number in range(120))
-    console = Console(width=80, file=io.StringIO(), force_terminal=is_terminal, color_system=None)
+@pytest.mark.parametrize(("count", "shown", "width"), [(50, 50, 80), (51, 20, 80), (10_000, 20, 80), (10_000, 20, 24)])
+def test_long_list_of_partitions_shows_its_ends(count: int, shown: int, width: int) -> None:
+    parts: tuple[Part, ...] = tuple(
+        {"partition": f"day{number:04}", "train tokens": 1000, "validation tokens": 17} for number in range(count)
+    )
+    console = Console(width=width, file=io.StringIO())
     show_inspection(console, InspectReport(title="corpus notes", facts={}, parts=parts))
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert printed.count("1,000") == shown
-    assert ("and 70 more; --json lists all" in printed) == is_terminal
+    assert f"day{count - 1:04}" in printed
+    assert (f"{count - 20:,} of {count:,} are left out; --json lists all" in printed) == ("…" in printed) == (shown < count)
 
 
 def test_problems_are_in_the_document_and_on_standard_error(data: Path) -> None:
