@@ -98,10 +98,10 @@ def test_numbers_of_a_mixture_are_never_cut(width: int) -> None:
     assert ("█" in shown) == (width == 200)
 
 
-@pytest.mark.parametrize(("count", "shown", "width"), [(50, 50, 80), (51, 20, 80), (10_000, 20, 80), (10_000, 20, 24)])
+@pytest.mark.parametrize(("count", "shown", "width"), [(50, 50, 80), (51, 20, 80), (10_000, 20, 80), (10_000, 20, 28)])
 def test_long_list_of_partitions_shows_its_ends(count: int, shown: int, width: int) -> None:
     parts: tuple[Part, ...] = tuple(
-        {"partition": f"day{number:04}", "train tokens": 1000, "validation tokens": 17} for number in range(count)
+        {"partition": f"day{number:04}", "train tokens": 1000, "validation tokens": 17, "test tokens": 17} for number in range(count)
     )
     console = Console(width=width, file=io.StringIO())
     show_inspection(console, InspectReport(title="corpus notes", facts={}, parts=parts))
