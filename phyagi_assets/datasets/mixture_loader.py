@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from phyagi_assets.datasets.lightning_loop import EpochsOfLightning, fit_loop, require_same_step
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.datasets.mixture_stream import MixtureStream, unstacked
 from phyagi_assets.datasets.sent_samples import SentSamples
@@ -78,6 +79,7 @@ class MixtureLoader:
         self._options = _checked_options(num_workers, loader)
         self._num_workers = num_workers
         self._collate = collate_fn
+        self._is_untouched = not position
 
     @property
     def seq_len(self) -> int:
@@ -92,6 +94,12 @@ class MixtureLoader:
     @position.setter
     def position(self, position: int) -> None:
         self._stream.position = position
+        self._is_untouched = False
+
+    @property
+    def sampler(self) -> EpochsOfLightning:
+        """The object that Lightning tells the number of each epoch; it is not a sampler."""
+        return EpochsOfLightning(self, self._stream.load_state_dict, is_untouched=self._is_untouched)
 
     @property
     def dataset(self) -> NoReturn:
@@ -133,12 +141,15 @@ class MixtureLoader:
                 "endless: Lightning reads one batch ahead of a loader without a length, so a run resumed from its checkpoint would skip "
                 "that batch; omit endless, and end the training with the Trainer's max_steps or max_epochs"
             )
-        stream, shard = self._stream, self._stream.shard
-        stream.set_rank_and_world_size(shard.rank, shard.world_size)
-        batches = self._batches_from_workers() if self._num_workers else iter(stream)
-        if self._collate or self._pins:
-            return (self._collated(batch) for batch in batches)
-        return batches
+        shard = self._stream.shard
+        self._stream.set_rank_and_world_size(shard.rank, shard.world_size)
+        return self._batches()
+
+    def _batches(self) -> Iterator[Any]:
+        """Yield batches from the position at which the first one is requested; Lightning may load a state until then."""
+        self._is_untouched = False
+        batches = self._batches_from_workers() if self._num_workers else iter(self._stream)
+        yield from map(self._collated, batches) if self._collate or self._pins else batches
 
     def _collated(self, batch: dict[str, Any]) -> Any:
         collated = self._collate(unstacked(batch)) if self._collate else batch
@@ -162,8 +173,12 @@ class MixtureLoader:
                 yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state after the last delivered batch: the position, the same on every rank, its plan and its split."""
-        return {name: value for name, value in self._stream.state_dict().items() if name != "end"}
+        """Return the state after the last delivered batch: the position, the same on every rank, its plan and its split.
+
+        In a checkpoint of Lightning, which counts batches, it also has the number of samples per step.
+        """
+        state = {name: value for name, value in self._stream.state_dict().items() if name != "end"}
+        return {**state, "step": self._stream.step} if fit_loop() is not None else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume from a state, with any number of processes, workers and samples per batch.
@@ -172,9 +187,11 @@ class MixtureLoader:
         ------
         ValueError
             The value is not a state of a mixture, or it is that of another split, or its plan has another order up to the position than
-            this plan.
+            this plan; or Lightning, with `max_epochs`, loads it within an epoch, and another number of samples was read per step.
         """
         self._stream.load_state_dict(state)
+        require_same_step(state, self._stream.step)
+        self._is_untouched = False
 
 
 class _OwnStream(MixtureStream):

@@ -260,7 +260,7 @@ def by_accelerate_alone(home: Path, rank: int) -> Any:
 
 
 def lightning(mixture: LoadedMixture, folder: Path) -> Shown:
-    lightning, saved = pytest.importorskip("lightning"), folder / "saved.ckpt"
+    lightning, saved, ended = pytest.importorskip("lightning"), folder / "saved.ckpt", folder / "ended.ckpt"
 
     class Model(lightning.LightningModule):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
@@ -277,11 +277,14 @@ def lightning(mixture: LoadedMixture, folder: Path) -> Shown:
             if self.trainer.global_step == 5:
                 self.trainer.save_checkpoint(saved)
 
-    def fitted(checkpoint: Path | None = None, max_epochs: int = -1, **options: Any) -> list[int]:
+        def on_train_end(self) -> None:
+            self.trainer.save_checkpoint(ended)
+
+    def fitted(checkpoint: Path | None = None, max_epochs: int = -1, batch_size: int = 4, **options: Any) -> list[int]:
         model, quiet = Model(), {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         end = {"max_epochs": max_epochs, "max_steps": 13 if max_epochs < 0 else -1}
         trainer = lightning.Trainer(accelerator="cpu", enable_checkpointing=False, default_root_dir=folder, **quiet, **end)
-        trainer.fit(model, MixtureLoader(mixture.train, batch_size=4, **options), ckpt_path=checkpoint)
+        trainer.fit(model, MixtureLoader(mixture.train, batch_size=batch_size, **options), ckpt_path=checkpoint)
         read: list[int] = model.watched.read
         return read
 
@@ -290,6 +293,13 @@ def lightning(mixture: LoadedMixture, folder: Path) -> Shown:
         order.add(exact(fitted(num_workers=workers), 0, 52))
         resume.add(exact(fitted(saved, num_workers=workers), 20, 52))
     resume.add(exact(fitted(saved, max_epochs=2), 20, 84))
+    for batch_size in (2, 8):
+        resume.add(refused("step: Lightning has counted batches of 4 samples", partial(fitted, saved, max_epochs=2, batch_size=batch_size)))
+    resume.add(exact(fitted(saved, batch_size=2), 20, 36))  # 13 steps in all
+    assert exact(fitted(max_epochs=1), 0, 44) == "exact"
+    end = ended.rename(folder / "of-epoch.ckpt")
+    for workers, batch_size in ((0, 4), (1, 4), (0, 8)):
+        resume.add(exact(fitted(end, max_epochs=3, num_workers=workers, batch_size=batch_size), 44, 124))
     return order, resume
 
 

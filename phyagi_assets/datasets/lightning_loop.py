@@ -1,0 +1,74 @@
+"""Resuming a loader in Lightning, which counts epochs and batches.
+
+Lightning saves the state of a loader with each checkpoint. It passes it on only if the checkpoint was saved within an epoch, because other
+loaders begin each epoch anew. It also saves how many batches of the epoch were read, and ends a resumed epoch by this number.
+"""
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+_FIT_LOOPS = frozenset(f"{package}.loops.fit_loop" for package in ("lightning.pytorch", "pytorch_lightning"))
+
+
+def fit_loop() -> Any:
+    """Return the fit loop of Lightning that this call is made from, or None."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__") in _FIT_LOOPS:
+            return frame.f_locals["self"]
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def require_same_step(state: Mapping[str, Any], step: int) -> None:
+    """Check that a state that Lightning loads within an epoch was saved with the number of samples per step that is read now.
+
+    If the training ends after a number of steps instead of epochs, the difference is only logged.
+
+    Raises
+    ------
+    ValueError
+        The numbers differ, and the number of epochs ends the training.
+    """
+    loop, saved = fit_loop(), state.get("step", step)
+    if loop is None or step == saved:
+        return
+    problem = (
+        f"step: Lightning has counted batches of {saved} samples on all processes together, and now reads {step}, so it would end this "
+        "epoch in the wrong place"
+    )
+    if loop.max_steps == -1:
+        raise ValueError(
+            f"{problem}; resume with as many processes and samples per batch as before, or from a checkpoint saved at the end of an epoch, "
+            "or end the training with max_steps instead of max_epochs"
+        )
+    logger.warning("%s; the next epoch goes on from there, in the order of the plan", problem)
+
+
+class EpochsOfLightning:
+    """The object in the place of a loader's sampler that Lightning tells the number of each epoch.
+
+    Parameters
+    ----------
+    loader
+        The loader.
+    is_untouched
+        Whether the loader is at its beginning because nothing else was asked for.
+    load
+        Function that loads a state into the loader.
+    """
+
+    def __init__(self, loader: Any, load: Callable[[Mapping[str, Any]], None], *, is_untouched: bool) -> None:
+        self._loader, self._load, self._is_untouched = loader, load, is_untouched
+
+    def set_epoch(self, epoch: int) -> None:
+        """Load the state of a checkpoint that was saved at the end of an epoch, before the next one begins."""
+        if epoch and self._is_untouched and (loop := fit_loop()) is not None:
+            stateful = [loader for loader in loop._combined_loader.flattened if hasattr(loader, "load_state_dict")]
+            for loader, state in zip(stateful, loop._combined_loader_states_to_load, strict=False):
+                if loader is self._loader:
+                    self._load(state)
