@@ -57,11 +57,11 @@ def read_csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
 
 def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_broken: bool) -> Iterator[Rows]:
     first = 0
-    delimiter = options.delimiter or _delimiter_of(source.name)
+    delimiter = options.delimiter or ("\t" if plain_suffix(source.name) == ".tsv" else ",")
     for number, (header, file) in enumerate(zip(contents(source), contents(source), strict=True)):
         if not header.head.strip():
             continue  # an empty file is a table without rows
-        schema = _csv_schema(source, header, options, block)
+        schema = _csv_schema(header, options.columns, delimiter, block)
         columns = find_columns(source, schema, options.columns, nested=False)
         table = QuotesChecked(file.content, delimiter, partial(_opened, source, number))
         end = delimiter.encode().join([_END] * len(schema))
@@ -77,7 +77,7 @@ def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_
 
         # Read only these columns: pyarrow guesses the types of the others from the first block, and may fail later.
         count = 0
-        with _csv_reader(source, ended, options, block, options.columns, note if tells_broken else None) as reader:
+        with _csv_reader(ended, delimiter, block, options.columns, note if tells_broken else None) as reader:
             for batch in _closed(map(_as_written, reader) if tells_broken else reader, broken):
                 numbers = _around(np.array(sorted(broken), np.int64) - first, count, batch.num_rows) + first
                 count += batch.num_rows
@@ -163,12 +163,7 @@ def _without_rows(columns: Sequence[TextColumn], problems: dict[int, RowProblem]
 
 
 def _csv_reader(
-    source: Readable,
-    table: io.RawIOBase,
-    options: ReadOptions,
-    block: int,
-    include: Sequence[str],
-    on_invalid: Callable[[pa.csv.InvalidRow], str] | None,
+    table: io.RawIOBase, delimiter: str, block: int, include: Sequence[str], on_invalid: Callable[[pa.csv.InvalidRow], str] | None
 ) -> pa.csv.CSVStreamingReader:
     # pyarrow passes invalid rows as text, whatever their bytes are. In Latin-1, every byte is a character.
     encoding = "latin1" if on_invalid else "utf8"
@@ -178,25 +173,23 @@ def _csv_reader(
     return pa.csv.open_csv(
         table,
         read_options=pa.csv.ReadOptions(block_size=block, use_threads=False),  # with threads, rows have no numbers
-        parse_options=pa.csv.ParseOptions(
-            delimiter=options.delimiter or _delimiter_of(source.name), newlines_in_values=True, invalid_row_handler=on_invalid
-        ),
+        parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=on_invalid),
         convert_options=pa.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.binary()), strings_can_be_null=False, include_columns=names
         ),
     )
 
 
-def _csv_schema(source: Readable, file: Opened, options: ReadOptions, block: int) -> pa.Schema:
+def _csv_schema(file: Opened, columns: Sequence[str], delimiter: str, block: int) -> pa.Schema:
     """Return the schema of a table: the columns in its header, the declared ones as binary."""
     ended = _Ended(file.content, b"\n")  # pyarrow refuses a header without the end of its line
-    with _csv_reader(source, ended, options, block, (), lambda _row: "skip") as table:
+    with _csv_reader(ended, delimiter, block, (), lambda _row: "skip") as table:
         try:
             names = [name.encode("latin1").decode() for name in table.schema.names]
         except UnicodeDecodeError as problem:
             raise UnreadableContentError(f"its header is not UTF-8: byte 0x{problem.object[problem.start]:02x}; {CONVERT}") from None
         fields = [pa.field(name, kind) for name, kind in zip(names, table.schema.types, strict=True)]
-    declared = {name: pa.field(name, pa.binary()) for name in options.columns}
+    declared = {name: pa.field(name, pa.binary()) for name in columns}
     return pa.schema([declared.get(field.name, field) for field in fields])
 
 
@@ -208,10 +201,6 @@ def _as_written(batch: pa.RecordBatch) -> pa.RecordBatch:
     ]
     names = [name.encode("latin1").decode() for name in batch.schema.names]
     return pa.RecordBatch.from_arrays(columns, names=names)
-
-
-def _delimiter_of(name: str) -> str:
-    return "\t" if plain_suffix(name) == ".tsv" else ","
 
 
 def _around(missing: npt.NDArray[np.int64], first: int, count: int) -> npt.NDArray[np.int64]:

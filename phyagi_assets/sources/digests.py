@@ -59,15 +59,12 @@ class DigestCache:
         has_settled = not changed_recently(stamp, self._quiet_ns)
         digest = file_digest(path)
         if has_settled and stamp_of(path) == stamp:
-            self._learn(file.name, stamp, digest)
+            self.learn(file, digest, stamp)
         return digest
 
-    def learn(self, file: SourceFile, digest: str) -> None:
-        """Cache the digest of a remote file, whose stamp identifies its content."""
-        self._learn(file.name, file.stamp, digest)
-
-    def _learn(self, name: str, stamp: Stamp, digest: str) -> None:
-        self._known[name] = (stamp, digest)
+    def learn(self, file: SourceFile, digest: str, stamp: Stamp | None = None) -> None:
+        """Cache the digest of a file; by default, for the stamp that it has in the listing, as that of a remote file."""
+        self._known[file.name] = (file.stamp if stamp is None else stamp, digest)
         self._changed = True
 
     def save(self) -> None:

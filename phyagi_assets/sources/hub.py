@@ -14,7 +14,7 @@ from phyagi_assets.objects.retries import RetryPolicy, TransientError, within
 from phyagi_assets.sources.compression import plain_suffix
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out, warn_of_split
 from phyagi_assets.sources.globs import Glob, is_glob
-from phyagi_assets.sources.transfer import Checksum, Fetched, OnBytes, append_chunks
+from phyagi_assets.sources.transfer import Fetched, OnBytes, append_chunks
 from phyagi_assets.store.base import Store
 
 SCHEME = "hf://"
@@ -112,7 +112,7 @@ class Hub:
                 arrived = Path(hf_hub_download(repository, path, repo_type="dataset", revision=commit, local_dir=folder))
                 on_bytes(file.size)
         algorithm, value, _ = file.stamp
-        return Fetched(path=arrived, checksum=Checksum(algorithm=str(algorithm), value=str(value)))
+        return Fetched(path=arrived, checksum=str(value), algorithm=str(algorithm))
 
 
 def commit_of_model(name: str, revision: str) -> str | None:

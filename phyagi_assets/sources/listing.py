@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.corpus_schema import HeldOut, applies_to
+from phyagi_assets.declare.splits import Split
 from phyagi_assets.errors import SourceError
 from phyagi_assets.formatting import counted
 from phyagi_assets.objects.clients import SCHEMES
@@ -53,8 +54,8 @@ class Sources:
     def __init__(self, data: Path, store: Store, retry_policy: RetryPolicy | None = None) -> None:
         self._data, self._store = data, store
         self.retry_policy = retry_policy or RetryPolicy()
-        self._reported: dict[str, str] = {}
-        self._mixed: dict[tuple[str, str], str] = {}
+        self._reported: dict[tuple[str, ...], str] = {}
+        """The latest warning about each corpus, and about each of its paths; empty if there was no reason for one."""
 
     def __reduce__(self) -> tuple[type["Sources"], tuple[Path, Store, RetryPolicy]]:
         """Reduce to the arguments: another process opens connections of its own."""
@@ -120,41 +121,36 @@ class Sources:
         for partition in partitions.values():
             _check_folders(partition)
         summary = left_out_summary(left_out) if left_out else ""
-        if warn and summary and summary != self._reported.get(corpus.config.name):
-            logger.warning("%s: %s", corpus.config.name, summary)
-        self._reported[corpus.config.name] = summary
+        self._report(corpus, summary, warn=warn)
         return CorpusListing(partitions=partitions, left_out=tuple(left_out))
 
     def left_out(self, corpus: Corpus) -> str:
         """Return a one-line summary of the files that the latest listing left out, or an empty string if there are none."""
-        return self._reported.get(corpus.config.name, "")
+        return self._reported.get((corpus.config.name,), "")
+
+    def _report(self, corpus: Corpus, warning: str, *path: str, warn: bool = True) -> None:
+        """Log a warning about a corpus or one of its paths, unless the previous listing gave the same."""
+        key = corpus.config.name, *path
+        if warn and warning and warning != self._reported.get(key):
+            logger.warning("%s: %s", corpus.config.name, warning)
+        self._reported[key] = warning
 
     def _listings(self, corpus: Corpus, seconds: float | None) -> Iterator[Listing]:
-        declared = corpus.config.source.path
-        if isinstance(declared, str):
-            found = self._listing_of(corpus, declared, seconds)
-            self._warn_of_mixed_formats(corpus, declared, found)
-            yield found
-            return
-        splits: dict[str, str] = {}
-        for split, path in declared.items():
+        declared, splits = corpus.config.source.path, dict[str, str]()
+        paths: list[tuple[Split | None, str]] = [(None, declared)] if isinstance(declared, str) else [*declared.items()]
+        for split, path in paths:
+            found = self._listing_of(corpus, path, seconds / len(paths) if seconds else None)
+            self._report(corpus, mixed_formats(corpus, path, found.files), path)
+            if split is None:
+                yield found
+                continue
             own: HeldOut | None = None if split == "train" else split
-            found = self._listing_of(corpus, path, seconds / len(declared) if seconds else None)
-            self._warn_of_mixed_formats(corpus, path, found)
             for file in found.files:
                 if (other := splits.setdefault(file.origin, split)) != split:
                     message = f"{file.origin} is in the paths of both {other} and {split}; narrow one of them"
                     raise corpus.error(message, "source", "path", split)
             files = tuple(replace(file, name=f"{split}/{file.name}", split=own) for file in found.files)
             yield replace(found, files=files)
-
-    def _warn_of_mixed_formats(self, corpus: Corpus, declared: str, found: Listing) -> None:
-        """Log a warning if a path matches both text files and tables, unless the previous listing found the same."""
-        key = corpus.config.name, declared
-        warning = mixed_formats(corpus, declared, found.files)
-        if warning and warning != self._mixed.get(key):
-            logger.warning("%s: %s", corpus.config.name, warning)
-        self._mixed[key] = warning
 
     def _listing_of(self, corpus: Corpus, declared: str, seconds: float | None) -> Listing:
         remote = self.remote(declared)

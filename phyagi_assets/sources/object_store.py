@@ -124,10 +124,21 @@ class Buckets:
 
         path = append_chunks(folder / "object", file.size, chunks, on_bytes)
         self._verify(file, bucket, path)
-        return Fetched(path=path, checksum=None, encoding=encoding)
+        return Fetched(path=path, encoding=encoding)
 
     def read_part(self, origin: str, stamp: Stamp, start: int, stop: int) -> bytes:
-        """Return a part of an object that must have a stamp; see `ReadsParts`."""
+        """Return a part of an object.
+
+        Parameters
+        ----------
+        start, stop
+            First byte, and the byte after the last one.
+
+        Raises
+        ------
+        SourceError
+            The object has another stamp, is gone, or cannot be read.
+        """
         bucket, _, key = origin.removeprefix(self._scheme).partition("/")
         place: Any = {"range": (start, stop)} if stop > start else {}
 

@@ -8,37 +8,15 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import pyarrow as pa
 
-from phyagi_assets.sources.pieces import Fetchers, PieceFile, Pieces
+from phyagi_assets.sources.object_store import Buckets
+from phyagi_assets.sources.pieces import PieceFile, Pieces
 from phyagi_assets.sources.readable import ByteRange, Stamp
 from phyagi_assets.sources.signatures import HEAD
 
 _BUFFER = 1 << 16
-
-
-class ReadsParts(Protocol):
-    """A kind of object store that reads parts of objects. It can be pickled."""
-
-    def read_part(self, origin: str, stamp: Stamp, start: int, stop: int) -> bytes:
-        """Return a part of an object.
-
-        Parameters
-        ----------
-        start, stop
-            First byte, and the byte after the last one.
-
-        Raises
-        ------
-        SourceError
-            The object has another stamp, is gone, or cannot be read.
-        """
-
-    @property
-    def fetchers(self) -> Fetchers:
-        """Threads that fetch parts ahead."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +31,7 @@ class PinnedObject:
     """Size in bytes."""
     pin: Stamp
     """Stamp that the object must have."""
-    bucket: ReadsParts = field(repr=False)
+    bucket: Buckets = field(repr=False)
     pieces: Pieces | None = field(default=None, repr=False, compare=False)
     """The pieces that are fetched ahead while the object is read; None if it is not, and each part is then fetched when it is asked for."""
 

@@ -68,11 +68,7 @@ def read_blocks(span: Span, kind: Format, options: ReadOptions) -> Iterator[Bloc
             yield from _json_blocks(span, options)
         else:
             for rows in _READERS[kind](span, options):
-                yield Block(size=sum(column.nbytes for column in rows.columns), rows=partial(_just, rows))
-
-
-def _just(rows: Rows) -> tuple[Rows]:
-    return (rows,)
+                yield Block(size=sum(column.nbytes for column in rows.columns), rows=partial(iter, (rows,)))
 
 
 @contextmanager

@@ -101,11 +101,6 @@ def described(head: bytes) -> str:
     return f"is {known}" if known else f"begins with {head[:8]!r}"
 
 
-def is_encrypted(head: bytes) -> bool:
-    """Return whether content begins like a Parquet file whose footer is encrypted."""
-    return head.startswith(b"PARE")
-
-
 def is_markup(head: bytes) -> bool:
     """Return whether content begins like an HTML page or an XML document."""
     return _MARKUP.match(head) is not None

@@ -12,14 +12,14 @@ from phyagi_assets.sources.conversations import ConversationColumn, find_convers
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.readable import ByteRange, Readable
 from phyagi_assets.sources.rows import BLOCK, ReadOptions, Rows, consecutive, parts_of
-from phyagi_assets.sources.signatures import HEAD, described, is_encrypted, why_not_fetched
+from phyagi_assets.sources.signatures import HEAD, described, why_not_fetched
 
 
 def read_parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
     """Stream the rows of some row groups of a Parquet file."""
     source, head = span.file, span.file.head()
     refuse(why_not_fetched(head))
-    if is_encrypted(head):
+    if head.startswith(b"PARE"):  # its footer is encrypted
         raise UnreadableContentError(_ENCRYPTED)
     if head and not head.startswith(b"PAR1"):
         raise UnreadableContentError(

@@ -23,22 +23,14 @@ _CHUNK = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Checksum:
-    """Checksum of a file's content according to its source."""
-
-    algorithm: str
-    """Name of an algorithm in :mod:`hashlib`, or ``git`` for the SHA-1 of a git blob."""
-    value: str
-    """The checksum in hexadecimal digits."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Fetched:
     """A fetched file that is not yet verified."""
 
     path: Path
-    checksum: Checksum | None
-    """Checksum according to the source, if it has one."""
+    checksum: str = ""
+    """Checksum of the content according to the source, in hexadecimal digits; empty if it states none."""
+    algorithm: str = ""
+    """Algorithm of the checksum: a name in :mod:`hashlib`, or ``git`` for the SHA-1 of a git blob."""
     encoding: str = ""
     """``Content-Encoding`` of the file at its source."""
 
@@ -141,8 +133,8 @@ def _difference(fetched: Fetched, file: SourceFile) -> str:
     size = fetched.path.stat().st_size
     if size != file.size:
         return f"{counted(size, 'byte')} arrived instead of {file.size:,}"
-    if fetched.checksum and (found := _digest(fetched.path, fetched.checksum.algorithm)) != fetched.checksum.value:
-        return f"what arrived has the {fetched.checksum.algorithm} checksum {found}, and the source states {fetched.checksum.value}"
+    if fetched.checksum and (found := _digest(fetched.path, fetched.algorithm)) != fetched.checksum:
+        return f"what arrived has the {fetched.algorithm} checksum {found}, and the source states {fetched.checksum}"
     return ""
 
 

@@ -13,7 +13,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.objects.retries import RetryPolicy, TransientError
 from phyagi_assets.sources.files import Listing, SourceFile
-from phyagi_assets.sources.transfer import Checksum, Fetched, OnBytes, append_chunks, transfer
+from phyagi_assets.sources.transfer import Fetched, OnBytes, append_chunks, transfer
 
 CONTENT = bytes(range(256)) * 40
 QUICK = RetryPolicy(attempts=4, pause=0.0)
@@ -40,7 +40,7 @@ class Source:
                 raise TransientError("broke off")
 
         path = append_chunks(folder / "content", file.size, chunks, on_bytes)
-        return Fetched(path=path, checksum=Checksum(algorithm="md5", value=str(file.stamp[0])))
+        return Fetched(path=path, checksum=str(file.stamp[0]), algorithm="md5")
 
 
 def listed(content: bytes = CONTENT) -> SourceFile:
