@@ -19,11 +19,10 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.corpus_schema import TOKENIZERS_TEMPLATE
 from phyagi_assets.declare.removals import removals_file
 from phyagi_assets.errors import MissingArtifactsError, PhyagiAssetsError, StoreError
-from phyagi_assets.execution.executor import Executor, InProcessExecutor
+from phyagi_assets.execution.executor import Executor, InProcessExecutor, OnProgress
 from phyagi_assets.execution.node_check import NeededFolder, NodeCheck
 from phyagi_assets.execution.process_pool import ProcessPool
 from phyagi_assets.execution.processors import THREADS, processors
-from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.execution.ray_cluster import RayExecutor
 from phyagi_assets.execution.ray_worker import node_name

@@ -8,7 +8,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.removals import read_removals
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW, Flow
-from phyagi_assets.steps.raw import is_known, raw_address
+from phyagi_assets.steps.raw import raw_address, unknown_files
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.steps.tokenized_version import FIRST_PROMPT, adds_first_prompt
 from phyagi_assets.store.base import Store
@@ -72,7 +72,7 @@ def scan_source(corpus: Corpus, workspace: Workspace, settled: str = "", *, flow
     if listing != settled:
         budget = READ_AT_MOST
         for key, partition in partitions.items():
-            unread = 0 if is_known(corpus, partition, workspace) else partition.bytes
+            unread = partition.bytes if unknown_files(corpus, partition, workspace) else 0
             steps = _steps_due(corpus, partition, workspace, flow, may_read=unread <= budget)
             budget -= unread if unread <= budget else 0
             if steps:

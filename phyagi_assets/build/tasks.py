@@ -9,7 +9,7 @@ from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.build.work import Work
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.execution.progress import OnProgress
+from phyagi_assets.execution.executor import OnProgress
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps import raw
 from phyagi_assets.steps.flow import FLOW, Flow

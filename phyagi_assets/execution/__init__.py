@@ -1,1 +1,1 @@
-"""Execution of work: a pool of local processes, prefetching, and progress. Nothing in this package depends on corpora."""
+"""Execution of work: in this process, in a pool of local processes, on a Ray cluster, and in threads. Nothing here depends on corpora."""

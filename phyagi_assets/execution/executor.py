@@ -10,10 +10,11 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from phyagi_assets.errors import PhyagiAssetsError, translate_limit_errors
-from phyagi_assets.execution.progress import OnProgress
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+OnProgress = Callable[[int], None]
+"""Function that long steps call with the number of bytes of source that they processed since the last call."""
 Prepare = Callable[[OnProgress], AbstractContextManager[Callable[[Task], Result]]]
 """Context manager that a process enters before its first task, given a progress callback; returns the function that runs a task."""
 

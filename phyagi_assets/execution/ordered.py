@@ -70,6 +70,17 @@ def map_in_order(
             run.close()
 
 
+def prefetch(source: Iterator[T], *, depth: int = 4, size: Callable[[T], int] | None = None) -> Generator[T, None, None]:
+    """Yield the items of a source in order, while a thread computes further items; see `map_in_order`.
+
+    Parameters
+    ----------
+    depth
+        Largest number of computed items that wait for the consumer.
+    """
+    return map_in_order(lambda item: item, source, threads=1, in_flight=depth + 1, size=size, name="prefetch")
+
+
 class _Run(Generic[T, R]):
     """State that the threads and the consumer share."""
 

@@ -26,7 +26,8 @@ from phyagi_assets.execution.executor import PACKAGE, Executor, Result, Task, Ta
 from phyagi_assets.execution.node_check import NodeCheck
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.execution.ray_connection import POLLED, call_on_node, check_nodes, connected, interruptible
-from phyagi_assets.execution.ray_worker import Job, Parcels, Report, run_task
+from phyagi_assets.execution.ray_worker import Job, Report, run_task
+from phyagi_assets.store.parcels import Parcels
 
 ATTEMPTS = 4
 """Number of times that a task is begun before it has failed, if its process dies each time."""

@@ -11,25 +11,16 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.executor import PACKAGE, Prepare, outcome_of
 from phyagi_assets.execution.node_check import NodeCheck
 from phyagi_assets.execution.processors import THREADS
+from phyagi_assets.store.parcels import Parcels
 
 _MOST_RECORDS = 1_000
 """Largest number of log records that a task returns."""
-
-
-class Parcels(Protocol):
-    """Pickles objects for the other processes of a run. It can be pickled itself."""
-
-    def pack(self, content: Any) -> bytes:
-        """Pickle an object."""
-
-    def unpack(self, parcel: bytes) -> Any:
-        """Unpickle an object."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

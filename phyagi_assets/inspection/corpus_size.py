@@ -17,7 +17,6 @@ from phyagi_assets.steps.cache import cache_address
 from phyagi_assets.steps.conversations import conversation_recipe
 from phyagi_assets.steps.eos import eos_to_append
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.steps.token_dtype import token_dtype
 from phyagi_assets.tokenizers.exact import ExactTokenizer
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 
@@ -80,7 +79,7 @@ def _from_size(size: int, *, bytes_per_token: int) -> CorpusSize:
 
 def _probed(corpus: Corpus, partitions: Sequence[Partition], workspace: Workspace) -> CorpusSize:
     prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
-    bytes_per_token = token_dtype(corpus, prepared).itemsize
+    bytes_per_token = prepared.dtype(corpus.config.dtype).itemsize
     size = sum(partition.bytes for partition in partitions)
     here = [partition for partition in partitions if partition.is_local]
     if not here:  # nothing is fetched for an estimate

@@ -18,7 +18,6 @@ from phyagi_assets.sources.files import format_of, readable
 from phyagi_assets.steps.checks.plans import array_problems, remote_array_problems
 from phyagi_assets.steps.mixture import MIXTURE
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.steps.token_dtype import token_dtype
 from phyagi_assets.store.base import Store
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepare_chat import prepare_chat
@@ -91,7 +90,7 @@ def _unlike(mixture: Mixture, corpora: Mapping[str, Corpus], prepared: Mapping[s
         found: dict[str, str] = {}
         for name in parts:
             of = prepared[name]
-            found.setdefault(of.artifact.fingerprint if what == "tokenizer" else str(token_dtype(corpora[name], of)), name)
+            found.setdefault(of.artifact.fingerprint if what == "tokenizer" else str(of.dtype(corpora[name].config.dtype)), name)
         if len(found) > 1:
             one, other = list(found.values())[:2]
             shown = [str(getattr(corpora[name].config, what)) for name in (one, other)]

@@ -21,7 +21,7 @@ from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW
-from phyagi_assets.steps.raw import is_known
+from phyagi_assets.steps.raw import unknown_files
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.tokenizers.identity import tokenizer_identity
@@ -135,7 +135,7 @@ def _corpus(corpus: Corpus, workspace: Workspace, caches: dict[str, str | None])
     published: list[Artifact] = []
     budget = READ_AT_MOST
     for key, partition in partitions.items():
-        unread = 0 if is_known(corpus, partition, workspace) else partition.bytes
+        unread = partition.bytes if unknown_files(corpus, partition, workspace) else 0
         stale, caches[key] = _first_stale(corpus, partition, workspace, may_read=unread <= budget)
         budget -= unread if unread <= budget else 0
         artifact = workspace.store.open(last.address(name, key))

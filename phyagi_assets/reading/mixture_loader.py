@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
-from phyagi_assets.execution.prefetch import prefetch
+from phyagi_assets.execution.ordered import prefetch
 from phyagi_assets.reading.mixture_samples import MixtureSamples
 from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.position import position_of, state_at

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phyagi_assets.execution.prefetch import prefetch
+from phyagi_assets.execution.ordered import prefetch
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formatting import LARGEST, counted
 from phyagi_assets.order.mixture_order import MixtureOrder

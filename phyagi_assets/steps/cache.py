@@ -16,7 +16,7 @@ import numpy as np
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.errors import StoreError
-from phyagi_assets.execution.progress import OnProgress
+from phyagi_assets.execution.executor import OnProgress
 from phyagi_assets.formats.cache_folder import PIECES, SplitArrays, SplitWriter, array_files, write_config
 from phyagi_assets.formats.cache_tokenizer import SAVED, add_tokenizer, decode
 from phyagi_assets.formats.pieces import piece_path

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.errors import StoreError
-from phyagi_assets.execution.prefetch import prefetch
-from phyagi_assets.execution.progress import OnProgress
+from phyagi_assets.execution.executor import OnProgress
+from phyagi_assets.execution.ordered import prefetch
 from phyagi_assets.formats.cache_folder import DOCUMENTS, HASHES, IDS, ORIGINS, SplitWriter
 from phyagi_assets.formats.npy import REMEDY, open_array
 from phyagi_assets.formats.token_rows import TRAINED, files_of_rows, rows_in

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.execution.progress import OnProgress
+from phyagi_assets.execution.executor import OnProgress
 from phyagi_assets.objects.clients import SCHEMES
 from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import Partition, SourceFile, held_out
@@ -39,7 +39,7 @@ def raw_address(corpus: Corpus, partition: str) -> str:
     return f"{corpus.config.name}/{STEP}/{partition}"
 
 
-def expected_raw(corpus: Corpus, partition: Partition, workspace: Workspace) -> Manifest | None:
+def expected_raw(corpus: Corpus, partition: Partition, workspace: Workspace, _inputs: Mapping[str, str] | None = None) -> Manifest | None:
     """Return the expected manifest of a partition's raw artifact, given its files as they are now.
 
     Returns
@@ -96,11 +96,6 @@ def pinned_objects(corpus: Corpus, partition: Partition, workspace: Workspace) -
     if copied.keys() != _names(partition.files) or any(digests.is_other(file, copied[file.name]) for file in objects):
         return objects
     return None if any(digests.recall(file) is None for file in objects) else ()
-
-
-def is_known(corpus: Corpus, partition: Partition, workspace: Workspace) -> bool:
-    """Return whether no file has to be read or fetched for the fingerprint: its stamp is unchanged, or stands for its content."""
-    return not unknown_files(corpus, partition, workspace)
 
 
 def unknown_files(corpus: Corpus, partition: Partition, workspace: Workspace) -> list[str]:
@@ -248,10 +243,6 @@ def _wanted(partition: Partition, content: Mapping[str, str]) -> Manifest:
     return replace(wanted, counts={"files": len(content), "bytes": partition.bytes}, details=details)
 
 
-def _expected(corpus: Corpus, partition: Partition, workspace: Workspace, _inputs: Mapping[str, str]) -> Manifest | None:
-    return expected_raw(corpus, partition, workspace)
-
-
 def _facts(built: Built) -> Facts:
     manifest = built.artifact.manifest
     origins = {**manifest.details.get("origins", {}), **{name: pin.origin for name, pin in pins_of(built.artifact).items()}}
@@ -276,7 +267,7 @@ RAW = Step(
     input=None,
     description="The files of the source, pinned by their content.",
     kinds=frozenset({"file"}),
-    expected=_expected,
+    expected=expected_raw,
     build=build_raw,
     holds=held_files,
     facts=_facts,

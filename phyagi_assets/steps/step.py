@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.errors import MissingArtifactsError
-from phyagi_assets.execution.progress import OnProgress
+from phyagi_assets.execution.executor import OnProgress
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.sources.chunks import CHUNK_BYTES
 from phyagi_assets.sources.files import Partition

@@ -24,7 +24,6 @@ from phyagi_assets.formats.standalone_cache import replace_cache
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.encoding import encode_in_order
 from phyagi_assets.steps.eos import BY_TOKENIZER, EOS_BY, eos_to_append, with_eos
-from phyagi_assets.steps.token_dtype import fitting_dtype
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.exact import EngineMismatch, EnginePool, Engines, ExactTokenizer
@@ -57,11 +56,6 @@ class TextCache:
     append_eos: bool
     validation_part: float | None = None
     source: Mapping[str, Any]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of the token arrays."""
-        return fitting_dtype(self.tokenizer)
 
 
 def write_text_cache(folder: Path, cache: TextCache, store: Store, on_documents: Callable[[str, int], None]) -> Manifest:
@@ -98,7 +92,7 @@ def write_text_cache(folder: Path, cache: TextCache, store: Store, on_documents:
         if cache.validation_part is not None:
             _divide(draft, cache, counts)
         add_tokenizer(prepared.artifact.folder(), draft, shutil.copyfile)
-        details = {"dtype": cache.dtype.name, "tokenizer": prepared.details()}
+        details = {"dtype": cache.tokenizer.dtype().name, "tokenizer": prepared.details()}
         write_config(draft, {**details, "append_eos": cache.append_eos})
         return replace(wanted, counts=counts, details=details, produced_with={"numpy": np.__version__, "pyarrow": pa.__version__})
 
@@ -123,12 +117,12 @@ def _encode_split(
 
     def encode(place: int, column: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
         nonempty = pc.binary_length(column).to_numpy() > 0
-        return with_eos(exact.encode(column, place), nonempty, eos, cache.dtype)
+        return with_eos(exact.encode(column, place), nonempty, eos, cache.tokenizer.dtype())
 
     on_documents(split, 0)
     documents = 0
     with (
-        SplitWriter(draft, split, cache.dtype, has_origins=False) as writer,
+        SplitWriter(draft, split, cache.tokenizer.dtype(), has_origins=False) as writer,
         closing(encode_in_order(texts(), encode, size=lambda column: column.nbytes)) as batches,
     ):
         for ids, ends in batches:
@@ -153,7 +147,7 @@ def _divide(draft: Path, cache: TextCache, counts: dict[str, dict[str, int]]) ->
         ("validation", slice(cut, None), slice(int(ends[cut - 1]), None)),
         ("train", slice(cut), slice(int(ends[cut - 1]))),
     ):
-        with SplitWriter(draft, split, cache.dtype, has_origins=False) as writer:
+        with SplitWriter(draft, split, cache.tokenizer.dtype(), has_origins=False) as writer:
             writer.append(ids[tokens], lengths[documents])
         counts[split] = writer.counts
 

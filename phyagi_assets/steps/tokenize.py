@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceDownError, SourceError
-from phyagi_assets.execution.progress import OnProgress
+from phyagi_assets.execution.executor import OnProgress
 from phyagi_assets.formats.token_rows import COLUMNS, TRAINED, complete, row_files, rows_schema
 from phyagi_assets.formatting import counted, listed
 from phyagi_assets.sources.chunks import most_chunks
@@ -31,7 +31,6 @@ from phyagi_assets.steps.lengths import row_lengths
 from phyagi_assets.steps.raw import RAW, expected_raw, raw_address, readable_files
 from phyagi_assets.steps.row_totals import RowTotals
 from phyagi_assets.steps.step import Built, Column, Scope, Step, Totals, Workspace, require, reuse_or_build
-from phyagi_assets.steps.token_dtype import token_dtype
 from phyagi_assets.steps.token_facts import SKIPPED, token_facts
 from phyagi_assets.steps.tokenize_chunks import Recipe, TokenChunk, engines_of, missing_chunks, write_chunks
 from phyagi_assets.steps.tokenized_version import (
@@ -97,7 +96,7 @@ class _Encoding:
         """Everything that a process needs to encode a chunk. The tokenizer is loaded if the store does not have it."""
         corpus = self.corpus
         prepared = prepare_tokenizer(corpus, self.workspace.data, self.workspace.store)
-        dtype = token_dtype(corpus, prepared)
+        dtype = prepared.dtype(corpus.config.dtype)
         conversations = conversation_recipe(corpus, prepared, self.workspace)
         schema = rows_schema(dtype.name, has_mask=conversations is not None)
         if conversations is None:

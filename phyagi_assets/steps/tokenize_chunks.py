@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceDownError, SourceError, StoreError
-from phyagi_assets.execution.prefetch import prefetch
-from phyagi_assets.execution.progress import OnProgress
+from phyagi_assets.execution.executor import OnProgress
+from phyagi_assets.execution.ordered import prefetch
 from phyagi_assets.formats.token_rows import TRAINED, renumber, rows_in, write_columns
 from phyagi_assets.sources.chunks import Spans, chunk_name, cut_into_chunks, numbered
 from phyagi_assets.sources.documents import Batch, Documents, SpanTallies, read_batches

@@ -204,19 +204,14 @@ class ExactTokenizer:
     """
 
     def __init__(self, engines: Engines, *, verify: str = "sample", seed: tuple[int, ...] = ()) -> None:
-        self._reference, self._fast = engines.reference, engines.fast
+        self.reference, self._fast = engines.reference, engines.fast
         self._unsafe = "|".join(filter(None, [_any_of(sorted(engines.unsafe)), *map(re.escape, engines.spellings)]))
         self._verify, self._seed = verify, seed
 
     @property
-    def reference(self) -> ReferenceEngine:
-        """The reference engine."""
-        return self._reference
-
-    @property
     def engine(self) -> str:
         """Name of the engine that encodes safe documents."""
-        return self._fast.name if self._fast else self._reference.name
+        return self._fast.name if self._fast else self.reference.name
 
     def encode(self, texts: pa.Array, batch: int = 0) -> Encoded:
         """Encode a string column without nulls, and verify a sample.
@@ -247,13 +242,13 @@ class ExactTokenizer:
 
     def _route(self, texts: pa.Array, unsafe: Mask) -> Encoded:
         if self._fast is None:
-            return self._reference.encode(texts)
+            return self.reference.encode(texts)
         try:
             encoded = self._fast.encode(texts.filter(~unsafe) if unsafe.any() else texts)
         except Exception as problem:  # an engine may raise any exception
             raise EngineMismatch(f"{self._fast.name} fails: {problem}") from problem
         if unsafe.any():
-            encoded = _interleave(encoded, self._reference.encode(texts.filter(unsafe)), unsafe)
+            encoded = _interleave(encoded, self.reference.encode(texts.filter(unsafe)), unsafe)
         return encoded
 
     def _verify_batch(self, texts: pa.Array, encoded: Encoded, from_fast: npt.NDArray[np.int64], batch: int) -> None:
@@ -295,7 +290,7 @@ class ExactTokenizer:
             self._compare(column, [again.of(i) for i in range(len(windows))], fast)
 
     def _compare(self, texts: pa.Array, given: list[npt.NDArray[np.uint32]], fast: Engine) -> None:
-        truth = self._reference.encode(texts)
+        truth = self.reference.encode(texts)
         for i, ids in enumerate(given):
             if not np.array_equal(ids, truth.of(i)):
                 raise EngineMismatch(f"{fast.name} and {ReferenceEngine.name} differ on a document that begins {texts[i].as_py()[:60]!r}")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,6 @@ import numpy as np
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.vocabulary import token_ids
-from phyagi_assets.store.fingerprint import file_digest
-
-_known: dict[tuple[str, str], Sequence[int]] = {}
-"""Ids of the pad token and the EOS that this process has found, by the digests of the two files: parsing a vocabulary takes long."""
 
 
 def padding_id(folder: Path, dtype: str) -> int:
@@ -34,19 +31,16 @@ def padding_id(folder: Path, dtype: str) -> int:
         The files of the tokenizer cannot be read.
     """
     try:
-        config, vocabulary = folder / "tokenizer_config.json", folder / "tokenizer.json"
-        files = file_digest(config), file_digest(vocabulary)
-        if files not in _known:
-            _known[files] = _special_ids(config, vocabulary)
+        ids = _special_ids(*((folder / name).read_bytes() for name in ("tokenizer_config.json", "tokenizer.json")))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
         raise StoreError(f"{folder}: the tokenizer cannot be read: {problem}") from None
-    return next((id_ for id_ in _known[files] if id_ <= np.iinfo(dtype).max), 0)
+    return next((id_ for id_ in ids if id_ <= np.iinfo(dtype).max), 0)
 
 
-def _special_ids(config: Path, vocabulary: Path) -> Sequence[int]:
-    """Return the ids of the pad token and the EOS, without those that the tokenizer does not have."""
-    settings = json.loads(config.read_text(encoding="utf-8"))
-    ids = token_ids(json.loads(vocabulary.read_text(encoding="utf-8")))
+@lru_cache(maxsize=2)  # parsing a vocabulary takes long
+def _special_ids(config: bytes, vocabulary: bytes) -> Sequence[int]:
+    """Return the ids of the pad token and the EOS, without those that the tokenizer does not have, given the content of its files."""
+    settings, ids = json.loads(config), token_ids(json.loads(vocabulary))
     wanted = map(_content, (settings.get("pad_token"), settings.get("eos_token")))
     return [ids[token] for token in wanted if token in ids]
 

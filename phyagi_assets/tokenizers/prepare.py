@@ -22,7 +22,7 @@ from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import text_digest
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.identity import hub_identities, tokenizer_identity
-from phyagi_assets.tokenizers.prepared import BACKEND, PreparedTokenizer, tokenizer_label
+from phyagi_assets.tokenizers.prepared import BACKEND, PreparedTokenizer, facts_of, tokenizer_label
 from phyagi_assets.tokenizers.transformers_import import import_transformers
 
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tokenizer.tiktoken")
@@ -73,8 +73,8 @@ def prepare(name: str, identity: str, load: Callable[[], Any], store: Store) -> 
     artifact = kept.find(address, wanted.fingerprint)
     if artifact is None:
         artifact = kept.write(address, wanted, lambda folder: _fill(folder, wanted, load()))
-    record = kept.state("facts", artifact.fingerprint)
-    return PreparedTokenizer(artifact=artifact, name=name, record=record, **artifact.manifest.details)
+    facts = facts_of(artifact, kept.state("facts", artifact.fingerprint))
+    return PreparedTokenizer(artifact=artifact, name=name, **artifact.manifest.details, **facts)
 
 
 def _check_fit(corpus: Corpus, prepared: PreparedTokenizer) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from phyagi_assets.formats.cache_tokenizer import BACKEND as SAVED_BACKEND
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.state import State
@@ -29,8 +31,10 @@ class PreparedTokenizer:
     """Largest token id, including added tokens."""
     vocab_size: int
     """Number of tokens, including added tokens."""
-    record: State
-    """Record of facts from the JSON file, which has megabytes and takes long to read."""
+    special_tokens: tuple["SpecialToken", ...]
+    """The added tokens that ``transformers`` marks as special, such as EOS, BOS and the tokens of chat templates."""
+    behind: tuple[int, ...]
+    """Ids that the tokenizer itself appends to every text."""
 
     def details(self) -> dict[str, object]:
         """Return the details of the tokenizer that manifests record."""
@@ -46,20 +50,19 @@ class PreparedTokenizer:
         """The same definition as in `backend`, in the folder of ``save_pretrained`` that caches carry."""
         return self.artifact.folder(SAVED_BACKEND) / SAVED_BACKEND
 
-    @property
-    def special_tokens(self) -> tuple["SpecialToken", ...]:
-        """The added tokens that ``transformers`` marks as special, such as EOS, BOS and the tokens of chat templates."""
-        return _facts(self).special_tokens
+    def dtype(self, declared: str = "auto") -> np.dtype[Any]:
+        """Return the dtype of token arrays: the declared one or, with ``auto``, uint16 if every id fits, else int32."""
+        return np.dtype((np.uint16 if self.max_id <= 0xFFFF else np.int32) if declared == "auto" else declared)
 
     @property
     def ends_with_eos(self) -> bool:
         """Whether the tokenizer itself ends every text with the EOS, so that the steps must not append it."""
-        return self.eos_token_id is not None and _facts(self).behind[-1:] == (self.eos_token_id,)
+        return self.eos_token_id is not None and self.behind[-1:] == (self.eos_token_id,)
 
     @property
     def appends_token_after_eos(self) -> bool:
         """Whether the tokenizer appends the EOS to every text, and another token after the EOS."""
-        return not self.ends_with_eos and self.eos_token_id in _facts(self).behind
+        return not self.ends_with_eos and self.eos_token_id in self.behind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,49 +75,21 @@ class SpecialToken:
     """Whether the tokenizer searches for the token in the normalized text."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Facts:
-    """Facts from the JSON file of a tokenizer."""
+def facts_of(artifact: Artifact, record: State) -> dict[str, Any]:
+    """Return the `special_tokens` of a prepared tokenizer and the ids `behind`.
 
-    special_tokens: tuple[SpecialToken, ...]
-    behind: tuple[int, ...]
-    """Ids that the post-processor appends to every text."""
-
-
-_known_facts: dict[str, _Facts] = {}
-"""Facts that this process has read, by the fingerprint of the prepared tokenizer, which determines them."""
-
-
-def _facts(prepared: PreparedTokenizer) -> _Facts:
-    """Return facts from the JSON file of a prepared tokenizer; read the file once."""
-    key = prepared.artifact.fingerprint
-    if key not in _known_facts:
-        facts = _recorded_facts(prepared.record)
-        if facts is None:
-            facts = _read_facts(prepared.backend)
-            special_tokens = [(token.content, token.normalized) for token in facts.special_tokens]
-            prepared.record.remember({"special_tokens": special_tokens, "behind": facts.behind})
-        _known_facts[key] = facts
-    return _known_facts[key]
-
-
-def _recorded_facts(record: State) -> _Facts | None:
-    """Return the recorded facts, or None if the record is missing or damaged."""
-    with suppress(TypeError, ValueError, KeyError):
-        recorded = record.recall()
-        special = tuple(SpecialToken(content=content, normalized=normalized) for content, normalized in recorded["special_tokens"])
-        return _Facts(special_tokens=special, behind=tuple(map(int, recorded["behind"])))
-    return None
-
-
-def _read_facts(backend: Path) -> _Facts:
-    declared = json.loads(backend.read_text(encoding="utf-8"))
-    special = tuple(
-        SpecialToken(content=token["content"], normalized=token["normalized"])
-        for token in declared.get("added_tokens") or ()
-        if token["special"]
-    )
-    return _Facts(special_tokens=special, behind=_appended_ids(declared.get("post_processor")))
+    They are read from its JSON file, which has megabytes, unless the record has them.
+    """
+    with suppress(TypeError, ValueError, KeyError):  # there is no record, or it is damaged
+        known = record.recall()
+        special = tuple(SpecialToken(content=content, normalized=normalized) for content, normalized in known["special_tokens"])
+        return {"special_tokens": special, "behind": tuple(map(int, known["behind"]))}
+    declared = json.loads((artifact.folder(BACKEND) / BACKEND).read_text(encoding="utf-8"))
+    tokens = [token for token in declared.get("added_tokens") or () if token["special"]]
+    behind = _appended_ids(declared.get("post_processor"))
+    record.remember({"special_tokens": [(token["content"], token["normalized"]) for token in tokens], "behind": behind})
+    special = tuple(SpecialToken(content=token["content"], normalized=token["normalized"]) for token in tokens)
+    return {"special_tokens": special, "behind": behind}
 
 
 def _appended_ids(processor: Mapping[str, Any] | None) -> tuple[int, ...]:

@@ -84,7 +84,10 @@ class Renderer:
         if template is None:
             raise RenderingError("the tokenizer has several chat templates, and none for a conversation without tools")
         if self._train_on == "all":
-            text = _whole(template, messages, tools)
+            try:
+                text = template.render(messages, tools)
+            except Exception as problem:  # templates raise all kinds of exceptions
+                raise _failure(template, messages, tools, problem) from None
             return Rendered(text=text, parts=((0, len(text)),), is_marked=False)
         turns = [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
         if not turns:
@@ -112,13 +115,6 @@ class Renderer:
 def renderer_of(chat: ChatFormat, train_on: TrainOn) -> Renderer:
     """Return the renderer for some templates, compiled once per process."""
     return Renderer(chat, train_on)
-
-
-def _whole(template: ChatTemplate, messages: Messages, tools: Tools) -> str:
-    try:
-        return template.render(messages, tools)
-    except Exception as problem:
-        raise _failure(template, messages, tools, problem) from None
 
 
 class _TurnByTurn:

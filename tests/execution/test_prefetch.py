@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.execution.prefetch import prefetch
+from phyagi_assets.execution.ordered import prefetch
 
 
 @given(items=st.lists(st.integers(), max_size=30), depth=st.integers(1, 5))

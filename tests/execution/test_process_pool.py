@@ -19,9 +19,8 @@ from typing import Any
 import pytest
 
 from phyagi_assets.errors import DeclarationError, MissingArtifactsError, OutOfMemoryError, PhyagiAssetsError, SourceError
-from phyagi_assets.execution.executor import Executor, InProcessExecutor, TaskCrashed, WorkerDied
+from phyagi_assets.execution.executor import Executor, InProcessExecutor, OnProgress, TaskCrashed, WorkerDied
 from phyagi_assets.execution.process_pool import ProcessPool
-from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.store.temporary import temporary_folder
 
 logger = logging.getLogger("phyagi_assets.tests")

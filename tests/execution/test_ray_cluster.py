@@ -19,9 +19,8 @@ import pytest
 from phyagi_assets import __version__
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.execution import ray_cluster
-from phyagi_assets.execution.executor import TaskCrashed, WorkerDied
+from phyagi_assets.execution.executor import OnProgress, TaskCrashed, WorkerDied
 from phyagi_assets.execution.node_check import NeededFolder, NodeCheck
-from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.execution.ray_cluster import RayExecutor
 from phyagi_assets.execution.ray_connection import call_on_node, connected

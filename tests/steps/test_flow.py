@@ -10,7 +10,7 @@ import pytest
 
 from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, load_catalog
-from phyagi_assets.execution.progress import OnProgress
+from phyagi_assets.execution.executor import OnProgress
 from phyagi_assets.inspection.garbage import Cleaning, Reason
 from phyagi_assets.inspection.named import inspect_named
 from phyagi_assets.orchestration.component import catalog_definitions

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from shutil import copytree
@@ -23,12 +24,12 @@ from phyagi_assets.errors import SourceError, TokenizerDownError, TokenizerError
 from phyagi_assets.formats.cache_tokenizer import SAVED
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.tokenizers import prepared as prepared_module
+from phyagi_assets.store.state import State
 from phyagi_assets.tokenizers.awkward import awkward_strings
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
-from phyagi_assets.tokenizers.prepared import _appended_ids, tokenizer_label
+from phyagi_assets.tokenizers.prepared import _appended_ids, facts_of, tokenizer_label
 from tests.support import GPT2, REPOSITORY, build, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import REFUSING, store_contents
 
@@ -125,21 +126,15 @@ def test_preparing_again_reads_the_stored_tokenizer(workspace: Workspace) -> Non
     assert store_contents(workspace.store.root) == kept
 
 
-def test_facts_of_a_tokenizer_file_are_recorded_and_read_again_if_the_record_is_damaged(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepared = prepare_tokenizer(declare_corpus(workspace.data, "c", "c.txt"), workspace.data, workspace.store)
-    monkeypatch.setattr(prepared_module, "_known_facts", {})
-    facts = prepared.special_tokens, prepared.ends_with_eos
-    with monkeypatch.context() as patch:
-        patch.setattr(prepared_module, "_known_facts", {})
-        patch.delattr(prepared_module, "_read_facts")
-        assert (prepared.special_tokens, prepared.ends_with_eos) == facts
+def test_facts_of_a_tokenizer_file_are_recorded_and_read_again_if_the_record_is_damaged(workspace: Workspace, tmp_path: Path) -> None:
+    artifact = prepare_tokenizer(declare_corpus(workspace.data, "c", "c.txt"), workspace.data, workspace.store).artifact
+    record, gone = State(tmp_path / "record.json"), replace(artifact, path=tmp_path / "gone")
+    facts = facts_of(artifact, record)
+    assert [token.content for token in facts["special_tokens"]] == ["<|endoftext|>"]
+    assert facts_of(gone, record) == facts
     for damage in ("", "{}", '{"special_tokens": 1, "behind": []}', '{"special_tokens": [["a"]], "behind": []}'):
-        prepared.record.path.write_text(damage, encoding="utf-8")
-        monkeypatch.setattr(prepared_module, "_known_facts", {})
-        assert (prepared.special_tokens, prepared.ends_with_eos) == facts
-        assert prepared.record.recall()["behind"] == []
+        record.path.write_text(damage, encoding="utf-8")
+        assert facts_of(artifact, record) == facts == facts_of(gone, record)
 
 
 def test_tokenizer_prepared_by_another_process_has_the_same_bytes(workspace: Workspace, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from phyagi_assets.declare.corpus_schema import LimitsConfig
-from phyagi_assets.execution.prefetch import prefetch
+from phyagi_assets.execution.ordered import prefetch
 from phyagi_assets.formats.token_rows import TRAINED, row_batches
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.checks.check import Check
