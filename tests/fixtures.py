@@ -22,6 +22,7 @@ from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers import conformance
 from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.identity import Identities
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from tests.hub import Hub, served, worker
 from tests.imports import ImportOfDatasets
@@ -50,7 +51,8 @@ def prepared_store(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fix
         with pytest.MonkeyPatch.context() as patch:
             if not soak:
                 patch.setattr(conformance, "_code_point_groups", lambda: [sampled_code_points()])
-            EnginePool().engines(prepare_tokenizer(declare_corpus(folder / "data", "any", "any.txt"), folder / "data", store), store)
+            corpus = declare_corpus(folder / "data", "any", "any.txt")
+            EnginePool().engines(prepare_tokenizer(corpus, Identities(folder / "data"), store), store)
         with open_instance(Settings(data=folder / "data", store=store.root)):
             pass  # its databases have their tables now
         if kept:

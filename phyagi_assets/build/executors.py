@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,7 +31,6 @@ from phyagi_assets.sources.readable import Stamp
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.disk import stamp_of
 from phyagi_assets.store.parcels import Parcels, StoreMarkers
-from phyagi_assets.tokenizers.identity import hub_identities, use_identities
 from phyagi_assets.tokenizers.prepare import find_identities
 
 PROCESSORS_EACH = 8
@@ -76,11 +75,12 @@ def new_executor(
     corpora = [builder.corpora[name] for name in sorted({item.corpus for item in work})]
     calls: dict[str, Any] = {"name": _task_name, "on_start": started, "on_progress": progressed}
     if cluster is not None:
-        workspace = builder.workspace
+        workspace, on_nodes = builder.workspace, replace(builder.workspace)
+        on_nodes.identities.known.update(find_identities(corpora, workspace.identities, workspace.store))
         parcels = Parcels.of(workspace.store, f"run {uuid.uuid4().hex}")
         return RayExecutor(
             cluster=cluster,
-            prepare=partial(_prepared_on_node, builder, find_identities(corpora, workspace.data, workspace.store)),
+            prepare=partial(_prepared_on_node, replace(builder, workspace=on_nodes)),
             parcels=parcels,
             check=node_check(corpora, work, workspace, parcels),
             folders=partial(_folders_of_task, builder),
@@ -89,7 +89,8 @@ def new_executor(
             **calls,
         )
     size = min(processes_by_default() if processes is None else processes, sum(item.chunks for item in work))
-    prepare = partial(_prepared, builder, hub_identities(corpora))
+    builder.workspace.identities.find_on_hub(corpora)  # if each process asked the Hub, a branch could move in between
+    prepare = partial(_prepared, builder)
     if size <= 1:
         return InProcessExecutor(prepare=prepare, **calls)
     return ProcessPool(prepare=prepare, size=size, threads=_threads(size), **calls)
@@ -136,16 +137,13 @@ def _threads(size: int) -> int:
 
 
 @contextmanager
-def _prepared(builder: Builder, identities: Mapping[str, str], on_progress: OnProgress) -> Iterator[Callable[[Task], TaskResult]]:
-    """Use the identities of tokenizers found by the driver. If each process asked the Hub, a branch could move in between."""
-    use_identities(identities)
+def _prepared(builder: Builder, on_progress: OnProgress) -> Iterator[Callable[[Task], TaskResult]]:
     yield partial(builder.run, on_progress=on_progress)
 
 
 @contextmanager
-def _prepared_on_node(builder: Builder, identities: Mapping[str, str], on_progress: OnProgress) -> Iterator[Callable[[Task], TaskResult]]:
-    with _prepared(builder, identities, on_progress) as run:
-        yield partial(_run_on_node, run)
+def _prepared_on_node(builder: Builder, on_progress: OnProgress) -> Iterator[Callable[[Task], TaskResult]]:
+    yield partial(_run_on_node, partial(builder.run, on_progress=on_progress))
 
 
 def _run_on_node(run: Callable[[Task], TaskResult], task: Task) -> TaskResult:

@@ -14,7 +14,6 @@ from phyagi_assets.steps.tokenized_version import FIRST_PROMPT, adds_first_promp
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.disk import stamp_of
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
-from phyagi_assets.tokenizers.identity import tokenizer_identity
 from phyagi_assets.tokenizers.prepare_chat import template_identity
 
 READ_AT_MOST = 1 << 28
@@ -65,7 +64,7 @@ def scan_source(corpus: Corpus, workspace: Workspace, settled: str = "", *, flow
     partitions = workspace.sources.partitions(corpus, seconds=SCAN_SECONDS)
     template = [] if corpus.config.messages is None else [template_identity(corpus, workspace.data)]
     template += [FIRST_PROMPT] if adds_first_prompt(corpus, workspace) else []  # stamps of earlier releases lack it
-    shared = [corpus.digest, tokenizer_identity(corpus, workspace.data), *template, sorted(read_removals(corpus))]
+    shared = [corpus.digest, workspace.identities.of(corpus), *template, sorted(read_removals(corpus))]
     contents = {key: _content(partition, shared) for key, partition in partitions.items()}
     listing = text_digest(canonical_json([corpus.digest, contents, _published(corpus, partitions, workspace, flow)]))
     due: list[Due] = []

@@ -78,7 +78,7 @@ def _from_size(size: int, *, bytes_per_token: int) -> CorpusSize:
 
 
 def _probed(corpus: Corpus, partitions: Sequence[Partition], workspace: Workspace) -> CorpusSize:
-    prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
+    prepared = prepare_tokenizer(corpus, workspace.identities, workspace.store)
     bytes_per_token = prepared.dtype(corpus.config.dtype).itemsize
     size = sum(partition.bytes for partition in partitions)
     here = [partition for partition in partitions if partition.is_local]

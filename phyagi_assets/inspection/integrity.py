@@ -122,7 +122,7 @@ def _check_source(corpus: Corpus, workspace: Workspace, *, warn: bool) -> Prepar
         for file in partition.files:
             format_of(corpus, file.name)
     read_removals(corpus)
-    prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
+    prepared = prepare_tokenizer(corpus, workspace.identities, workspace.store)
     if corpus.config.messages is not None:
         prepare_chat(corpus, prepared, workspace.data, workspace.store)
     return prepared

@@ -24,7 +24,6 @@ from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.raw import unknown_files
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.base import Artifact
-from phyagi_assets.tokenizers.identity import tokenizer_identity
 
 State = Literal["current", "stale", "failed", "never built"]
 
@@ -125,7 +124,7 @@ def _corpus(corpus: Corpus, workspace: Workspace, caches: dict[str, str | None])
     partitions: Mapping[str, Partition] = {}
     try:
         partitions = workspace.sources.partitions(corpus)
-        tokenizer_identity(corpus, workspace.data)
+        workspace.identities.of(corpus)
     except TokenizerError as found:
         problem = str(found) if isinstance(found, TokenizerDownError) else None  # its build reports any other
     except PhyagiAssetsError as found:

@@ -42,7 +42,6 @@ from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.data_folders import other_folder
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
-from phyagi_assets.tokenizers.identity import forget_commits
 
 MOST_PARTITIONS = 10_000
 """Largest number of partitions for which one scan requests a run; the next scan requests the rest."""
@@ -206,7 +205,7 @@ def _is_current(instance: dg.DagsterInstance, corpus: str, item: Due, run_id: st
 
 def _scan(corpus: Corpus, workspace: Workspace, flow: Flow, settled: str) -> Scan:
     require_unchanged_file(corpus)
-    forget_commits()  # the branch of a tokenizer may have moved since the last scan of this process
+    workspace.identities.forget()  # the branch of a tokenizer may have moved since the last scan of this process
     try:
         return scan_source(corpus, workspace, settled, flow=flow)
     except PhyagiAssetsError as problem:  # the tick has failed, and says why

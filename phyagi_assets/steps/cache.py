@@ -77,7 +77,7 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
 
     def fill(folder: Path) -> Manifest | Assembled:
         _require_intact(tokenized, checksums=not chunks)  # the task of a chunk compares the checksum of its rows
-        add_tokenizer(prepare_tokenizer(corpus, workspace.data, workspace.store).artifact.folder(), folder, link)
+        add_tokenizer(prepare_tokenizer(corpus, workspace.identities, workspace.store).artifact.folder(), folder, link)
         manifest = replace(wanted, details=_details(tokenized.manifest), produced_with={"numpy": np.__version__})
         settings = {name: manifest.details[name] for name in ("dtype", "tokenizer")}
         write_config(folder, {**settings, "append_eos": corpus.config.append_eos, "splits": corpus.config.splits})

@@ -22,6 +22,7 @@ from phyagi_assets.steps.facts import Facts, Place
 from phyagi_assets.store.base import Artifact, Fill, Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.identity import Identities
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +38,12 @@ class Workspace:
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     chunk_bytes: int = CHUNK_BYTES
     """Approximate smallest size of a chunk of a partition, in bytes of source."""
+    identities: Identities = field(init=False)
+    """Identities of the tokenizers that the corpora declare."""
     sources: Sources = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "identities", Identities(self.data))
         object.__setattr__(self, "sources", Sources(self.data, self.store, self.retry_policy))
 
 

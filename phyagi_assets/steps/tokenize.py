@@ -95,7 +95,7 @@ class _Encoding:
     def recipe(self) -> Recipe:
         """Everything that a process needs to encode a chunk. The tokenizer is loaded if the store does not have it."""
         corpus = self.corpus
-        prepared = prepare_tokenizer(corpus, self.workspace.data, self.workspace.store)
+        prepared = prepare_tokenizer(corpus, self.workspace.identities, self.workspace.store)
         dtype = prepared.dtype(corpus.config.dtype)
         conversations = conversation_recipe(corpus, prepared, self.workspace)
         schema = rows_schema(dtype.name, has_mask=conversations is not None)

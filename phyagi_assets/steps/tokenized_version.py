@@ -13,7 +13,6 @@ from phyagi_assets.steps.exclusions import REMOVED, ExcludedDocuments
 from phyagi_assets.steps.raw import RAW, held_files, pinned_objects, raw_address, readable_files
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.manifest import Manifest
-from phyagi_assets.tokenizers.identity import tokenizer_identity
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepare_chat import prepare_chat, template_identity
 from phyagi_assets.tokenizers.trained_parts import renderer_of
@@ -36,7 +35,7 @@ def expected_tokenized(corpus: Corpus, partition: Partition, workspace: Workspac
     The settings list the excluded documents and the irregular files that occur in the partition, as far as they are known without
     fetching or reading documents.
     """
-    identity, raw_fingerprint = tokenizer_identity(corpus, workspace.data), inputs[RAW.name]
+    identity, raw_fingerprint = workspace.identities.of(corpus), inputs[RAW.name]
     settings = encoding_settings(corpus, partition, workspace, raw_fingerprint)
     if corpus.config.append_eos and corpus.config.messages is None and _ends_with_eos(corpus, workspace, identity):
         settings[EOS_BY] = BY_TOKENIZER
@@ -110,7 +109,7 @@ def _ends_with_eos(corpus: Corpus, workspace: Workspace, identity: str) -> bool:
     known = workspace.engines.ends_with_eos
     if identity not in known:
         try:
-            known[identity] = prepare_tokenizer(corpus, workspace.data, workspace.store).ends_with_eos
+            known[identity] = prepare_tokenizer(corpus, workspace.identities, workspace.store).ends_with_eos
         except TokenizerError:
             return False  # the build says why the tokenizer cannot be loaded
     return known[identity]
@@ -124,11 +123,11 @@ def adds_first_prompt(corpus: Corpus, workspace: Workspace) -> bool:
     known, train_on = workspace.engines.adds_first_prompt, corpus.config.train_on
     if corpus.config.messages is None or train_on == "all":
         return False
-    identities = tokenizer_identity(corpus, workspace.data), template_identity(corpus, workspace.data)
+    identities = workspace.identities.of(corpus), template_identity(corpus, workspace.data)
     key = *identities, str(corpus.config.template_date), train_on
     if key not in known:
         try:
-            prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
+            prepared = prepare_tokenizer(corpus, workspace.identities, workspace.store)
             chat = prepare_chat(corpus, prepared, workspace.data, workspace.store).chat
         except (DeclarationError, MissingPackageError, TokenizerError):
             return False  # the build reports the error

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceDownError, SourceError, TokenizerDownError, TokenizerError
@@ -19,54 +20,71 @@ from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_di
 _QUIET_NS = 2_000_000_000
 """Time for which a file must not have changed for its digest to be cached: a file that changes moments later can keep its stamp."""
 
-_identities: dict[str, str] = {}
-"""Identities by declared tokenizer. The commit of a tokenizer on the Hub is kept, so that all partitions of a run use the same commit. The
-identity of a folder is kept only if another process passed it on, because the folder may change."""
-
-_unknown: dict[str, tuple[float, str]] = {}
-"""Time until which the Hub is not asked again, and the error, by tokenizer for which the Hub did not answer."""
 _AGAIN = 60.0
 """Time for which the Hub is not asked again for a commit after it did not answer, in seconds."""
 
 
-def tokenizer_identity(corpus: Corpus, data: Path) -> str:
-    """Return a string that identifies a corpus's tokenizer: a digest of the files in its folder, or its commit on the Hub.
+class Identities:
+    """Identities of the tokenizers that the corpora of a data folder declare. Processes to which they are sent use the same ones.
 
-    Raises
-    ------
-    TokenizerError
-        The Hub does not know the name or the revision, or refuses to tell.
-    TokenizerDownError
-        The Hub does not answer.
+    Attributes
+    ----------
+    known
+        Identities to use, by declared tokenizer: commits, and those of folders only if another machine found them, as a folder may change.
     """
-    tokenizer = corpus.config.tokenizer
-    if known := _identities.get(tokenizer):
-        return known
-    return _hub_identity(tokenizer) if "@" in tokenizer else _folder_identity(data / tokenizer)
 
+    def __init__(self, data: Path, known: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.data = data
+        self.known = dict(known)
+        self._unknown: dict[str, tuple[float, str]] = {}
+        """Time until which the Hub is not asked again, and the error, by tokenizer for which the Hub did not answer."""
 
-def forget_commits() -> None:
-    """Forget the commits of branches and tags. Long-running processes call this at the beginning of each refresh."""
-    _identities.clear()
-    _unknown.clear()
+    def __reduce__(self) -> tuple[type["Identities"], tuple[Path, Mapping[str, str]]]:
+        return Identities, (self.data, self.known)
 
+    def of(self, corpus: Corpus) -> str:
+        """Return a string that identifies a corpus's tokenizer: a digest of the files in its folder, or its commit on the Hub.
 
-def hub_identities(corpora: Iterable[Corpus]) -> Mapping[str, str]:
-    """Return the identities of the corpora's tokenizers on the Hub, to pass to the other processes of a run.
+        The commit is kept, so that all partitions of a run use the same one.
 
-    A tokenizer whose commit cannot be found is left out; the step that needs it raises the error.
-    """
-    for corpus in corpora:
-        if "@" in (tokenizer := corpus.config.tokenizer) and tokenizer not in _identities:
-            with suppress(TokenizerError):
-                _hub_identity(tokenizer)
-    return dict(_identities)
+        Raises
+        ------
+        TokenizerError
+            The Hub does not know the name or the revision, or refuses to tell.
+        TokenizerDownError
+            The Hub does not answer.
+        """
+        tokenizer = corpus.config.tokenizer
+        if known := self.known.get(tokenizer):
+            return known
+        if "@" not in tokenizer:
+            return _folder_identity(self.data / tokenizer)
+        until, reason = self._unknown.get(tokenizer, (0.0, ""))
+        if time.monotonic() < until:
+            raise TokenizerDownError(reason)
+        name, _, revision = tokenizer.partition("@")
+        try:
+            self.known[tokenizer] = identity = f"hub:{name}@{_commit(name, revision)}"
+        except TokenizerDownError as problem:
+            self._unknown[tokenizer] = time.monotonic() + _AGAIN, str(problem)
+            raise
+        return identity
 
+    def forget(self) -> None:
+        """Forget the commits of branches and tags. Long-running processes call this at the beginning of each refresh."""
+        self.known.clear()
+        self._unknown.clear()
 
-def use_identities(identities: Mapping[str, str]) -> None:
-    """Use the identities of tokenizers that another process of the run found, instead of those that it used before."""
-    _identities.clear()
-    _identities.update(identities)
+    def find_on_hub(self, corpora: Iterable[Corpus]) -> Mapping[str, str]:
+        """Find the commits of the corpora's tokenizers on the Hub, and return all identities that are known.
+
+        A tokenizer whose commit cannot be found is left out; the step that needs it raises the error.
+        """
+        for corpus in corpora:
+            if "@" in corpus.config.tokenizer:
+                with suppress(TokenizerError):
+                    self.of(corpus)
+        return self.known
 
 
 def _folder_identity(folder: Path) -> str:
@@ -83,16 +101,6 @@ def _folder_digest(folder: str, stamps: tuple[FileStamp, ...]) -> str:
     return text_digest(canonical_json({path.relative_to(folder).as_posix(): file_digest(path) for path in files}))
 
 
-def _hub_identity(tokenizer: str) -> str:
-    """Return the name and the commit of a tokenizer on the Hub, and keep them until `forget_commits`."""
-    until, reason = _unknown.get(tokenizer, (0.0, ""))
-    if time.monotonic() < until:
-        raise TokenizerDownError(reason)
-    name, _, revision = tokenizer.partition("@")
-    _identities[tokenizer] = identity = f"hub:{name}@{_commit(name, revision)}"
-    return identity
-
-
 def _commit(name: str, revision: str) -> str:
     if re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
@@ -101,9 +109,7 @@ def _commit(name: str, revision: str) -> str:
     try:
         commit = commit_of_model(name, revision)
     except SourceDownError as problem:
-        reason = f"{problem}, or name the commit itself after the @, for which the Hub is not asked"
-        _unknown[f"{name}@{revision}"] = time.monotonic() + _AGAIN, reason
-        raise TokenizerDownError(reason) from problem
+        raise TokenizerDownError(f"{problem}, or name the commit itself after the @, for which the Hub is not asked") from problem
     except SourceError as problem:
         raise TokenizerError(str(problem)) from problem
     if not commit:

@@ -21,7 +21,7 @@ from phyagi_assets.formatting import listed, one_line
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import text_digest
 from phyagi_assets.store.manifest import Manifest
-from phyagi_assets.tokenizers.identity import hub_identities, tokenizer_identity
+from phyagi_assets.tokenizers.identity import Identities
 from phyagi_assets.tokenizers.prepared import BACKEND, PreparedTokenizer, facts_of, tokenizer_label
 from phyagi_assets.tokenizers.transformers_import import import_transformers
 
@@ -37,7 +37,7 @@ def tokenizer_store(store: Store) -> Store:
     return store.inner("tokenizers")
 
 
-def prepare_tokenizer(corpus: Corpus, data: Path, store: Store) -> PreparedTokenizer:
+def prepare_tokenizer(corpus: Corpus, identities: Identities, store: Store) -> PreparedTokenizer:
     """Return the tokenizer of a corpus; read it from the store, or load and store it.
 
     Raises
@@ -48,8 +48,8 @@ def prepare_tokenizer(corpus: Corpus, data: Path, store: Store) -> PreparedToken
     """
     name = corpus.config.tokenizer
     try:
-        identity = tokenizer_identity(corpus, data)
-        source = identity.removeprefix("hub:") if identity.startswith("hub:") else str(data / name)
+        identity = identities.of(corpus)
+        source = identity.removeprefix("hub:") if identity.startswith("hub:") else str(identities.data / name)
         prepared = prepare(name, identity, lambda: _load(source, name), store)
     except TokenizerError as problem:
         raise type(problem)(f"{corpus.path}: {problem}") from problem
@@ -211,15 +211,15 @@ def _remove_loading_settings(config: Path) -> None:
     config.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def find_identities(corpora: Collection[Corpus], data: Path, store: Store) -> Mapping[str, str]:
-    """Prepare the tokenizers of corpora, and return their identities, to pass to processes on other machines.
+def find_identities(corpora: Collection[Corpus], identities: Identities, store: Store) -> Mapping[str, str]:
+    """Prepare the tokenizers of corpora, and return their identities, also those of folders, for processes on other machines.
 
     These processes load the tokenizers from the store, and need no access to their folders. A tokenizer that cannot be loaded from its
     folder is left out; the step that needs it raises the error.
     """
-    found = dict(hub_identities(corpora))
+    found = dict(identities.find_on_hub(corpora))
     for corpus in corpora:
         with suppress(TokenizerError):
-            prepare_tokenizer(corpus, data, store)
-            found[corpus.config.tokenizer] = tokenizer_identity(corpus, data)
+            prepare_tokenizer(corpus, identities, store)
+            found[corpus.config.tokenizer] = identities.of(corpus)
     return found

@@ -2,17 +2,17 @@
 
 import multiprocessing
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from phyagi_assets.build.executors import _prepared, processes_by_default
+from phyagi_assets.build.executors import processes_by_default
 from phyagi_assets.build.tasks import Builder
 from phyagi_assets.execution import process_pool
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.tokenizers.identity import forget_commits, hub_identities, tokenizer_identity
 from tests.hub import Hub, served
 from tests.project import Project, RecordingProgress
 from tests.support import declare_corpus, write_text
@@ -87,31 +87,26 @@ def test_default_is_a_process_for_every_eight_processors_that_may_be_used(
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """The stand-in of the Hub, which this process asks and which has no commit remembered."""
+    """The stand-in of the Hub, which this process asks."""
     with served(tmp_path / "hub") as hub:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-        forget_commits()
         yield hub
-    forget_commits()
 
 
 def test_commit_of_a_branch_is_that_of_the_command_in_its_processes_until_it_is_forgotten(workspace: Workspace, hub: Hub) -> None:
-    data, name = workspace.data, "openai-community/gpt2"
+    data, identities, name = workspace.data, workspace.identities, "openai-community/gpt2"
     corpus = declare_corpus(data, "c", "c.txt", tokenizer=f"{name}@main")
     local = declare_corpus(data, "local", "c.txt")
     unknown = declare_corpus(data, "unknown", "c.txt", tokenizer="nobody/nothing@main")
-    identities = hub_identities([corpus, local, unknown])
-    assert list(identities) == [f"{name}@main"]
-    before = tokenizer_identity(corpus, data)
+    assert list(identities.find_on_hub([corpus, local, unknown])) == [f"{name}@main"]
+    before = identities.of(corpus)
     write_text(hub.repositories / "models" / name / "README.md", "A commit.")
-    assert tokenizer_identity(corpus, data) == before
-    forget_commits()  # nothing is known, as in a process that has just begun
-    builder = Builder(corpora={"c": corpus}, workspace=workspace)
-    with _prepared(builder, identities, lambda _consumed: None):
-        assert tokenizer_identity(corpus, data) == before
+    assert identities.of(corpus) == before
+    builder: Builder = pickle.loads(pickle.dumps(Builder(corpora={"c": corpus}, workspace=workspace)))  # as for another process
+    assert builder.workspace.identities.of(corpus) == before
     assert hub.traffic.commits.count(f"{name}@main") == 1
-    forget_commits()
-    assert tokenizer_identity(corpus, data) != before
+    identities.forget()
+    assert identities.of(corpus) != before
 
 
 def test_processes_ask_for_no_commit_that_the_command_knows(

@@ -20,6 +20,7 @@ from phyagi_assets.sources.row_tally import RowTally
 from phyagi_assets.steps.conversations import ConversationRecipe, EncodedConversations
 from phyagi_assets.tokenizers.chat_template import DEFAULT, ChatFormat
 from phyagi_assets.tokenizers.exact import EnginePool, ExactTokenizer
+from phyagi_assets.tokenizers.identity import Identities
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepare_chat import PreparedChat, prepare_chat
 from phyagi_assets.tokenizers.prepared import PreparedTokenizer
@@ -52,7 +53,7 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Chat:
     def prepared(kind: str) -> tuple[Any, PreparedChat, PreparedTokenizer, ExactTokenizer]:
         reference = save(kind, data / kind, TEMPLATES["chatml"])
         corpus = declare_corpus(data, kind, "any.jsonl", tokenizer=kind, messages="messages")
-        tokenizer = prepare_tokenizer(corpus, data, store)
+        tokenizer = prepare_tokenizer(corpus, Identities(data), store)
         own = prepare_chat(corpus, tokenizer, data, store)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(conformance, "_code_point_groups", lambda: [range(0x300)])

@@ -82,7 +82,7 @@ def built(corpus: Any, workspace: Workspace) -> list[Built]:
 def texts(corpus: Any, workspace: Workspace) -> list[tuple[str, str]]:
     """Return the text of each conversation and of its trained tokens; every token is a letter."""
     rows = load_from_disk(str(built(corpus, workspace)[1].artifact.path))
-    decode = workspace.engines.decoder(prepare_tokenizer(corpus, workspace.data, workspace.store)).decode
+    decode = workspace.engines.decoder(prepare_tokenizer(corpus, workspace.identities, workspace.store)).decode
     arrays = [(np.array(row["input_ids"]), np.array(row["trained"], dtype=bool)) for row in rows]
     return [(decode(ids), decode(ids[trained])) for ids, trained in arrays]
 

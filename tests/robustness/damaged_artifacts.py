@@ -80,7 +80,7 @@ class Artifacts:
         return artifact
 
     def _check_tokens(self) -> list[str]:
-        prepared = prepare_tokenizer(self._corpus, self._data, self._workspace.store)
+        prepared = prepare_tokenizer(self._corpus, self._workspace.identities, self._workspace.store)
         decoder = self._workspace.engines.decoder(prepared)
         return [str(check) for check in check_tokens(self._published[ROWS], LimitsConfig(), decoder)]
 

@@ -22,7 +22,6 @@ from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers import conformance
 from phyagi_assets.tokenizers.exact import EnginePool
-from phyagi_assets.tokenizers.identity import forget_commits, tokenizer_identity
 from tests.hub import WIKITEXT, Hub
 from tests.support import DATA, build, declare, declare_corpus, write_jsonl, write_text
 
@@ -156,11 +155,11 @@ def test_busy_hub_is_retried_and_reported(hub: Hub, run: Callable[..., Any]) -> 
 def _commits(workspace: Workspace, tokenizer: str) -> list[str]:
     """The commit of a tokenizer, or the error, for each of several partitions."""
     corpus = declare_corpus(workspace.data, "c", "c.txt", tokenizer=tokenizer)
-    forget_commits()
+    workspace.identities.forget()
     found = []
     for _ in range(3):
         try:
-            found.append(tokenizer_identity(corpus, workspace.data))
+            found.append(workspace.identities.of(corpus))
         except TokenizerDownError as problem:
             found.append(str(problem))
     return found

@@ -36,7 +36,7 @@ def _shared_engines(engines: EnginePool, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.fixture
 def gpt2(workspace: Workspace) -> PreparedTokenizer:
-    return prepare_tokenizer(declare_corpus(workspace.data, "any", "any.txt"), workspace.data, workspace.store)
+    return prepare_tokenizer(declare_corpus(workspace.data, "any", "any.txt"), workspace.identities, workspace.store)
 
 
 def texts(*batches: Sequence[str]) -> Texts:

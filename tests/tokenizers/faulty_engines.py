@@ -13,6 +13,7 @@ from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.engines import Encoded, Engine, FastokensEngine
 from phyagi_assets.tokenizers.exact import EngineChoice, EnginePool
+from phyagi_assets.tokenizers.identity import Identities
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer, tokenizer_store
 from phyagi_assets.tokenizers.prepared import tokenizer_label
 
@@ -84,7 +85,7 @@ def trusting(workspace: Workspace, corpus: Corpus, choice: EngineChoice) -> Work
 
 def give_report(corpus: Corpus, engine: str, data: Path, store: Store, examined: Store) -> None:
     """Copy the conformance report of another store for an engine and a corpus's tokenizer; making one takes half a minute."""
-    prepared, kept = prepare_tokenizer(corpus, data, store), tokenizer_store(store)
+    prepared, kept = prepare_tokenizer(corpus, Identities(data), store), tokenizer_store(store)
     (version,) = (tokenizer_store(examined).root / "conformance" / ".versions").iterdir()
     report = Manifest.read(version)
     settings, inputs = {**report.settings, "engine": engine}, {"backend": file_digest(prepared.backend)}

@@ -18,6 +18,7 @@ from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.conformance import Conformance, conformance, examine
 from phyagi_assets.tokenizers.engines import FastokensEngine, ReferenceEngine
 from phyagi_assets.tokenizers.exact import FASTOKENS, GIGATOKEN, EngineChoice, EnginePool, Engines, ExactTokenizer
+from phyagi_assets.tokenizers.identity import Identities
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 from tests.support import declare_corpus
@@ -42,7 +43,7 @@ def run(prepared_store: Path, tmp_path_factory: pytest.TempPathFactory, request:
     base = tmp_path_factory.mktemp("conformance")
     store = LocalStore(base / "store")
     shutil.copytree(prepared_store, store.root)
-    prepared = prepare_tokenizer(declare_corpus(base / "data", "c", "c.txt"), base / "data", store)
+    prepared = prepare_tokenizer(declare_corpus(base / "data", "c", "c.txt"), Identities(base / "data"), store)
     choice = faulty(lambda text: LONG_S in text or SMILE in text)
     with pytest.MonkeyPatch.context() as patch:
         if not request.config.getoption("soak"):

@@ -25,7 +25,9 @@ def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def prepared(workspace: Workspace, tokenizer: Path) -> PreparedTokenizer:
-    return prepare_tokenizer(declare_corpus(workspace.data, "any", "any.txt", tokenizer=str(tokenizer)), workspace.data, workspace.store)
+    return prepare_tokenizer(
+        declare_corpus(workspace.data, "any", "any.txt", tokenizer=str(tokenizer)), workspace.identities, workspace.store
+    )
 
 
 def test_report_is_kept_for_other_stores_and_platforms_have_their_own(reports: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from phyagi_assets.store.state import State
 from phyagi_assets.tokenizers.awkward import awkward_strings
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.identity import Identities
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepared import _appended_ids, facts_of, tokenizer_label
 from tests.support import GPT2, REPOSITORY, build, declare_corpus, write_jsonl, write_text
@@ -63,13 +64,13 @@ def test_unsuitable_tokenizer_raises_an_error_with_the_remedy(
 ) -> None:
     _byte_tokenizer(data / "tk" / "own", **settings)
     with pytest.raises(TokenizerError, match=refusal):
-        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk/own", **keys), data, LocalStore(data / "store"))
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk/own", **keys), Identities(data), LocalStore(data / "store"))
 
 
 def test_tokenizer_without_eos_works_if_none_is_requested(data: Path) -> None:
     _byte_tokenizer(data / "tk" / "own", eos_token=None)
     corpus = declare_corpus(data, "c", "c.txt", tokenizer="tk/own", append_eos=False)
-    assert prepare_tokenizer(corpus, data, LocalStore(data / "store")).eos_token_id is None
+    assert prepare_tokenizer(corpus, Identities(data), LocalStore(data / "store")).eos_token_id is None
 
 
 def test_ids_beyond_uint16_give_int32_arrays(data: Path) -> None:
@@ -96,7 +97,7 @@ def test_folder_without_a_tokenizer_raises_an_error_with_the_expected_files(data
         write_text(data / "tk" / file, "nothing of the kind")
     store = LocalStore(data / "store")
     with pytest.raises(TokenizerError, match=rf"c\.yaml: tokenizer 'tk' cannot be loaded from {data / 'tk'}: {reason}.*tokenizer\.json"):
-        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, store)
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), Identities(data), store)
     assert store_contents(store.root) == {}
 
 
@@ -104,13 +105,13 @@ def test_unreachable_hub_raises_an_error_that_may_pass(data: Path, monkeypatch: 
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # what HF_ENDPOINT is read into
     corpus = declare_corpus(data, "c", "c.txt", tokenizer="nobody/nothing@main")
     with pytest.raises(TokenizerDownError, match=r"c\.yaml: tokenizer nobody/nothing@main on the Hub: cannot be reached.*name the commit"):
-        prepare_tokenizer(corpus, data, LocalStore(data / "store"))
+        prepare_tokenizer(corpus, Identities(data), LocalStore(data / "store"))
 
 
 @pytest.mark.parametrize("save", [_byte_tokenizer, partial(copytree, GPT2)])
 def test_stored_tokenizer_does_not_contain_paths_of_this_machine(data: Path, save: Callable[[Path], object]) -> None:
     save(data / "tk" / "own")
-    prepared = prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk/own"), data, LocalStore(data / "store"))
+    prepared = prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk/own"), Identities(data), LocalStore(data / "store"))
     kept = [path for path in prepared.artifact.path.rglob("*") if path.is_file()]
     assert len(kept) >= 5
     for path in kept:
@@ -121,13 +122,13 @@ def test_stored_tokenizer_does_not_contain_paths_of_this_machine(data: Path, sav
 def test_preparing_again_reads_the_stored_tokenizer(workspace: Workspace) -> None:
     corpus = declare_corpus(workspace.data, "c", "c.txt")
     kept = store_contents(workspace.store.root)
-    first, second = (prepare_tokenizer(corpus, workspace.data, workspace.store) for _ in range(2))
+    first, second = (prepare_tokenizer(corpus, workspace.identities, workspace.store) for _ in range(2))
     assert first == second
     assert store_contents(workspace.store.root) == kept
 
 
 def test_facts_of_a_tokenizer_file_are_recorded_and_read_again_if_the_record_is_damaged(workspace: Workspace, tmp_path: Path) -> None:
-    artifact = prepare_tokenizer(declare_corpus(workspace.data, "c", "c.txt"), workspace.data, workspace.store).artifact
+    artifact = prepare_tokenizer(declare_corpus(workspace.data, "c", "c.txt"), workspace.identities, workspace.store).artifact
     record, gone = State(tmp_path / "record.json"), replace(artifact, path=tmp_path / "gone")
     facts = facts_of(artifact, record)
     assert [token.content for token in facts["special_tokens"]] == ["<|endoftext|>"]
@@ -139,12 +140,14 @@ def test_facts_of_a_tokenizer_file_are_recorded_and_read_again_if_the_record_is_
 
 def test_tokenizer_prepared_by_another_process_has_the_same_bytes(workspace: Workspace, tmp_path: Path) -> None:
     corpus = declare_corpus(workspace.data, "c", "c.txt")
-    here = prepare_tokenizer(corpus, workspace.data, workspace.store).artifact.path
+    here = prepare_tokenizer(corpus, workspace.identities, workspace.store).artifact.path
     program = (
         "import sys; from pathlib import Path\n"
         "from phyagi_assets.declare.corpus_schema import CorpusConfig; from phyagi_assets.declare.yaml_reader import load_yaml\n"
         "from phyagi_assets.store.local import LocalStore; from phyagi_assets.tokenizers.prepare import prepare_tokenizer\n"
-        "print(prepare_tokenizer(load_yaml(Path(sys.argv[1]), CorpusConfig), Path('.'), LocalStore(Path(sys.argv[2]))).artifact.path)"
+        "from phyagi_assets.tokenizers.identity import Identities\n"
+        "corpus, store = load_yaml(Path(sys.argv[1]), CorpusConfig), LocalStore(Path(sys.argv[2]))\n"
+        "print(prepare_tokenizer(corpus, Identities(Path('.')), store).artifact.path)"
     )
     seeded = {**os.environ, "PYTHONHASHSEED": "1"}
     command = [sys.executable, "-c", program, str(corpus.path), str(tmp_path / "other")]
@@ -153,7 +156,7 @@ def test_tokenizer_prepared_by_another_process_has_the_same_bytes(workspace: Wor
 
 
 def test_saved_folder_is_the_declared_tokenizer(workspace: Workspace) -> None:
-    prepared = prepare_tokenizer(declare_corpus(workspace.data, "c", "c.txt"), workspace.data, workspace.store)
+    prepared = prepare_tokenizer(declare_corpus(workspace.data, "c", "c.txt"), workspace.identities, workspace.store)
     backend = tokenizers.Tokenizer.from_file(str(prepared.backend))
     declared, saved = (transformers.AutoTokenizer.from_pretrained(folder) for folder in (GPT2, prepared.artifact.path / SAVED))
     for text in awkward_strings(["<|endoftext|>"], count=500):
@@ -216,7 +219,7 @@ def test_document_ends_with_exactly_one_eos(data: Path, single: str, ids: list[i
 def test_tokenizer_that_adds_a_token_after_its_eos_raises_if_an_eos_is_appended(data: Path) -> None:
     _with_end(data / "tk", single="$A </s> <lang>")
     with pytest.raises(TokenizerError, match=r"appends its EOS and then another token to each text; set append_eos: false"):
-        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, LocalStore(data / "store"))
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), Identities(data), LocalStore(data / "store"))
 
 
 def test_dropout_raises_an_error_with_the_reason(data: Path) -> None:
@@ -226,14 +229,14 @@ def test_dropout_raises_an_error_with_the_reason(data: Path) -> None:
     declared["model"]["dropout"] = 0.1
     file.write_text(json.dumps(declared))
     with pytest.raises(TokenizerError, match=r"draws its tokens at random: its tokenizer.json has model.dropout: 0.1"):
-        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, LocalStore(data / "store"))
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), Identities(data), LocalStore(data / "store"))
 
 
 def test_tokenizer_folder_with_code_is_not_executed_and_does_not_prompt(data: Path) -> None:
     _byte_tokenizer(data / "tk", auto_map={"AutoTokenizer": ["own.Own", "own.Own"]}, tokenizer_class="Own")
     write_text(data / "tk" / "own.py", f"open({str(data / 'ran')!r}, 'w')\nclass Own: pass\n")
     with contextlib.suppress(TokenizerError):
-        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, LocalStore(data / "store"))
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), Identities(data), LocalStore(data / "store"))
     assert not (data / "ran").exists()
 
 

@@ -29,7 +29,7 @@ if __name__ == "__main__":
         f"name: {NAME}\nsource: {{path: '{told.source}/*.jsonl'}}\nmessages: messages\ntokenizer: '{told.tokenizer}'\n", encoding="utf-8"
     )
     corpus, workspace = load_catalog(data).corpora[NAME], Workspace(data=data, store=LocalStore(data / "store"))
-    chat = prepare_chat(corpus, prepare_tokenizer(corpus, data, workspace.store), data, workspace.store)
+    chat = prepare_chat(corpus, prepare_tokenizer(corpus, workspace.identities, workspace.store), data, workspace.store)
     workspace.engines.engines(chat.bare, workspace.store)
 
     with Stopwatch() as watch:

@@ -33,7 +33,7 @@ def opened(given: Any) -> tuple[Any, Workspace]:
     """Return the corpus and the workspace of a data folder in which only the tokenizer is prepared, and is loaded."""
     data = data_folder(given)
     corpus, workspace = load_catalog(data).corpora[NAME], Workspace(data=data, store=LocalStore(data / "store"))
-    workspace.engines.engines(prepare_tokenizer(corpus, data, workspace.store), workspace.store)
+    workspace.engines.engines(prepare_tokenizer(corpus, workspace.identities, workspace.store), workspace.store)
     return corpus, workspace
 
 

@@ -21,7 +21,7 @@ settings = Settings(data=data, store=data / "store")
 corpus = load_catalog(data).corpora[NAME]
 definitions = data_folder_definitions(settings)
 workspace = definitions.resources[WORKSPACE]
-workspace.engines.engines(prepare_tokenizer(corpus, data, workspace.store), workspace.store)  # loads the tokenizer
+workspace.engines.engines(prepare_tokenizer(corpus, workspace.identities, workspace.store), workspace.store)  # loads the tokenizer
 
 with open_instance(settings) as instance, Stopwatch() as watch:
     partitions = workspace.sources.partitions(corpus)

@@ -31,7 +31,7 @@ def artifact(corpus: Corpus, workspace: Workspace) -> Artifact:
 
 
 def found(artifact: Artifact, corpus: Corpus, workspace: Workspace, **limits: float) -> dict[str, Check]:
-    decoder = workspace.engines.decoder(prepare_tokenizer(corpus, workspace.data, workspace.store))
+    decoder = workspace.engines.decoder(prepare_tokenizer(corpus, workspace.identities, workspace.store))
     return {check.name: check for check in check_tokens(artifact, LimitsConfig(**limits), decoder)}
 
 
