@@ -156,7 +156,7 @@ class MixtureScan:
 
 def _folder_stamp(store: Store, folder: str) -> Sequence[int] | None:
     """Return the time at which a pointer in a folder was last replaced, in nanoseconds, and the folder's inode; None in a bucket."""
-    return None if store.is_remote else _stamp_of(store.root / folder)
+    return None if store.is_remote else _stamp_of(store.pointer(f"{folder}/any").parent)
 
 
 def _stamp_of(folder: Path) -> Sequence[int] | None:

@@ -8,7 +8,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.removals import read_removals
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW, Flow
-from phyagi_assets.steps.raw import raw_address, unknown_files
+from phyagi_assets.steps.raw import unknown_files
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.steps.tokenized_version import FIRST_PROMPT, adds_first_prompt
 from phyagi_assets.store.base import Store
@@ -81,9 +81,9 @@ def scan_source(corpus: Corpus, workspace: Workspace, settled: str = "", *, flow
 
 
 def _steps_due(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow, *, may_read: bool) -> Sequence[str]:
+    first = next(flow.of(Scope.PARTITION))
     steps = tuple(step.name for step in flow.of(Scope.PARTITION))
-    published = workspace.store.open(raw_address(corpus, partition.key), intact=True)
-    if published is None or not may_read:
+    if not may_read or workspace.store.open(first.address(corpus.config.name, partition.key), intact=True) is None:
         return steps  # without reading the files, a run finds out whether the versions of the later steps can be reused
     expected = partition_artifacts(corpus, partition, workspace, flow)
     return steps if expected[0].fingerprint is None else tuple(artifact.step for artifact in expected if not artifact.is_current)

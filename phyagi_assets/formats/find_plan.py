@@ -38,7 +38,7 @@ class FoundPlan:
         store: Store | None = self.remote.store if self.remote else LocalStore(root) if root else None
         version = index_version(corpus, partition.key, partition.fingerprint, seq_len)
         artifact = store.find(version.address, version.fingerprint) if store else None
-        return planned_index(artifact, f"../../../{version.path}") if artifact else None
+        return planned_index(artifact, os.path.relpath(artifact.path, self.file.parent)) if artifact else None
 
 
 def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan:

@@ -35,7 +35,7 @@ from phyagi_assets.formats.plan import (
     Source,
     Window,
 )
-from phyagi_assets.store.addresses import VERSIONS
+from phyagi_assets.store.addresses import root_around
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
@@ -134,7 +134,7 @@ def _verify(path: Path, content: bytes) -> None:
     remedy = "phyagi-assets check --discard removes it, and materialize makes it again"
     manifest = path.with_name(MANIFEST)
     if not manifest.is_file():
-        if path.parent.parent.name == VERSIONS:
+        if root_around(path.parent):
             raise StoreError(f"{manifest}: is missing, so that nothing tells whether {path.name} is what was written; {remedy}")
         return
     try:

@@ -150,13 +150,11 @@ def _beside(path: Path, manifest: Manifest | None, ending: str) -> npt.NDArray[A
     beside = path.with_name(path.stem + ending)
     if manifest is not None and beside.name in manifest.files:
         require_as_written(manifest, beside)
-    return _array(beside) if beside.is_file() else None
-
-
-def _array(path: Path) -> npt.NDArray[Any]:
-    rows = _rows(path)
+    if not beside.is_file():
+        return None
+    rows = _rows(beside)
     if len(rows) > 1:
-        raise StoreError(f"{path}: has {len(rows)} rows; it holds one")
+        raise StoreError(f"{beside}: has {len(rows)} rows; it holds one")
     return rows[0]
 
 

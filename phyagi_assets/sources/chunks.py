@@ -30,8 +30,6 @@ MAX_CHUNKS = 256
 _BLOCK = 1 << 20
 _FIRST_LOOK = 1 << 14
 """Number of bytes that are read at once to find the end of a line in a file that is elsewhere."""
-_AT_ONCE = 16
-"""Number of requests at the same time."""
 
 Spans = tuple[Span, ...]
 """The spans of one chunk, in the order of the partition's files."""
@@ -150,7 +148,7 @@ def _spans_of_lines(whole: Span, size: int, count: int) -> Iterator[Span]:
 def _spans_of_distant_lines(whole: Span, size: int, step: int) -> Iterator[Span]:
     """Yield the same spans of a file that is elsewhere. Only their beginnings are read, so that the lines before them are not counted."""
     file, span = whole.file, whole
-    for stop in concurrently(partial(_beginning_of_line, file, most=step), range(step, size, step), threads=_AT_ONCE):
+    for stop in concurrently(partial(_beginning_of_line, file, most=step), range(step, size, step)):
         if stop is not None and span.start < stop < size:
             yield replace(span, stop=stop)
             span = replace(span, start=stop, first=stop, is_numbered=False)

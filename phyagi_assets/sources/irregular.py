@@ -22,8 +22,6 @@ WITH_BOM = "begins with a byte order mark"
 MISNAMED = "is not what its name says"
 _START = 64
 """Number of bytes that show whether a file is compressed or begins with a byte order mark."""
-_AT_ONCE = 16
-"""Number of requests at the same time."""
 
 
 def irregular_files(
@@ -73,7 +71,7 @@ def irregular_files(
 def _found(corpus: Corpus, files: Sequence[Readable]) -> dict[str, str]:
     of_each: Iterable[str] = map(partial(_irregularity, corpus), files)  # no threads: a partition may have 100,000 local files
     if any(file.path is None for file in files):
-        of_each = concurrently(partial(_irregularity, corpus), files, threads=_AT_ONCE)
+        of_each = concurrently(partial(_irregularity, corpus), files)
     return {file.name: what for file, what in zip(files, of_each, strict=True) if what}
 
 

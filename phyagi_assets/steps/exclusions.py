@@ -18,6 +18,7 @@ from phyagi_assets.declare.removals import read_removals
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.token_rows import row_batches
 from phyagi_assets.sources.documents import Documents
+from phyagi_assets.steps.raw import RAW
 from phyagi_assets.steps.text_hashes import text_hashes
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
@@ -63,7 +64,7 @@ class ExcludedDocuments:
 
     def _published(self) -> list[str] | None:
         artifact = self._store.open(self._address, intact=True)
-        if artifact is None or _content(artifact.manifest.inputs["raw_dataset"], artifact.manifest.settings) != self._content:
+        if artifact is None or _content(artifact.manifest.inputs[RAW.name], artifact.manifest.settings) != self._content:
             return None
         found = self._removals.keys() & set(artifact.manifest.settings.get(REMOVED, ()))
         try:

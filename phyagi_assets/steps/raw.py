@@ -10,6 +10,7 @@ reverse.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 from phyagi_assets.declare.catalog import Corpus
@@ -23,7 +24,7 @@ from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.snapshot import FILES, Transfers
 from phyagi_assets.steps.facts import Facts, Listing
 from phyagi_assets.steps.pins import has_pins, identity, is_identity, pins_file, pins_of, write_pins
-from phyagi_assets.steps.step import Built, Scope, Step, Totals, Workspace, built_facts, require, reuse_or_build
+from phyagi_assets.steps.step import Built, Scope, Step, Workspace, built_facts, require, reuse_or_build
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.disk import link
 from phyagi_assets.store.manifest import Manifest
@@ -256,10 +257,6 @@ def _facts(built: Built) -> Facts:
     }
 
 
-def _totals(manifest: Manifest) -> Totals:
-    return manifest.counts
-
-
 RAW = Step(
     name=STEP,
     scope=Scope.PARTITION,
@@ -271,5 +268,5 @@ RAW = Step(
     build=build_raw,
     holds=held_files,
     facts=_facts,
-    totals=_totals,
+    totals=attrgetter("counts"),
 )

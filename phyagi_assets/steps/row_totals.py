@@ -26,11 +26,8 @@ class RowTotals:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     content: str = ""
     """Digest of the text hashes in the order of the rows; it does not depend on the origin of the texts."""
-    chunks: int = 0
-    rows_of_chunks: list[FinishedFile | None] = field(default_factory=list)
-    """File with the rows of each chunk as its task wrote it; None if the rows are in the folder of the artifact."""
-    paths: list[Path | None] = field(default_factory=list)
-    """Path of the rows of each chunk in that folder; None if they are not there."""
+    files: list[FinishedFile | Path] = field(default_factory=list)
+    """File with the rows of each chunk: as its task wrote it, or a path in the folder of the artifact."""
     checked: CheckedRows = field(default_factory=CheckedRows)
     """Findings of the tasks, each of which reads its rows again."""
     lengths: list[npt.NDArray[np.int64]] = field(default_factory=list)
@@ -46,7 +43,6 @@ class RowTotals:
         tally, content = cls(), xxhash.xxh3_128()
         with closing(written):
             for chunk in written:
-                tally.chunks += 1
                 tally.counts |= {name: tally.counts.get(name, 0) + count for name, count in chunk.counts.items()}
                 for part in chunk.tallies:
                     tally.rows[part.file] = tally.rows.get(part.file, RowTally()) + part.rows
@@ -56,8 +52,7 @@ class RowTotals:
                     if chunk.checked:
                         tally.lengths.append(lengths.copy())  # the file is deleted before they are used
                         tally.hashes.append(hashes[lengths > 0])
-                tally.rows_of_chunks.append(chunk.rows)
-                tally.paths.append(chunk.path)
+                tally.files.append(chunk.rows)
                 if chunk.checked:
                     tally.checked += chunk.checked
         tally.content = content.hexdigest()

@@ -26,7 +26,7 @@ from phyagi_assets.steps.chunk_results import forget_chunks
 from phyagi_assets.steps.conversations import conversation_recipe
 from phyagi_assets.steps.encoding import RowMaker
 from phyagi_assets.steps.eos import eos_to_append
-from phyagi_assets.steps.exclusions import REMOVED, hashes_of
+from phyagi_assets.steps.exclusions import REMOVED, ExcludedDocuments, hashes_of
 from phyagi_assets.steps.lengths import row_lengths
 from phyagi_assets.steps.raw import RAW, expected_raw, raw_address, readable_files
 from phyagi_assets.steps.row_totals import RowTotals
@@ -37,11 +37,10 @@ from phyagi_assets.steps.tokenized_version import (
     CODE_VERSION,
     STEP,
     encoding_settings,
-    excluded_documents,
     expected_tokenized,
     tokenized_address,
 )
-from phyagi_assets.store.base import Artifact, Assembled
+from phyagi_assets.store.base import Artifact, Assembled, FinishedFile
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.engines import ReferenceEngine
 from phyagi_assets.tokenizers.exact import EngineMismatch
@@ -70,7 +69,7 @@ class _Encoding:
         raw = require(workspace.store, raw_address(corpus, partition.key), needed_by=tokenized_address(corpus, partition.key))
         files = readable_files(partition, raw, workspace)
         settings = encoding_settings(corpus, partition, workspace, raw.fingerprint, files)
-        excluded = excluded_documents(corpus, partition.key, workspace, raw.fingerprint, settings)
+        excluded = ExcludedDocuments(corpus, tokenized_address(corpus, partition.key), raw.fingerprint, settings, workspace.store)
         if excluded.known() is None:
             excluded.find(read_documents(corpus, files))
         expected = expected_tokenized(corpus, partition, workspace, {RAW.name: raw.fingerprint})
@@ -145,17 +144,17 @@ class _Build:
         totals.require_text(files, encoding.corpus)
         encoding.require_as_pinned()
         _report(encoding.address, files, totals)
-        names = row_files(totals.chunks)
-        for name, path in zip(names, totals.paths, strict=True):
-            if path:
-                path.rename(folder / name)
+        names = row_files(len(totals.files))
+        rows = dict(zip(names, totals.files, strict=True))
+        for name, file in rows.items():
+            if isinstance(file, Path):
+                file.rename(folder / name)
         complete(folder, names, recipe.maker.dtype.name, has_mask=recipe.conversations is not None)
         manifest = self._manifest(recipe, totals)
         if not encoding.is_in_chunks:
             return manifest
         self.checked_by_tasks = totals
-        finished = {name: rows for name, rows in zip(names, totals.rows_of_chunks, strict=True) if rows}
-        return Assembled(manifest=manifest, finished=finished)
+        return Assembled(manifest=manifest, finished={name: file for name, file in rows.items() if isinstance(file, FinishedFile)})
 
     def _encoded(self, folder: Path) -> tuple[Recipe, RowTotals]:
         """Encode the partition, and once more with the reference engine alone if the fast one cannot be trusted; return what was done."""

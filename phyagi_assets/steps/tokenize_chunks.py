@@ -113,10 +113,8 @@ class WrittenChunk(EncodedChunk):
 
     documents: Path
     """A file with the columns of its rows that say something of whole documents."""
-    rows: FinishedFile | None = None
-    """The file with its rows; None if they were written to the folder of the artifact."""
-    path: Path | None = None
-    """Path of its rows in that folder; None if they were not written there."""
+    rows: FinishedFile | Path
+    """The file with its rows: as its task wrote it, or a path in the folder of the artifact."""
     checked: CheckedRows | None = None
     """Findings of reading the rows again; None if they were not read again."""
 
@@ -272,13 +270,13 @@ def write_chunks(
             path = folder / f"{chunk.number}"
             if in_place:
                 encoded = encode_chunk(recipe, chunk.number, chunk.spans, path, engines, on_progress)
-                yield WrittenChunk(counts=encoded.counts, tallies=encoded.tallies, documents=path, path=path)
+                yield WrittenChunk(counts=encoded.counts, tallies=encoded.tallies, documents=path, rows=path)
                 continue
             written = chunk.written(workspace, results, engines, on_progress)
             offsets, tallies = numbers.of_chunk(chunk.spans, written.tallies)
-            if offsets and written.rows:  # only this process knows how many lines come before the chunk
+            if offsets and isinstance(written.rows, FinishedFile):  # only this process knows how many lines come before the chunk
                 renumber(results.fetch(written.rows), path, offsets)
-                written = replace(written, rows=None, path=path)
+                written = replace(written, rows=path)
             yield replace(written, tallies=tallies)
 
 

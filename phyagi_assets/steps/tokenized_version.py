@@ -41,7 +41,8 @@ def expected_tokenized(corpus: Corpus, partition: Partition, workspace: Workspac
         settings[EOS_BY] = BY_TOKENIZER
     if adds_first_prompt(corpus, workspace):
         settings[FIRST_PROMPT] = ADDED
-    if removed := excluded_documents(corpus, partition.key, workspace, raw_fingerprint, settings).known():
+    address = tokenized_address(corpus, partition.key)
+    if removed := ExcludedDocuments(corpus, address, raw_fingerprint, settings, workspace.store).known():
         settings[REMOVED] = removed
     return Manifest.expected(STEP, code_version=CODE_VERSION, inputs={**inputs, "tokenizer": identity}, settings=settings)
 
@@ -96,12 +97,6 @@ def _files_at_hand(corpus: Corpus, partition: Partition, workspace: Workspace, r
         return None
     raw = workspace.store.find(raw_address(corpus, partition.key), raw_fingerprint, held_files(corpus, partition, workspace))
     return readable_files(partition, raw, workspace) if raw else None
-
-
-def excluded_documents(
-    corpus: Corpus, partition: str, workspace: Workspace, raw_fingerprint: str, settings: Mapping[str, Any]
-) -> ExcludedDocuments:
-    return ExcludedDocuments(corpus, tokenized_address(corpus, partition), raw_fingerprint, settings, workspace.store)
 
 
 def _ends_with_eos(corpus: Corpus, workspace: Workspace, identity: str) -> bool:
