@@ -30,7 +30,8 @@ from phyagi_assets.sources.files import SourceFile
 from phyagi_assets.sources.readable import Stamp
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.disk import stamp_of
-from phyagi_assets.store.parcels import Parcels, StoreMarkers
+from phyagi_assets.store.markers import StoreMarkers
+from phyagi_assets.store.parcels import Parcels
 from phyagi_assets.tokenizers.prepare import find_identities
 
 PROCESSORS_EACH = 8

@@ -15,7 +15,8 @@ from phyagi_assets.formatting import counted, digits, listed, short, short_count
 from phyagi_assets.inspection.caches import caches_of_corpus
 from phyagi_assets.inspection.materialize_report import MaterializeReport
 from phyagi_assets.order.composition import plan_lines
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 
 if TYPE_CHECKING:
     from phyagi_assets.inspection.check import CheckReport

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from phyagi_assets.errors import EXTRAS, PhyagiAssetsError
-from phyagi_assets.store.parcels import StoreMarkers
+from phyagi_assets.store.markers import StoreMarkers
 
 _MARKER = ".phyagi-assets-nodes-"
 _OF_OUTPUT = ("jinja2", "pyarrow", "tokenizers")

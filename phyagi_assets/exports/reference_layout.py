@@ -40,7 +40,8 @@ from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.settings import BucketAddress
 from phyagi_assets.steps.cache import STEP
 from phyagi_assets.store.addresses import Address, Version
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.disk import flush, writing_to
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
 from phyagi_assets.store.scratch import scratch_folder

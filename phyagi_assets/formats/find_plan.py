@@ -15,7 +15,8 @@ from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.paths import real_path
 from phyagi_assets.settings import Settings
 from phyagi_assets.store.addresses import Version, is_part, root_around
-from phyagi_assets.store.base import Artifact, Store, find_version
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store, find_version
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.places import advice_on_no_store, artifact_in_bucket, open_store
 

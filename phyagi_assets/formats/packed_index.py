@@ -19,7 +19,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.plan import PlannedIndex
 from phyagi_assets.store.addresses import Address, Version
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.manifest import Manifest
 
 STEP = "packed_index"

@@ -36,7 +36,7 @@ from phyagi_assets.formats.plan import (
     Window,
 )
 from phyagi_assets.store.addresses import root_around
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
 _NEWEST_FORMAT = PIECES_FORMAT

@@ -6,7 +6,8 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import STEP, Plan
 from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.store.addresses import Address, Version, is_part
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 
 
 def versions_of_plan(plan: Plan) -> set[Version]:

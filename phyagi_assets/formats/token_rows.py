@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.npy import REMEDY
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 
 COLUMNS = {"length": "int64", "hash": "uint64", "file": "int32", "row": "int64"}
 """Columns besides ``input_ids``, with their types.

@@ -3,7 +3,8 @@
 from collections.abc import Container
 
 from phyagi_assets.steps.cache import STEP
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 
 
 def caches_of_corpus(corpus: str, store: Store, *, among: Container[str] | None = None, intact: bool = False) -> dict[str, Artifact]:

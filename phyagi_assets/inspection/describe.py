@@ -27,7 +27,8 @@ from phyagi_assets.steps.lengths import Lengths, array_lengths
 from phyagi_assets.steps.mixture_facts import packing_facts, padding_facts
 from phyagi_assets.steps.pins import pins_of
 from phyagi_assets.steps.token_facts import SKIPPED
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 
 Part = dict[str, str | int | float]

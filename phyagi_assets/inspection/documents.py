@@ -20,7 +20,8 @@ from phyagi_assets.steps import cache
 from phyagi_assets.steps.raw import pinned_objects, raw_address, readable_files
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.steps.text_hashes import text_hashes
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 
 _SHOWN = 32
 """Number of tokens of a document whose text is shown."""

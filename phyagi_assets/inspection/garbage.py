@@ -26,7 +26,8 @@ from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.steps.chunk_results import clear_chunks
 from phyagi_assets.steps.mixture import MIXTURE
 from phyagi_assets.store.addresses import Address, Version
-from phyagi_assets.store.base import Foreign, Store, StoredVersion, Survey
+from phyagi_assets.store.artifact import StoredVersion
+from phyagi_assets.store.base import Foreign, Store, Survey
 from phyagi_assets.store.manifest import Manifest
 
 

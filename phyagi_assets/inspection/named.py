@@ -13,7 +13,8 @@ from phyagi_assets.steps import mixture
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.addresses import Address
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import MANIFEST
 from phyagi_assets.store.places import artifact_in_bucket, open_store
 

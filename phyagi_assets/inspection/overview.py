@@ -21,7 +21,8 @@ from phyagi_assets.order.composition import Component, composition, largest_devi
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.lengths import Lengths, array_lengths
 from phyagi_assets.steps.step import Scope
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 
 _COUNTED = 50_000_000
 """Largest number of documents whose duplicates are counted; each takes 8 bytes of memory."""

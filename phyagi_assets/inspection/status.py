@@ -23,7 +23,7 @@ from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.raw import unknown_files
 from phyagi_assets.steps.step import Scope, Workspace
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 
 State = Literal["current", "stale", "failed", "never built"]
 

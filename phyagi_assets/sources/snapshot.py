@@ -17,7 +17,7 @@ from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import SourceFile
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.sources.transfer import transfer
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest
 
 FILES = "files"

@@ -32,7 +32,7 @@ from phyagi_assets.steps.lengths import array_lengths, length_facts
 from phyagi_assets.steps.step import Built, Scope, Step, Totals, Workspace, amounts, built_facts, require, reuse_or_build
 from phyagi_assets.steps.tokenize import TOKENIZE
 from phyagi_assets.steps.tokenized_version import tokenized_address
-from phyagi_assets.store.base import Artifact, Assembled, FinishedFile
+from phyagi_assets.store.artifact import Artifact, Assembled, FinishedFile
 from phyagi_assets.store.disk import link
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer

@@ -26,7 +26,7 @@ from phyagi_assets.steps.checks.arrays import CheckedArrays, examine_arrays
 from phyagi_assets.steps.chunk_results import ChunkFolder, ChunkResult
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.addresses import Version
-from phyagi_assets.store.base import Artifact, FinishedFile
+from phyagi_assets.store.artifact import Artifact, FinishedFile
 from phyagi_assets.store.manifest import FileRecord, Manifest
 
 PREVIEWED = 256

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phyagi_assets.store.base import FinishedFile, Store
+from phyagi_assets.store.artifact import FinishedFile
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.disk import flush
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.manifest import FileRecord

@@ -11,7 +11,7 @@ from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.token_rows import row_batches
 from phyagi_assets.formatting import short
 from phyagi_assets.steps.facts import Bars, Facts, Rows
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 
 _NONE = np.zeros(0, np.int64)
 

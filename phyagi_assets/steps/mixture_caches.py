@@ -7,7 +7,8 @@ from phyagi_assets.errors import MissingArtifactsError
 from phyagi_assets.steps.cache import cache_address
 from phyagi_assets.steps.mixture_version import STAGES, mixture_address, with_version_path
 from phyagi_assets.steps.packed_index import build_index, without_documents
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 
 Caches = Mapping[str, Sequence[Artifact]]
 """Published caches of each corpus, sorted by partition key."""

@@ -17,7 +17,8 @@ from phyagi_assets.order.planning import evaluated_corpus, extended, first_plan,
 from phyagi_assets.paths import real_path
 from phyagi_assets.steps.mixture_caches import Caches, check_lengths, first_cache, partition_key
 from phyagi_assets.steps.mixture_version import APPENDED, STAGES, mixture_address, planned_shuffle
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 from phyagi_assets.tokenizers.padding import padding_id
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from phyagi_assets.declare.mixture_schema import MixtureConfig, MixturePart
 from phyagi_assets.formats.packed_index import index_version
 from phyagi_assets.formats.plan import STEP, Window
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 
 CODE_VERSION = "3"

@@ -16,7 +16,8 @@ from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.packed_index import LENGTHS, SAMPLES, STARTS, expected_index, index_address
 from phyagi_assets.order.best_fit import merges_documents, packed
 from phyagi_assets.steps.step import reuse_or_build
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from phyagi_assets.errors import StoreError
 from phyagi_assets.sources.files import SourceFile
 from phyagi_assets.sources.readable import Stamp
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
 
 PINS = "objects"

@@ -25,7 +25,7 @@ from phyagi_assets.sources.snapshot import FILES, Transfers
 from phyagi_assets.steps.facts import Facts, Listing
 from phyagi_assets.steps.pins import has_pins, identity, is_identity, pins_file, pins_of, write_pins
 from phyagi_assets.steps.step import Built, Scope, Step, Workspace, built_facts, require, reuse_or_build
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.disk import link
 from phyagi_assets.store.manifest import Manifest
 

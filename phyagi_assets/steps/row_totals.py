@@ -16,7 +16,7 @@ from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.row_tally import RowTally
 from phyagi_assets.steps.checks.tokens import CheckedRows
 from phyagi_assets.steps.tokenize_chunks import COUNTS, WrittenChunk
-from phyagi_assets.store.base import FinishedFile
+from phyagi_assets.store.artifact import FinishedFile
 
 
 @dataclass(kw_only=True, slots=True)

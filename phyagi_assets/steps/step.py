@@ -19,7 +19,8 @@ from phyagi_assets.sources.files import Partition
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.steps.checks.check import AS_WRITTEN, Check, Examine, check_found, check_written
 from phyagi_assets.steps.facts import Facts, Place
-from phyagi_assets.store.base import Artifact, Fill, Store
+from phyagi_assets.store.artifact import Artifact, Fill
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.identity import Identities

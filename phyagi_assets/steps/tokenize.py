@@ -40,7 +40,7 @@ from phyagi_assets.steps.tokenized_version import (
     expected_tokenized,
     tokenized_address,
 )
-from phyagi_assets.store.base import Artifact, Assembled, FinishedFile
+from phyagi_assets.store.artifact import Artifact, Assembled, FinishedFile
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.engines import ReferenceEngine
 from phyagi_assets.tokenizers.exact import EngineMismatch

@@ -34,7 +34,7 @@ from phyagi_assets.steps.raw import raw_address
 from phyagi_assets.steps.row_numbers import RowNumbers
 from phyagi_assets.steps.special_tokens import refuse_special_tokens
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.base import Artifact, FinishedFile
+from phyagi_assets.store.artifact import Artifact, FinishedFile
 from phyagi_assets.tokenizers.engines import ReferenceEngine
 from phyagi_assets.tokenizers.exact import Engines, ExactTokenizer
 from phyagi_assets.tokenizers.prepared import PreparedTokenizer

@@ -9,7 +9,8 @@ A version is written in a staging folder and renamed into place when it is compl
 
 ============ =========================================================================
 addresses    `Address` and `Version`, the names of artifacts
-base         `Artifact`, and `Store` (the operations)
+artifact     `Artifact`, one version of an artifact
+base         `Store`, the operations of every kind of store
 local        `LocalStore`, a store on a disk
 survey       what is in a local store
 ownership    what a local store made itself, and may therefore replace or remove

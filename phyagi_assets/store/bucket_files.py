@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from phyagi_assets.objects.bucket import BucketFolder, StoredObject
 from phyagi_assets.objects.concurrently import concurrently
-from phyagi_assets.store import base
 from phyagi_assets.store.addresses import Version
+from phyagi_assets.store.artifact import RemoteFiles
 from phyagi_assets.store.bucket_keys import shared_name, version_key
 from phyagi_assets.store.bucket_listing import Objects
 from phyagi_assets.store.bucket_shared import SharedFiles
@@ -29,7 +29,7 @@ class FileSource(Protocol):
 
 
 @dataclass(eq=False)
-class BucketFiles(base.RemoteFiles):
+class BucketFiles(RemoteFiles):
     """The files of one version in a bucket."""
 
     store: FileSource

@@ -27,9 +27,9 @@ from phyagi_assets.errors import ForeignFilesError, StoreError
 from phyagi_assets.objects.bucket import BucketFolder, StoredObject
 from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.objects.retries import RetryPolicy
-from phyagi_assets.store import base
 from phyagi_assets.store.addresses import Address, Version, split_version_name
-from phyagi_assets.store.base import Artifact, Assembled, Fill, FinishedFile, Foreign, StoredVersion, Survey
+from phyagi_assets.store.artifact import Artifact, Assembled, Fill, FinishedFile, StoredVersion
+from phyagi_assets.store.base import Foreign, Store, Survey
 from phyagi_assets.store.bucket_files import BucketFiles
 from phyagi_assets.store.bucket_keys import (
     SHARED,
@@ -53,7 +53,7 @@ _BROKEN_OFF = timedelta(days=1)
 logger = logging.getLogger(__name__)
 
 
-class BucketStore(base.Store):
+class BucketStore(Store):
     """A store of published artifacts in a bucket. It can be pickled.
 
     Parameters

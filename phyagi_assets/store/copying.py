@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from phyagi_assets.errors import StoreError
 from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.store.addresses import Version
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 
 Named = Callable[[Artifact], Collection[Version]]
 """Function that returns the versions that a plan names."""

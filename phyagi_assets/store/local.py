@@ -22,9 +22,9 @@ from pathlib import Path
 
 from phyagi_assets.errors import ForeignFilesError, StoreError
 from phyagi_assets.paths import real_path
-from phyagi_assets.store import base
 from phyagi_assets.store.addresses import VERSIONS, Address, Version, is_part, spare_name, split_version_name
-from phyagi_assets.store.base import Artifact, Assembled, Fill, FinishedFile, Survey
+from phyagi_assets.store.artifact import Artifact, Assembled, Fill, FinishedFile
+from phyagi_assets.store.base import Store, Survey
 from phyagi_assets.store.disk import flush, folders_in, free_path, link, unless_elsewhere, writing_to
 from phyagi_assets.store.locks import LOCKS, create_lock, hold_until_exit, locked, locked_if_free, own_folder
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
@@ -47,7 +47,7 @@ _REMOVAL = "removal/versions"
 logger = logging.getLogger(__name__)
 
 
-class LocalStore(base.Store):
+class LocalStore(Store):
     """A folder of published artifacts.
 
     Parameters

@@ -9,17 +9,11 @@ import pickle
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from phyagi_assets.settings import BucketAddress
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.places import open_store
-
-if TYPE_CHECKING:
-    from phyagi_assets.objects.bucket import BucketFolder
-
-_TRIED = 1 << 20
-"""Size of the file that is written to try the scratch space, in bytes."""
 
 
 @dataclass(eq=False)
@@ -65,51 +59,6 @@ class Parcels:
     def unpack(self, parcel: bytes) -> Any:
         """Unpickle an object, with this process's store in the place of the sender's."""
         return _Unpacker(io.BytesIO(parcel), self.store).load()
-
-
-@dataclass(frozen=True, slots=True)
-class StoreMarkers:
-    """Markers in a store in a bucket, by which processes see that they use the same one. It can be pickled."""
-
-    parcels: Parcels
-
-    def __str__(self) -> str:
-        return str(self.parcels.place)
-
-    @property
-    def _folder(self) -> "BucketFolder":
-        from phyagi_assets.objects.bucket import BucketFolder
-
-        return BucketFolder(str(self.parcels.place)).folder(".nodes")
-
-    def mark(self, name: str) -> None:
-        """Write a marker."""
-        self._folder.write(name, b"")
-
-    def unmark(self, name: str) -> None:
-        """Remove a marker."""
-        self._folder.delete([name])
-
-    def is_marked(self, name: str) -> bool:
-        """Return whether this process sees a marker."""
-        return self._folder.read(name) is not None
-
-    def try_scratch(self, name: str) -> None:
-        """Try the scratch space of this process: write a file to it, and remove the file.
-
-        Raises
-        ------
-        StoreError
-            The scratch folder cannot be created or written to, or its disk is full.
-        """
-        store = self.parcels.store
-        with store.writing():
-            store.root.mkdir(parents=True, exist_ok=True)
-            path = store.root / name
-            try:
-                path.write_bytes(bytes(_TRIED))
-            finally:
-                path.unlink(missing_ok=True)
 
 
 class _Packer(pickle.Pickler):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from phyagi_assets.store.base import Artifact, Fill, Store
+from phyagi_assets.store.artifact import Artifact, Fill
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.store.state import State, StateKind

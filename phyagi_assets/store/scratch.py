@@ -22,7 +22,7 @@ from pathlib import Path
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.settings import BucketAddress, parsed_size
 from phyagi_assets.store.addresses import VERSIONS, Version
-from phyagi_assets.store.base import FinishedFile
+from phyagi_assets.store.artifact import FinishedFile
 from phyagi_assets.store.disk import replace_file, writing_to
 from phyagi_assets.store.fingerprint import text_digest
 from phyagi_assets.store.local import LocalStore

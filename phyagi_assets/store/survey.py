@@ -8,7 +8,8 @@ from pathlib import Path
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.store.addresses import VERSIONS, Address, Version, is_part, spare_of
-from phyagi_assets.store.base import Foreign, StoredVersion, Survey
+from phyagi_assets.store.artifact import StoredVersion
+from phyagi_assets.store.base import Foreign, Survey
 from phyagi_assets.store.locks import LOCKS
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.store.ownership import foreign_folder, foreign_version, is_copy, is_pointer

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from phyagi_assets.formats.cache_tokenizer import BACKEND as SAVED_BACKEND
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.state import State
 
 BACKEND = "backend.json"

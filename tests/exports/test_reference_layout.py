@@ -14,7 +14,7 @@ from phyagi_assets.formats.cache_folder import array_files
 from phyagi_assets.formats.token_file import open_tokens
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from tests.s3 import S3Server

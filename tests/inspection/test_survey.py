@@ -12,7 +12,8 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.inspection.garbage import Cleaning, Reason, Removable
 from phyagi_assets.inspection.integrity import discard_damaged, store_problems
 from phyagi_assets.steps.step import reuse_or_build
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import Manifest
 from tests.tokenizers.faulty_engines import store_contents

@@ -10,7 +10,7 @@ import pytest
 
 from phyagi_assets.settings import REPORTS_VARIABLE, STORE_VARIABLE
 from phyagi_assets.steps import cache, mixture, raw, tokenize
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from tests.project import Project
 from tests.support import PARTITION_STEPS, write_text
 

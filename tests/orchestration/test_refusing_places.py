@@ -14,7 +14,8 @@ from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.orchestration.instance import open_instance, ui_environment
 from phyagi_assets.settings import Settings
 from phyagi_assets.steps.step import reuse_or_build
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import Manifest
 from tests.support import NOBODY, as_user

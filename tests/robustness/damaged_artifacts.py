@@ -27,7 +27,7 @@ from phyagi_assets.steps.checks.tokens import check_tokens
 from phyagi_assets.steps.lengths import array_lengths, row_lengths
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import MANIFEST
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer

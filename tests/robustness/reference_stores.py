@@ -10,7 +10,7 @@ import dagster as dg
 
 from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.settings import Settings
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.local import STAGING, LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import GIGATOKEN

@@ -9,7 +9,7 @@ from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.steps.tokenize import build_tokenized
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from tests.support import declare, declare_corpus, write_jsonl

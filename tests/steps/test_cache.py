@@ -20,7 +20,7 @@ from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.steps.cache_chunks import split_of
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.local import LocalStore
 from tests.support import GPT2, build, build_partition, declare_corpus, small_blocks, write_jsonl
 from tests.tokenizers.faulty_engines import store_contents

@@ -15,7 +15,7 @@ from phyagi_assets.inspection.spans import spans_of
 from phyagi_assets.steps.cache import build_cache, cache_chunks_to_do
 from phyagi_assets.steps.cache_chunks import CacheChunk
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.local import LocalStore
 from tests.steps.pieces import build_all, build_stores
 

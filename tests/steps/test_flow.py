@@ -23,7 +23,7 @@ from phyagi_assets.steps.checks.check import SOUND, Check
 from phyagi_assets.steps.facts import Facts
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Built, Scope, Step, Workspace, built_facts, require, reuse_or_build
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.manifest import Manifest
 from tests.project import Project
 from tests.support import declare_corpus, write_text

@@ -28,7 +28,7 @@ from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.steps.tokenize import build_tokenized
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.engines import ReferenceEngine

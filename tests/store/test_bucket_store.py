@@ -17,7 +17,8 @@ from phyagi_assets.inspection.garbage import Cleaning
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.store import bucket_store
 from phyagi_assets.store.addresses import Version
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.bucket_keys import PUBLISHED, SHARED
 from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.local import LocalStore

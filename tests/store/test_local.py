@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import STAGING, LocalStore
 from phyagi_assets.store.manifest import Manifest
 from tests.forks import FORKS

@@ -15,7 +15,7 @@ from phyagi_assets.formats.trained_bits import MASK, mask_bytes
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.checks.check import Check
 from phyagi_assets.steps.checks.token_ids import Findings, IdCounts, IdRules
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.manifest import Manifest
 
 ENDS = "document_ends"

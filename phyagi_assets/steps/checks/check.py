@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from phyagi_assets.formatting import short_size
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 
 AS_WRITTEN = "as_written"
 

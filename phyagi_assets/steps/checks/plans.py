@@ -16,7 +16,8 @@ from phyagi_assets.formatting import counted, listed
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.steps.checks.check import Check
 from phyagi_assets.store.addresses import Version
-from phyagi_assets.store.base import Artifact, Store, find_version
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store, find_version
 
 ARRAYS = "arrays_are_there"
 SAMPLES = "samples_add_up"

@@ -17,7 +17,7 @@ from phyagi_assets.steps.checks.check import Check
 from phyagi_assets.steps.checks.round_trip import RoundTrip, SampledDocument
 from phyagi_assets.steps.checks.token_ids import Findings, IdCounts, IdRules
 from phyagi_assets.steps.eos import BY_TOKENIZER, EOS_BY
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.decoding import Decoder
 

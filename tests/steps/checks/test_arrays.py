@@ -11,7 +11,7 @@ from phyagi_assets.steps.checks.arrays import COUNTS, ENDS, check_arrays
 from phyagi_assets.steps.checks.check import Check
 from phyagi_assets.steps.checks.token_ids import EOS, VOCABULARY
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from tests.support import build, declare_corpus, write_jsonl
 
 TEXTS = ["", *(f"Document {i}, of some words. " * (i % 4 + 1) for i in range(40))]

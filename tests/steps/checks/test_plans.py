@@ -12,7 +12,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.steps.checks.plans import ORDER, check_plan
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 from tests.order.plans import partitions, plan_of

@@ -12,7 +12,7 @@ from phyagi_assets.steps.checks.round_trip import ROUND_TRIP
 from phyagi_assets.steps.checks.token_ids import EOS, VOCABULARY
 from phyagi_assets.steps.checks.tokens import DUPLICATES, INVALID, ROWS, check_tokens
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from tests.support import build, declare_corpus, write_jsonl
 
