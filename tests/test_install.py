@@ -62,6 +62,16 @@ def test_uv_environment_rejects_settings_that_uv_does_not_support() -> None:
         uv_environment({"user": "1", "only-binary": ":all:"})
 
 
+def test_every_dependency_is_pinned() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    of_all = [project["dependencies"], *project["optional-dependencies"].values()]
+    pins = set(
+        re.findall(r"^([\w-]+)==", (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-"), re.MULTILINE)
+    )
+    needed = {found[0] for named in of_all for asked in named if (found := re.match(r"[\w-]+", asked.lower()))}
+    assert needed - {"phyagi-assets"} <= pins
+
+
 def test_description_of_the_package_links_to_no_file_of_the_repository() -> None:
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["metadata"]["hooks"]
     described = settings["fancy-pypi-readme"]

@@ -1,4 +1,7 @@
-"""Retries and time limits for actions that depend on a network."""
+"""Retries and time limits for actions that depend on a network.
+
+With a package such as tenacity, all of the rules (pauses that servers ask for, silences, the time limit of the caller) would be callbacks.
+"""
 
 import logging
 import random

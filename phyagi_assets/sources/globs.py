@@ -3,7 +3,7 @@
 It is the language of ``glob.glob(pattern, recursive=True)``. ``*``, ``?`` and ``[…]`` match within one part of a path, ``**`` matches any
 number of folders, and only a dot in the pattern matches a leading dot. Names that tools leave behind do not match either, unless the
 pattern contains the mark of such names. A path that only these rules exclude is *left out*: it is counted and reported, never silently
-missing.
+missing. `fnmatch` translates the parts; ``glob.translate``, of Python 3.13, would not tell why a path is left out.
 """
 
 import fnmatch

@@ -1,4 +1,7 @@
-"""Locks that the kernel holds for a process and releases when the process dies, however it dies."""
+"""Locks that the kernel holds for a process and releases when the process dies, however it dies.
+
+The package filelock does not do: its shared locks are SQLite databases, and its locks end where a process executes another program.
+"""
 
 import fcntl
 import logging
