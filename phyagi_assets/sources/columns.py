@@ -6,7 +6,6 @@ Arrow read memory outside of them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -55,14 +54,31 @@ class TextColumn:
         """
         values = _plain(batch.column(batch.schema.get_field_index(self.path[0])))
         values.validate()
-        valid = None
+        valid = None  # whether the enclosing fields of each row are not null; None if no enclosing field is null
         for name in self.path[1:]:
             above = values.is_valid() if values.null_count else None
             valid = above if valid is None or above is None else pc.and_(valid, above)
             values = _plain(values.field(values.type.get_field_index(name)))
-        values = _as_bytes(values)
-        values.validate(full=True)
-        return partial(_read, self.name, values, valid)
+        content = _as_bytes(values)
+        content.validate(full=True)
+
+        def read(part: slice, numbers: npt.NDArray[np.int64], problems: dict[int, RowProblem]) -> pa.Array:
+            values = content[part].dictionary_decode() if isinstance(content, pa.DictionaryArray) else content[part]
+            if valid is not None:
+                values = pc.if_else(valid[part], values, None)
+            try:
+                return values.cast(pa.string())
+            except pa.ArrowInvalid:  # not UTF-8, although the file may declare it as text
+                texts: list[str | None] = []
+                for encoded, row in zip(values.to_pylist(), numbers.tolist(), strict=True):
+                    try:
+                        texts.append(None if encoded is None else encoded.decode())
+                    except UnicodeDecodeError as problem:
+                        problems[row] = RowProblem(f"{self.name!r} is not UTF-8 at byte {problem.start}", is_of_encoding=True)
+                        texts.append(None)
+                return pa.array(texts, pa.string())
+
+        return read
 
 
 def find_columns(source: Readable, schema: pa.Schema, names: Sequence[str], *, nested: bool = True) -> list[TextColumn]:
@@ -136,41 +152,6 @@ def _hint(schema: pa.Schema) -> str:
         return f"; the file {described(schema.names[0].encode(errors='replace'))}"
     separators = [separator for separator in ("\t", ";", "|", ",") if len(schema.names) == 1 and separator in schema.names[0]]
     return f"; if {separators[0]!r} separates the columns, declare it as source.delimiter" if separators else ""
-
-
-def _read(
-    name: str,
-    values: pa.Array,
-    valid: pa.Array | None,
-    part: slice,
-    numbers: npt.NDArray[np.int64],
-    problems: dict[int, RowProblem],
-) -> pa.Array:
-    """Return the text of some rows; a value that is not UTF-8 becomes null, with a problem. See `ReadPart`.
-
-    Parameters
-    ----------
-    values
-        Values of the column, as bytes.
-    valid
-        Boolean array: whether the enclosing fields of each row are not null. None if no enclosing field is null.
-    """
-    values = values[part]
-    if isinstance(values, pa.DictionaryArray):
-        values = values.dictionary_decode()
-    if valid is not None:
-        values = pc.if_else(valid[part], values, None)
-    try:
-        return values.cast(pa.string())
-    except pa.ArrowInvalid:  # not UTF-8, although the file may declare it as text
-        texts: list[str | None] = []
-        for content, row in zip(values.to_pylist(), numbers.tolist(), strict=True):
-            try:
-                texts.append(None if content is None else content.decode())
-            except UnicodeDecodeError as problem:
-                problems[row] = RowProblem(f"{name!r} is not UTF-8 at byte {problem.start}", is_of_encoding=True)
-                texts.append(None)
-        return pa.array(texts, pa.string())
 
 
 def _plain(values: pa.Array) -> pa.Array:

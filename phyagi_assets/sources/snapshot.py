@@ -42,63 +42,55 @@ class _Stopped(BaseException):
     """Exception that ends a transfer when the run is interrupted."""
 
 
-class Transfers:
-    """Transfers of the files for the snapshot of one partition."""
+def fetch_files(
+    files: Sequence[SourceFile],
+    folder: Path,
+    sources: Sources,
+    published: Artifact | None,
+    digests: DigestCache,
+    on_progress: Callable[[int], None] | None,
+) -> dict[str, Path]:
+    """Fetch the remote files of a partition, and return the path of the content of each, by name of the file.
 
-    def __init__(self, folder: Path, sources: Sources, files: Sequence[SourceFile]) -> None:
-        self._folder, self._sources, self._files = folder, sources, files
+    Parameters
+    ----------
+    folder
+        Folder of the transfers of the partition; see `clear_transfers`.
+    published
+        Published snapshot. Files that it has are not fetched.
+    digests
+        Cache of the digests of the files. The digests of fetched files are added.
+    on_progress
+        Called with the bytes that are done since the last call; never from two threads at once.
 
-    def fetch(self, published: Artifact | None, digests: DigestCache, on_progress: Callable[[int], None] | None) -> dict[str, Path]:
-        """Fetch every file that the published snapshot does not have.
+    Raises
+    ------
+    SourceError
+        A file cannot be fetched. The files that were fetched are kept for the next run.
+    """
+    lock, stop = Lock(), Event()
 
-        Parameters
-        ----------
-        digests
-            Cache of the digests of the files. The digests of fetched files are added.
-        on_progress
-            Called with the bytes that are done since the last call; never from two threads at once.
-
-        Returns
-        -------
-        dict of str to Path
-            Path of the content of each remote file, by name of the file.
-
-        Raises
-        ------
-        SourceError
-            A file cannot be fetched. The files that were fetched are kept for the next run.
-        """
-        lock, stop = Lock(), Event()
-
-        def tell(count: int) -> None:
-            if stop.is_set():
-                raise _Stopped
-            if on_progress and count:
-                with lock:
-                    on_progress(count)
-
-        def one(file: SourceFile) -> Path:
-            there = _held(published, file, digests.recall(file))
-            if there:
-                tell(file.size)
-                return there
-            path = self._transferred(file, tell)
-            digest = file_digest(path)
+    def tell(count: int) -> None:
+        if stop.is_set():
+            raise _Stopped
+        if on_progress and count:
             with lock:
-                digests.learn(file, digest)
-            return path
+                on_progress(count)
 
-        return dict(zip([file.name for file in self._files], _side_by_side(one, self._files, stop), strict=True))
-
-    def _transferred(self, file: SourceFile, tell: Callable[[int], None]) -> Path:
-        remote = self._sources.remote(file.origin)
+    def one(file: SourceFile) -> Path:
+        there = _held(published, file, digests.recall(file))
+        if there:
+            tell(file.size)
+            return there
+        remote = sources.remote(file.origin)
         assert remote is not None, "a file without a path has a URI"
-        folder = self._folder / text_digest(canonical_json([file.name, file.stamp]))
-        return transfer(remote, file, folder, self._sources.retry_policy, tell)
+        path = transfer(remote, file, folder / text_digest(canonical_json([file.name, file.stamp])), sources.retry_policy, tell)
+        digest = file_digest(path)
+        with lock:
+            digests.learn(file, digest)
+        return path
 
-    def clear(self) -> None:
-        """Delete the fetched files, once the artifact holds them."""
-        clear_transfers(self._folder)
+    return dict(zip([file.name for file in files], _side_by_side(one, files, stop), strict=True))
 
 
 def _side_by_side(action: Callable[[Item], Result], items: Sequence[Item], stop: Event) -> list[Result]:

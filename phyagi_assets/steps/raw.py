@@ -21,7 +21,7 @@ from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import Partition, SourceFile, held_out
 from phyagi_assets.sources.local_file import LocalFile
 from phyagi_assets.sources.readable import Readable
-from phyagi_assets.sources.snapshot import FILES, Transfers
+from phyagi_assets.sources.snapshot import FILES, clear_transfers, fetch_files
 from phyagi_assets.steps.facts import Facts, Listing
 from phyagi_assets.steps.pins import has_pins, identity, is_identity, pins_file, pins_of, write_pins
 from phyagi_assets.steps.step import Built, Scope, Step, Workspace, built_facts, require, reuse_or_build
@@ -138,18 +138,18 @@ def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_pro
     if not copied:
         return _build(corpus, partition, workspace, pinned or (), {})
     with workspace.store.lock(f"{corpus.config.name}/transfers/{partition.key}"):
-        transfers = Transfers(workspace.store.scratch("transfers", f"{corpus.config.name}/{partition.key}"), workspace.sources, copied)
+        folder = workspace.store.scratch("transfers", f"{corpus.config.name}/{partition.key}")
         published = workspace.store.open(address, intact=True)
         digests = _digests(corpus, partition.key, workspace)
         with workspace.store.writing():
-            paths = transfers.fetch(published, digests, on_progress)
+            paths = fetch_files(copied, folder, workspace.sources, published, digests, on_progress)
         digests.save()
         if pinned is None:  # now that the content is known
             pinned = pinned_objects(corpus, partition, workspace)
             assert pinned is not None, "what was fetched is known"
             paths = {file.name: paths[file.name] for file in _copied(partition, pinned)}
         built = _build(corpus, partition, workspace, pinned, paths)
-        transfers.clear()
+        clear_transfers(folder)
     return built
 
 

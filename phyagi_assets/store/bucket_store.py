@@ -273,25 +273,21 @@ class BucketStore(Store):
         return artifact.damage(checksums=True)
 
     def discard(self, address: str, version: Path) -> None:
-        self._remove(Version(Address(address), split_version_name(version.name)[1]))
-
-    def _remove(self, version: Version) -> None:
-        objects = self._listings.version(version)
-        manifest = self.manifests.read(version, objects) if MANIFEST in objects else None
+        of = Version(Address(address), split_version_name(version.name)[1])
+        objects = self._listings.version(of)
+        manifest = self.manifests.read(of, objects) if MANIFEST in objects else None
         if manifest and (unknown := sorted(objects.keys() - {MANIFEST, *manifest.files})):
-            raise ForeignFilesError(
-                f"{self.place(version_key(version))}: {unknown[0]} in it was not written by the store; it is left as it is"
-            )
+            raise ForeignFilesError(f"{self.place(version_key(of))}: {unknown[0]} in it was not written by the store; it is left as it is")
         if MANIFEST in objects:
-            self.bucket.delete([f"{version_key(version)}/{MANIFEST}"])
+            self.bucket.delete([f"{version_key(of)}/{MANIFEST}"])
         recorded = objects.keys() & set(manifest.files) if manifest else set()
-        self.bucket.delete(f"{version_key(version)}/{name}" for name in recorded)
-        pointers = self._listings.pointers(version.address)
-        if pointers and max(pointers)[1] == version.fingerprint:
+        self.bucket.delete(f"{version_key(of)}/{name}" for name in recorded)
+        pointers = self._listings.pointers(of.address)
+        if pointers and max(pointers)[1] == of.fingerprint:
             for pointer in sorted(pointers):  # the newest last: an older one must not become the published one
-                self.bucket.delete([pointer_key(version.address, pointer)])
-        self.local.forget(version)
-        self._listings.forget(version.address.folder)
+                self.bucket.delete([pointer_key(of.address, pointer)])
+        self.local.forget(of)
+        self._listings.forget(of.address.folder)
 
     @contextmanager
     def removing(self) -> Iterator[Callable[[str, Path], None]]:

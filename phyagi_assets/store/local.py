@@ -38,7 +38,7 @@ from phyagi_assets.store.ownership import (
     require_own_folder,
     unrecorded,
 )
-from phyagi_assets.store.survey import SET_ASIDE, survey
+from phyagi_assets.store.survey import SET_ASIDE, entries, survey
 
 STAGING = ".staging"
 _REMOVAL = "removal/versions"
@@ -68,10 +68,7 @@ class LocalStore(Store):
         return False
 
     def names(self) -> Sequence[str]:
-        try:
-            return sorted(path.name for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
-        except OSError:
-            return []
+        return [path.name for path in entries(self.root) if path.is_dir()]
 
     def place(self, name: str) -> Path | str:
         return self.root / name

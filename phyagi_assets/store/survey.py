@@ -12,7 +12,7 @@ from phyagi_assets.store.artifact import StoredVersion
 from phyagi_assets.store.base import Foreign, Survey
 from phyagi_assets.store.locks import LOCKS
 from phyagi_assets.store.manifest import Manifest
-from phyagi_assets.store.ownership import foreign_folder, foreign_version, is_copy, is_pointer
+from phyagi_assets.store.ownership import foreign_folder, foreign_version, is_published
 
 SET_ASIDE = ".damaged"
 """Folder for damaged versions whose manifest cannot be read, so that the files written by the store are unknown."""
@@ -21,15 +21,15 @@ SET_ASIDE = ".damaged"
 def survey(root: Path, published_fingerprint: Callable[[Address], str]) -> Survey:
     """List every version in a store, and every foreign entry. The store's own records, whose names begin with a dot, are skipped."""
     found = Survey()
-    for top in _entries(root):
+    for top in entries(root):
         if not top.is_dir() or not is_part(top.name):
             found.foreign.append(_foreign(top))
             continue
         if top.is_symlink() and (why := foreign_folder(root, Address(f"{top.name}/any"))):
             found.foreign.append(Foreign(path=top, why=why))
         _survey_folder(root, published_fingerprint, top.name, found)
-        for step in _entries(top):
-            if is_pointer(step) or is_copy(step):
+        for step in entries(top):
+            if is_published(step):
                 continue
             if not step.is_dir() or not is_part(step.name):
                 found.foreign.append(_foreign(step))
@@ -37,7 +37,7 @@ def survey(root: Path, published_fingerprint: Callable[[Address], str]) -> Surve
             if step.is_symlink():
                 found.foreign.append(_foreign(step))
             _survey_folder(root, published_fingerprint, f"{top.name}/{step.name}", found)
-            found.foreign.extend(_foreign(path) for path in _entries(step) if not is_pointer(path) and not is_copy(path))
+            found.foreign.extend(_foreign(path) for path in entries(step) if not is_published(path))
     return found
 
 
@@ -46,7 +46,7 @@ def _survey_folder(root: Path, published_fingerprint: Callable[[Address], str], 
     folder = root / prefix / VERSIONS
     if folder.is_symlink():
         found.foreign.append(_foreign(folder))
-    for path in _entries(folder):
+    for path in entries(folder):
         version = _version(root, published_fingerprint, prefix, path)
         if isinstance(version, Foreign):
             found.foreign.append(version)
@@ -57,7 +57,7 @@ def _survey_folder(root: Path, published_fingerprint: Callable[[Address], str], 
         found.versions.append(version)
         if version.protected and not foreign_folder(root, version.address):  # a foreign folder is reported once, not per version
             found.foreign.append(Foreign(path=path, why=version.protected))
-    set_aside = _entries(root / prefix / SET_ASIDE)
+    set_aside = entries(root / prefix / SET_ASIDE)
     found.foreign.extend(Foreign(path=path, why="was set aside, because its manifest could not be read") for path in set_aside)
 
 
@@ -83,7 +83,8 @@ def _foreign(path: Path) -> Foreign:
     return Foreign(path=path, why="was not made by the store")
 
 
-def _entries(folder: Path) -> list[Path]:
+def entries(folder: Path) -> list[Path]:
+    """Return what is in a folder, sorted, without names that begin with a dot; nothing if it cannot be listed."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
     except OSError:
