@@ -165,13 +165,7 @@ def _run_on_node(run: Callable[[Task], TaskResult], task: Task) -> TaskResult:
 
 
 def _require_as_listed(files: Sequence[SourceFile]) -> None:
-    """Require that local files of a partition have the size and time, in seconds, that the driver listed.
-
-    Raises
-    ------
-    PhyagiAssetsError
-        A file differs, or cannot be read.
-    """
+    """Require that local files of a partition have the size and time, in seconds, that the driver listed."""
     for file in files:
         if file.path is None:
             continue

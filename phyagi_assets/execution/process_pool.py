@@ -120,13 +120,7 @@ class ProcessPool(Executor[Task, Result]):
         return bool(begun)
 
     def _started(self) -> _Worker[Task]:
-        """Start a worker, again if the process that starts them is killed meanwhile; the next attempt starts another one.
-
-        Raises
-        ------
-        PhyagiAssetsError
-            It was killed each time.
-        """
+        """Start a worker, again if the process that starts them is killed meanwhile; the next attempt starts another one."""
         for _ in range(_STARTS):
             with suppress(EOFError, ConnectionError):
                 return self._new_worker()

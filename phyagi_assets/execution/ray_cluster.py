@@ -102,8 +102,6 @@ class _Run(Generic[Task, Result]):
     ----------
     check
         The check, without the folders of tasks that have failed.
-    unfit
-        Requirements that nodes do not meet, by node id.
     """
 
     def __init__(self, executor: RayExecutor[Task, Result], check: NodeCheck, unfit: Mapping[str, str]) -> None:

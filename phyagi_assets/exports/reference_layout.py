@@ -150,13 +150,7 @@ class Joining:
         return 0 if self.is_there else self.artifact.bytes
 
     def run(self) -> None:
-        """Copy the cache, unless it is there.
-
-        Raises
-        ------
-        StoreError
-            The cache is damaged, the store cannot be read, or the target cannot be written to.
-        """
+        """Copy the cache, unless it is there."""
         if self.is_there:
             return
         work = self.target.work_folder()

@@ -71,15 +71,7 @@ def array_files(manifest: Manifest, split: str, ending: str = IDS) -> list[str]:
 
 
 class SplitWriter(ExitStack):
-    """Writer of the arrays of one split.
-
-    Parameters
-    ----------
-    has_origins
-        Whether origins and text hashes are written.
-    has_mask
-        Whether a mask of the tokens that are trained on is written.
-    """
+    """Writer of the arrays of one split."""
 
     def __init__(self, cache: Path, split: str, dtype: npt.DTypeLike, *, has_origins: bool = True, has_mask: bool = False) -> None:
         super().__init__()

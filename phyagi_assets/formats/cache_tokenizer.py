@@ -67,13 +67,7 @@ def shared_backend(definition: bytes) -> Any:
 
 
 def decode(cache: Path, ids: npt.NDArray[Any]) -> str:
-    """Decode token ids with the tokenizer of a cache; special tokens are kept.
-
-    Raises
-    ------
-    StoreError
-        The tokenizer is missing or damaged.
-    """
+    """Decode token ids with the tokenizer of a cache; special tokens are kept."""
     return str(load_backend(cache).decode(ids.tolist(), skip_special_tokens=False))
 
 

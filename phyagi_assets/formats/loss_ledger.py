@@ -237,13 +237,7 @@ def _parts(folder: Path) -> dict[tuple[int, int, int], Path]:
 
 
 def _part(path: Path, columns: Sequence[str] | None = None) -> _Part:
-    """Read a file, or some of its columns.
-
-    Raises
-    ------
-    StoreError
-        The file is damaged, or is not part of a ledger.
-    """
+    """Read a file, or some of its columns."""
     try:
         table = pq.read_table(path, columns=columns, page_checksum_verification=True)
         if _KEY not in (table.schema.metadata or {}):
@@ -265,13 +259,7 @@ def _part(path: Path, columns: Sequence[str] | None = None) -> _Part:
 
 
 def _rows(part: _Part, names: dict[str, int]) -> LossRows:
-    """Return the rows of a part, with indices into the names of all parts, to which new names are added.
-
-    Raises
-    ------
-    StoreError
-        The columns are not those of a ledger, or a value is not valid.
-    """
+    """Return the rows of a part, with indices into the names of all parts, to which new names are added."""
     table = part.table
     try:
         if not table.schema.equals(_SCHEMA):

@@ -36,13 +36,7 @@ class ArrayWriter(AbstractContextManager["ArrayWriter"]):
         self._write_header()
 
     def append(self, rows: npt.NDArray[Any]) -> None:
-        """Append rows, converted to the dtype of the array.
-
-        Parameters
-        ----------
-        rows
-            Rows along the first axis, each of the shape of one row.
-        """
+        """Append rows, converted to the dtype of the array."""
         self._file.write(np.ascontiguousarray(rows, dtype=self._dtype).data)
         self.length += len(rows)
 

@@ -55,13 +55,7 @@ def planned_index(artifact: Artifact, path: str) -> PlannedIndex:
 def require_index(
     starts: npt.NDArray[Any], lengths: npt.NDArray[Any], ends: npt.NDArray[Any], samples: int, tokens: int, path: Path
 ) -> None:
-    """Check that the arrays of an index belong together, to a number of samples and to a token array.
-
-    Raises
-    ------
-    StoreError
-        They do not.
-    """
+    """Check that the arrays of an index belong together, to a number of samples and to a token array."""
     if any(array.ndim != 1 or array.dtype.kind != "u" for array in (starts, lengths, ends)):
         raise StoreError(f"{path}: is not an index of packed samples; {REMEDY}")
     if len(starts) != len(lengths) or len(ends) != samples + 1 or int(ends[-1]) != len(starts):

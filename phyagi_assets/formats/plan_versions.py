@@ -60,12 +60,6 @@ def mixtures_in(store: Store) -> list[str]:
 
 
 def versions_of_mixtures(store: Store, mixtures: Sequence[str]) -> set[Version]:
-    """Return the published plans of mixtures, and the versions that they name.
-
-    Raises
-    ------
-    StoreError
-        A mixture is not in the store, or its plan cannot be read.
-    """
+    """Return the published plans of mixtures, and the versions that they name."""
     plans = [published_plan(store, mixture) for mixture in mixtures]
     return {version for version, _ in plans} | {version for _, plan in plans for version in versions_of_plan(plan)}

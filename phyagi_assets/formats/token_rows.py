@@ -49,18 +49,7 @@ def files_of_rows(artifact: Artifact) -> list[str]:
 
 
 def rows_in(path: Path, columns: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
-    """Read the rows of one file, in order.
-
-    Parameters
-    ----------
-    columns
-        Names of the columns to read; all if empty. See `row_batches`.
-
-    Raises
-    ------
-    StoreError
-        The file is damaged.
-    """
+    """Read the rows of one file, in order; see `row_batches`."""
     every = ["input_ids", *COLUMNS]
     try:
         with pa.memory_map(str(path)) if columns else pa.OSFile(str(path)) as file:
@@ -77,8 +66,6 @@ def renumber(path: Path, target: Path, offsets: Mapping[int, Sequence[tuple[int,
 
     Parameters
     ----------
-    target
-        Path of the new file.
     offsets
         By index of a source file: numbers of rows, sorted, with what is added to them and to all larger ones up to the next.
     """
@@ -97,13 +84,7 @@ def renumber(path: Path, target: Path, offsets: Mapping[int, Sequence[tuple[int,
 
 
 def rows_schema(dtype: str, *, has_mask: bool) -> pa.Schema:
-    """Return the Arrow schema of the rows, with the metadata in which ``datasets`` looks for their features.
-
-    Parameters
-    ----------
-    has_mask
-        Whether the rows say which tokens are trained on.
-    """
+    """Return the Arrow schema of the rows, with the metadata in which ``datasets`` looks for their features."""
     types = {name: pa.type_for_alias(kind) for name, kind in COLUMNS.items()}
     if has_mask:
         types[TRAINED] = pa.list_(pa.bool_())
@@ -125,15 +106,7 @@ def row_files(count: int) -> list[str]:
 
 
 def complete(folder: Path, names: Sequence[str], dtype: str, *, has_mask: bool) -> None:
-    """Write the two metadata files that ``datasets.load_from_disk`` needs.
-
-    Parameters
-    ----------
-    names
-        Names of the files of rows, in order.
-    has_mask
-        Whether the rows say which tokens are trained on.
-    """
+    """Write the two metadata files that ``datasets.load_from_disk`` needs."""
     info = {"description": "", "citation": "", "homepage": "", "license": "", "features": _features(dtype, has_mask=has_mask)}
     (folder / "dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
     state: dict[str, Any] = {"_data_files": [{"filename": name} for name in names], "_fingerprint": "0" * 16, "_split": None}

@@ -103,13 +103,7 @@ def _found(source: Readable, schema: pa.Schema, name: str, *, nested: bool) -> T
 
 
 def find_field(source: Readable, schema: pa.Schema, name: str, what: str, *, nested: bool = True) -> tuple[tuple[str, ...], pa.DataType]:
-    """Return the path and the type of a declared column or nested field, given what it holds and the key that names it, for messages.
-
-    Raises
-    ------
-    SourceError
-        The column is missing or occurs twice.
-    """
+    """Return the path and the type of a declared column or nested field, given what it holds and the key that names it, for messages."""
     path = (name,) if name in schema.names or not nested else tuple(name.split("."))
     fields = list(schema)
     for part in path:

@@ -23,11 +23,6 @@ _LONGEST = (1 << 31) - 1
 class QuotesChecked(io.RawIOBase):
     """A table whose content is checked as it is read.
 
-    Parameters
-    ----------
-    reopen
-        Function that opens the table again.
-
     Raises
     ------
     UnreadableContentError

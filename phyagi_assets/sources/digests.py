@@ -45,13 +45,7 @@ class DigestCache:
         return stamp != file.stamp or digest != content
 
     def read(self, file: SourceFile, path: Path) -> str:
-        """Return the XXH3-128 of a local file's content, which is read from a path unless its digest is cached.
-
-        Raises
-        ------
-        OSError
-            The file cannot be read.
-        """
+        """Return the XXH3-128 of a local file's content, which is read from a path unless its digest is cached."""
         stamp = stamp_of(path)
         known, digest = self._known.get(file.name, ((), ""))
         if known == stamp:

@@ -156,13 +156,7 @@ class Batch:
         return sum(block.size for _, block in self.parts if block)
 
     def documents(self) -> Documents:
-        """Parse the batch, which any thread may do. The rows without text are left out and counted in `Documents.parts`.
-
-        Raises
-        ------
-        SourceError
-            A file does not have its format, or a column is missing or does not hold text.
-        """
+        """Parse the batch, which any thread may do. The rows without text are left out and counted in `Documents.parts`."""
         found: list[Documents] = []
         for span, block in self.parts:
             if block is None:
@@ -173,13 +167,7 @@ class Batch:
 
 
 def read_batches(corpus: Corpus, spans: Iterable[Span]) -> Iterator[Batch]:
-    """Stream the documents in spans of a partition's files in batches that are not parsed yet.
-
-    Raises
-    ------
-    SourceError
-        A file cannot be read in its format.
-    """
+    """Stream the documents in spans of a partition's files in batches that are not parsed yet."""
     config = corpus.config
     options = ReadOptions(
         columns=config.columns, sample_by=config.source.sample_by, delimiter=config.source.delimiter, messages=config.messages
@@ -201,13 +189,7 @@ def read_batches(corpus: Corpus, spans: Iterable[Span]) -> Iterator[Batch]:
 
 
 class SpanTallies:
-    """Counts of the rows with and without text in each span, added up batch by batch.
-
-    Parameters
-    ----------
-    corpus
-        The corpus, whose ``on_invalid`` says whether rows without text are skipped.
-    """
+    """Counts of the rows with and without text in each span, added up batch by batch."""
 
     def __init__(self, corpus: Corpus) -> None:
         self._corpus, self._skips = corpus, corpus.config.on_invalid == "skip"

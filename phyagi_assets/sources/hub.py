@@ -214,8 +214,6 @@ def _translated(kind: str, revision: str | None = None, *, fetches: bool = False
     ----------
     kind
         Kind of the repository, ``dataset`` or ``model``.
-    revision
-        The declared revision.
     fetches
         Whether a file is fetched, and not asked about.
     """

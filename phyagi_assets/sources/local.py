@@ -24,11 +24,6 @@ _ONE, _SEVERAL = "state.json", "dataset_dict.json"
 def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
     """List the files that a path or glob matches.
 
-    Parameters
-    ----------
-    data
-        The data folder. Relative paths start from it.
-
     Raises
     ------
     DeclarationError

@@ -15,15 +15,7 @@ _NAMED = 3
 
 
 def mixed_formats(corpus: Corpus, declared: str, files: Sequence[SourceFile]) -> str:
-    """Return a warning if a pattern matches both text files and tables; else ``""``.
-
-    Parameters
-    ----------
-    declared
-        One of the paths of the source.
-    files
-        The files that it matches.
-    """
+    """Return a warning if a pattern matches both text files and tables; else ``""``."""
     if corpus.config.source.format or not is_wild(declared):
         return ""
     found: dict[Format, list[SourceFile]] = {}

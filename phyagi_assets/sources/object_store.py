@@ -51,11 +51,6 @@ class Buckets:
     def files(self, corpus: Corpus, declared: str) -> Listing:
         """List the objects that a glob matches.
 
-        Parameters
-        ----------
-        declared
-            Declared path, such as ``s3://bucket/glob``.
-
         Raises
         ------
         DeclarationError

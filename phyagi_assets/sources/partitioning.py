@@ -20,12 +20,7 @@ _UNFIT = re.compile(r"[^\w.-]|^[._-]|(?<=\.)\.")
 
 
 def partitioned(corpus: Corpus, files: Iterable[SourceFile]) -> dict[str, Partition]:
-    """Divide files into partitions by the rule of a corpus.
-
-    Returns
-    -------
-    dict of str to Partition
-        Partitions by key, sorted by key.
+    """Divide files into partitions by the rule of a corpus, and return these by key, sorted.
 
     Raises
     ------

@@ -81,13 +81,7 @@ class _Piece:
 
 
 class Pieces:
-    """The pieces of one file. It serves one reader at a time.
-
-    Parameters
-    ----------
-    size
-        Size of the file, in bytes.
-    """
+    """The pieces of one file. It serves one reader at a time."""
 
     def __init__(self, fetch: Fetch, size: int, fetchers: Fetchers) -> None:
         self._fetch, self._size, self._fetchers = fetch, size, fetchers

@@ -48,8 +48,6 @@ class Remote(Protocol):
         ----------
         folder
             Folder for this file alone.
-        on_bytes
-            Called with the numbers of bytes that arrive.
 
         Raises
         ------
@@ -67,8 +65,6 @@ def transfer(remote: Remote, file: SourceFile, folder: Path, retry_policy: Retry
     ----------
     folder
         Folder for this version of the file alone. The verified content is kept beside it and is not fetched again.
-    on_bytes
-        Called with the numbers of bytes that arrive.
 
     Raises
     ------
@@ -104,8 +100,6 @@ def append_chunks(target: Path, size: int, chunks: Callable[[int], Iterator[byte
         Size of the complete file, in bytes.
     chunks
         Function that yields the content from an offset in bytes on.
-    on_bytes
-        Called with the size of each block that is written.
 
     Raises
     ------

@@ -203,13 +203,7 @@ def damaged(problems: Iterable[str]) -> str:
 
 
 def cache_chunks(partition: str, expected: Manifest, tokenized: Artifact, splits: Splits) -> list[CacheChunk]:
-    """Return a chunk per file of rows of a tokenized artifact.
-
-    Parameters
-    ----------
-    partition
-        Name of the corpus and key of the partition, as ``corpus/partition``.
-    """
+    """Return a chunk per file of rows of a tokenized artifact."""
     return [
         CacheChunk(
             partition=partition,

@@ -114,13 +114,7 @@ class ChunkFolder:
         return self._result(number, record)
 
     def fetch(self, file: FinishedFile) -> Path:
-        """Return the path of a file, which is fetched if it is not on this machine.
-
-        Raises
-        ------
-        StoreError
-            The file cannot be fetched.
-        """
+        """Return the path of a file, which is fetched if it is not on this machine."""
         if not file.path.exists() and (exchange := self._store.exchange):
             with self._store.writing():
                 exchange.receive(file.path, file.record.bytes, file.record.xxh3_128)

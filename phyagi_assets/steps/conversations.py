@@ -55,11 +55,6 @@ class ConversationRecipe:
             Hashes of the documents to leave out, 1-D.
         tokenizer
             Tokenizer that adds no tokens of its own.
-
-        Raises
-        ------
-        EngineMismatch
-            The fast engine gives other ids than the reference engine, or failed.
         """
         part = np.repeat(np.arange(len(documents.parts)), [each.tally.valid for each in documents.parts])
         is_removed = np.isin(text_hashes(documents.texts), removed)
@@ -110,13 +105,7 @@ def _with_something_to_train_on(found: EncodedConversations, part: npt.NDArray[n
 
 
 def conversation_recipe(corpus: Corpus, prepared: PreparedTokenizer, workspace: Workspace) -> ConversationRecipe | None:
-    """Return the settings of the encoding of a corpus's conversations; None if its documents are text.
-
-    Raises
-    ------
-    DeclarationError
-        The tokenizer has no chat template and the corpus names no other, or the template is not valid.
-    """
+    """Return the settings of the encoding of a corpus's conversations; None if its documents are text."""
     if corpus.config.messages is None:
         return None
     chat = prepare_chat(corpus, prepared, workspace.data, workspace.store)

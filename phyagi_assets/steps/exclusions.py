@@ -35,12 +35,8 @@ class ExcludedDocuments:
 
     Parameters
     ----------
-    address
-        Address of the partition's tokenized artifact.
     settings
         Settings of the tokenized artifact, except for `REMOVED`.
-    store
-        Store that holds the tokenized artifact, and the remembered results.
     """
 
     def __init__(self, corpus: Corpus, address: str, raw_fingerprint: str, settings: Mapping[str, Any], store: Store) -> None:

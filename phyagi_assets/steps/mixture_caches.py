@@ -87,13 +87,7 @@ def packed_indices(mixture: Mixture, caches: Caches, store: Store) -> dict[str, 
 
 
 def check_lengths(mixture: Mixture, tokens_by_corpus: Mapping[str, int]) -> None:
-    """Check that each corpus has enough training tokens for a sample; corpora without a number are not checked.
-
-    Raises
-    ------
-    DeclarationError
-        A corpus has too few.
-    """
+    """Check that each corpus has enough training tokens for a sample; corpora without a number are not checked."""
     seq_len = mixture.config.seq_len
     for key, part in mixture.config.all_parts:
         tokens = tokens_by_corpus.get(part.corpus)

@@ -38,11 +38,6 @@ def plan_mixture(
         Indices of packed samples, by address of the cache.
     earlier
         Plan that the new one continues, which ends before the position `at`; None for a plan that begins there.
-
-    Raises
-    ------
-    DeclarationError
-        A corpus has too few training tokens for one sample, or the weights draw more samples than can be counted.
     """
     address = mixture_address(mixture)
     home = _home(store.version_path(address, fingerprint))

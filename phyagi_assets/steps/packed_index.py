@@ -22,13 +22,7 @@ from phyagi_assets.store.manifest import Manifest
 
 
 def build_index(cache: Artifact, seq_len: int, store: Store) -> Artifact:
-    """Return the index of the packed samples of a cache, which is built unless the store has it.
-
-    Raises
-    ------
-    StoreError
-        The file with the ends of the documents is damaged.
-    """
+    """Return the index of the packed samples of a cache, which is built unless the store has it."""
     address = cache.version.address
     wanted = expected_index(cache.fingerprint, seq_len)
     return reuse_or_build(

@@ -126,13 +126,7 @@ def _names(files: Iterable[SourceFile]) -> set[str]:
 
 
 def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None) -> Built:
-    """Pin the files of a partition by their content or their ETags; fetch the remote ones that are copied.
-
-    Raises
-    ------
-    SourceError
-        A file cannot be read or fetched.
-    """
+    """Pin the files of a partition by their content or their ETags; fetch the remote ones that are copied."""
     address, pinned = raw_address(corpus, partition.key), pinned_objects(corpus, partition, workspace)
     copied = _copied(partition, pinned or ())
     if not copied:

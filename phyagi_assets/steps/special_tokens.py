@@ -16,15 +16,8 @@ def refuse_special_tokens(documents: Documents, tokens: Sequence[str], names: Ma
 
     Parameters
     ----------
-    tokens
-        Spellings of the special tokens.
     names
         Names of the files, by their index in the partition, to which the batch refers.
-
-    Raises
-    ------
-    SourceError
-        The text of a document contains a special token.
     """
     if tokens:
         found = pc.match_substring_regex(documents.texts, "|".join(map(re.escape, tokens))).to_numpy(zero_copy_only=False)

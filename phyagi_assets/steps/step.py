@@ -230,8 +230,6 @@ def reuse_or_build(
 
     Parameters
     ----------
-    wanted
-        Expected manifest; its fingerprint names the version.
     fill
         Writes the files of the version to a folder and returns the completed manifest. Called if the version is missing or damaged, or does
         not hold the files `holding`.
@@ -240,11 +238,6 @@ def reuse_or_build(
         the files of an existing version are not read.
     holding
         Files that the version itself has to hold, as paths in it.
-
-    Returns
-    -------
-    Built
-        The version, with the outcomes of its checks; `Built.failures` lists those that failed.
     """
     with store.lock(address):  # another run may be building it
         artifact = store.find(address, wanted.fingerprint, holding)

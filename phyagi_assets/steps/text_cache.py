@@ -63,8 +63,6 @@ def write_text_cache(folder: Path, cache: TextCache, store: Store, on_documents:
 
     Parameters
     ----------
-    folder
-        The cache folder; created if it does not exist.
     on_documents
         Called with the name of the split and the number of documents encoded since the last call; the number is 0 when a split begins.
 

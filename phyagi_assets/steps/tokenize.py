@@ -194,17 +194,7 @@ class _Build:
 
 
 def token_chunks(corpus: Corpus, partition: Partition, workspace: Workspace) -> Sequence[TokenChunk]:
-    """Return the chunks of a large partition that have to be encoded; empty if it is small, or is encoded already.
-
-    Raises
-    ------
-    MissingArtifactsError
-        The partition's raw artifact is missing or damaged.
-    SourceError
-        A file cannot be read.
-    TokenizerError
-        The tokenizer cannot be loaded.
-    """
+    """Return the chunks of a large partition that have to be encoded; empty if it is small, or is encoded already."""
     if most_chunks(corpus, partition.files, workspace.chunk_bytes) == 1:
         return ()
     encoding = _Encoding.of(corpus, partition, workspace)

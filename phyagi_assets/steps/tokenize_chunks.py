@@ -219,11 +219,6 @@ def missing_chunks(recipe: Recipe, files: Sequence[Readable], workspace: Workspa
     """Return the chunks of a partition that are not encoded yet.
 
     The engines are loaded, and compared with each other if they were not before, so that the processes that encode need not do it.
-
-    Parameters
-    ----------
-    files
-        Files of the partition, in the order of the source's listing.
     """
     engines_of(recipe, workspace)
     results = _results(recipe, workspace)
@@ -250,19 +245,8 @@ def write_chunks(
 
     Parameters
     ----------
-    files
-        Files of the partition, in the order of the source's listing.
-    on_progress
-        Called with the bytes of source read since the last call.
     in_place
         Whether the rows are written to the folder alone. Otherwise each chunk is kept in the store, for a later build to go on from.
-
-    Raises
-    ------
-    SourceError
-        A file cannot be read, or a row does not match the declaration.
-    EngineMismatch
-        The fast engine gives other ids than the reference engine, or failed.
     """
     results, numbers, engines = _results(recipe, workspace), RowNumbers(), engines_of(recipe, workspace)
     with closing(prefetch(_chunks(recipe, files, workspace))) as chunks:

@@ -52,11 +52,6 @@ class Copying:
         -------
         sequence of str
             Damage of the version, because of which it is not copied.
-
-        Raises
-        ------
-        StoreError
-            The source cannot be read, or the target cannot be written.
         """
         address, fingerprint = self.artifact.address, self.artifact.fingerprint
         if self.is_there and not (self.is_published and self.target.published_fingerprint(address) != fingerprint):
@@ -76,13 +71,7 @@ class Copying:
 
 
 def copyings(source: Store, target: Store, chosen: Collection[Version] | None = None) -> list[Copying]:
-    """Return the versions to copy.
-
-    Parameters
-    ----------
-    chosen
-        The versions to copy; by default, all.
-    """
+    """Return the versions to copy: the chosen ones or, by default, all."""
     found = []
     for name in INNER:
         found += _copyings(source.inner(name).versions(), target.inner(name))

@@ -59,13 +59,7 @@ def claim(store: Store, data: Path, names: Collection[str], log: logging.Logger 
 
 
 def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, str]:
-    """Find the names in a store that must not be cleaned from a data folder.
-
-    Returns
-    -------
-    dict of str to str
-        Reason by name.
-    """
+    """Return the names in a store that must not be cleaned from a data folder, with the reason for each."""
     names = store.names()
     inside = real_path(store.root).is_relative_to(real_path(data))
     unknown_is_own = not store.is_remote and (inside or any(name in declared for name in names))

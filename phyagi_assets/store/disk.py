@@ -35,13 +35,7 @@ _REFUSED = {
 
 
 def stamp_of(path: Path | str) -> FileStamp:
-    """Return the stamp of a local file.
-
-    Raises
-    ------
-    OSError
-        The file does not exist or cannot be accessed.
-    """
+    """Return the stamp of a local file."""
     seen = os.stat(path)  # noqa: PTH116 (called for every source file and artifact)
     return (str(path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)
 

@@ -35,13 +35,7 @@ class Exchange:
         return path.relative_to(self.root).as_posix()
 
     def send(self, path: Path, checksum: str) -> None:
-        """Upload a file of the scratch space, given the XXH3-128 of its content.
-
-        Raises
-        ------
-        StoreError
-            The file has another content, or the object cannot be written.
-        """
+        """Upload a file of the scratch space, given the XXH3-128 of its content."""
         self.bucket.upload(path, self._key(path), checksum)
 
     def send_record(self, path: Path, record: Any) -> None:
@@ -49,23 +43,11 @@ class Exchange:
         self.bucket.write(self._key(path), json.dumps(record).encode())
 
     def receive(self, path: Path, size: int, checksum: str) -> None:
-        """Download the object with the path of a file to that file.
-
-        Raises
-        ------
-        StoreError
-            The object does not exist, cannot be read, or has another content.
-        """
+        """Download the object with the path of a file to that file."""
         self.bucket.download(self._key(path), path, size, checksum)
 
     def copy(self, path: Path, target: "BucketFolder", key: str, size: int, checksum: str) -> None:
-        """Make the object with the path of a file another object of the bucket, without the content coming here.
-
-        Raises
-        ------
-        StoreError
-            The object does not exist or has another size, or cannot be copied.
-        """
+        """Make the object with the path of a file another object of the bucket, without the content coming here."""
         if not self.bucket.copy(self._key(path), target, key, size):
             self.receive(path, size, checksum)
             target.upload(path, key, checksum)

@@ -48,13 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 class LocalStore(Store):
-    """A folder of published artifacts.
-
-    Parameters
-    ----------
-    root
-        The folder. It is created with the first artifact.
-    """
+    """A folder of published artifacts."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -28,8 +28,6 @@ def locked(path: Path, *, waiting: str = "", shared: bool = False) -> Iterator[N
 
     Parameters
     ----------
-    path
-        The lock file. It is created if it does not exist.
     waiting
         Message to log if another process holds the lock; none if empty.
     shared
@@ -93,13 +91,7 @@ def is_held(path: Path) -> bool:
 
 @contextmanager
 def own_folder(area: Path) -> Iterator[Path]:
-    """Create a folder for the caller alone, and delete it afterwards. Folders of dead owners are deleted first.
-
-    Parameters
-    ----------
-    area
-        Folder that holds such folders and their lock files.
-    """
+    """Create a folder for the caller alone, and delete it afterwards. Folders of dead owners are deleted first."""
     folder, lock = _locked_name(area)
     try:
         folder.mkdir()

@@ -104,13 +104,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, content: bytes, place: str) -> Self:
-        """Parse the content of a manifest.
-
-        Raises
-        ------
-        StoreError
-            The content is not a valid manifest.
-        """
+        """Parse the content of a manifest."""
         try:
             record = json.loads(content)
             files = {name: FileRecord(**of) for name, of in record.pop("files").items()}
@@ -135,17 +129,12 @@ class Manifest:
         return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
     def damage(self, folder: Path, *, checksums: bool = False) -> list[str]:
-        """Find the files of an artifact that are missing or differ from their records.
+        """Return a message for each file of an artifact that is missing or differs from its record.
 
         Parameters
         ----------
         checksums
             Whether to compare checksums as well as sizes, which reads every file.
-
-        Returns
-        -------
-        list of str
-            One message per damaged file.
         """
         found = []
         for name, record in self.files.items():

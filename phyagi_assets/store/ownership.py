@@ -60,13 +60,7 @@ def _own_folder(root: Path, address: Address) -> Path:
 
 
 def require_own_folder(root: Path, address: Address) -> None:
-    """Refuse to write an artifact into a folder that is not the store's own.
-
-    Raises
-    ------
-    StoreError
-        The folder is not the store's own, see `foreign_folder`.
-    """
+    """Refuse to write an artifact into a folder that is not the store's own."""
     if why := foreign_folder(root, address):
         raise StoreError(f"{address}: cannot be written: {why}; only the folder of a corpus or mixture may be a link, and to another disk")
 

@@ -89,7 +89,6 @@ class ReferenceEngine:
         self.tokenizer.encode_special_tokens = True
 
     def encode(self, texts: pa.Array) -> Encoded:
-        """Encode a string column without nulls."""
         encodings = self.tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=True)
         ends = np.cumsum(np.fromiter(map(len, encodings), np.int64, len(encodings)))
         ids = np.empty(ends[-1] if len(ends) else 0, dtype=np.uint32)
@@ -116,13 +115,6 @@ class GigatokenEngine:
         self._tokenizer, self._unchecked, self._base = self._make(), 0, memory_in_use()
 
     def encode(self, texts: pa.Array) -> Encoded:
-        """Encode a string column without nulls.
-
-        Raises
-        ------
-        RuntimeError
-            The engine panicked.
-        """
         if not len(texts):
             return Encoded(ids=np.empty(0, np.uint32), ends=np.empty(0, np.int64))
         self._renew(texts.nbytes)
@@ -156,13 +148,6 @@ class FastokensEngine:
         self._tokenizer = fastokens.Tokenizer.from_file(str(backend))
 
     def encode(self, texts: pa.Array) -> Encoded:
-        """Encode a string column without nulls.
-
-        Raises
-        ------
-        RuntimeError
-            The engine panicked.
-        """
         with translate_panics():
             ids, offsets = self._tokenizer.encode_batch_flat(texts.to_pylist(), add_special_tokens=True)
         return Encoded(ids=np.frombuffer(ids, dtype="<u4"), ends=np.frombuffer(offsets, dtype="<u8")[1:].astype(np.int64))

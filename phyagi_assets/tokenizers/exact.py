@@ -90,8 +90,6 @@ class Engines:
             The fast engines, in the order of preference.
         reference
             The reference engine, which reads special tokens in the same way.
-        special_tokens
-            How special tokens in texts are read.
         """
         special = prepared.special_tokens if special_tokens == "text" else ()
         if any(token.normalized for token in special):
@@ -158,8 +156,6 @@ class EnginePool:
 
         Parameters
         ----------
-        special_tokens
-            How special tokens in texts are read.
         engine
             The only engine to use besides the reference engine; by default, the first one that conforms.
         size

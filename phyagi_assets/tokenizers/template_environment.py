@@ -16,13 +16,7 @@ from phyagi_assets.tokenizers.marks import BEGIN, BEGIN_NAME, END, END_NAME, TUR
 
 
 def environment(day: date | None) -> Any:
-    """Return a sandboxed environment, with a tracker of the parts that templates mark.
-
-    Parameters
-    ----------
-    day
-        Day that templates write as that of today; None if they must not write it.
-    """
+    """Return a sandboxed environment, with a tracker of the parts that templates mark."""
     made = jinja2.sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Tracker, "jinja2.ext.loopcontrols"]
     )

@@ -43,11 +43,6 @@ class Rendered:
 class Renderer:
     """Renderer of conversations, which finds the parts to train on. Several threads may use it; they render one after the other.
 
-    Parameters
-    ----------
-    train_on
-        Part of a conversation to train on.
-
     Raises
     ------
     jinja2.TemplateSyntaxError
@@ -144,13 +139,7 @@ class _TurnByTurn:
         return None
 
     def part(self, turn: int) -> Part:
-        """Return the part of a turn of the assistant, which may be empty.
-
-        Raises
-        ------
-        RenderingError
-            The part is not well defined.
-        """
+        """Return the part of a turn of the assistant, which may be empty."""
         is_beginning, has_prompt, start, end = self._by_ends(turn) if turn and self._prompt is not None else self._by_rendering(turn)
         if not is_beginning:
             raise RenderingError(

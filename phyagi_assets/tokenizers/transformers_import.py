@@ -7,13 +7,7 @@ from phyagi_assets.errors import translate_missing_packages
 
 
 def import_transformers() -> Any:
-    """Import and return `transformers`, without its advice to install torch, which tokenizers do not need.
-
-    Raises
-    ------
-    MissingPackageError
-        The package is not installed.
-    """
+    """Import and return `transformers`, without its advice to install torch, which tokenizers do not need."""
     advice = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
     before = os.environ.get(advice)
     os.environ[advice] = "1"

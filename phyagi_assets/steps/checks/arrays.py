@@ -46,8 +46,6 @@ def examine_arrays(
     ----------
     counts
         Counts of documents, tokens and, with masks, trained tokens by the beginning of the names of the files.
-    tokenizer
-        Details of the tokenizer as recorded in manifests.
     """
     rules, of_ids = IdRules.of(tokenizer, append_eos=append_eos), IdCounts()
     broken, broken_masks = list[str](), list[str]()
@@ -79,13 +77,7 @@ def examine_arrays(
 
 
 def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
-    """Check the token arrays of a partition.
-
-    Parameters
-    ----------
-    tokenized
-        Manifest of the tokenized artifact from which the arrays were made.
-    """
+    """Check the token arrays of a partition."""
     manifest, folder = artifact.manifest, artifact.folder()
     counts = {stem: of for split in manifest.counts for stem, of in counts_of_files(manifest, split).items()}
     append_eos = bool(tokenized.settings["append_eos"])

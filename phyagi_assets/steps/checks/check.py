@@ -35,13 +35,7 @@ Examine = Callable[[Artifact], Sequence[Check]]
 
 
 def check_found(artifact: Artifact, examine: Examine) -> list[Check]:
-    """Check a version that already existed. If its files are damaged, its contents are not examined.
-
-    Returns
-    -------
-    list of Check
-        Outcome of the check of the files, and, if it passed, the outcomes of `examine`.
-    """
+    """Check the files of a version that already existed, and its contents unless they are damaged."""
     damage = artifact.damage(checksums=True)
     if damage:
         return [Check(name=AS_WRITTEN, passed=False, found="; ".join(damage), numbers={"damaged": len(damage)})]

@@ -72,13 +72,7 @@ class CheckedRows(Findings):
 
 
 def examine_rows(batches: Iterator[pa.RecordBatch], rules: Rules, decoder: Decoder, total: int, seed: Sequence[int]) -> CheckedRows:
-    """Read rows, and decode a sample of their documents.
-
-    Parameters
-    ----------
-    seed
-        Numbers that determine the sample.
-    """
+    """Read rows, and decode a sample of their documents."""
     of_ids, counts = IdRules.of(rules.tokenizer, append_eos=rules.append_eos), IdCounts()
     eos = rules.append_eos and not rules.by_tokenizer
     sample = _Sample(total, seed, has_text_hashes=rules.has_text_hashes, append_eos=eos)
@@ -154,13 +148,7 @@ class _Sample:
         self._has_text_hashes = has_text_hashes
 
     def take(self, first: int, ids: npt.NDArray[Any], ends: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64]) -> None:
-        """Keep the sampled documents of a batch.
-
-        Parameters
-        ----------
-        first
-            Row of the batch's first document.
-        """
+        """Keep the sampled documents of a batch, given the row of its first document."""
         low, high = np.searchsorted(self._rows, [first, first + len(ends)])
         for place in range(low, high):
             row = int(self._rows[place]) - first
