@@ -144,13 +144,13 @@ def compare(given: Namespace, address: RayAddress, raylets: list[int], folder: P
 
 
 class Pickles:
-    """Parcels of tasks that refer to no store."""
+    """Pickling of tasks that refer to no store."""
 
-    def pack(self, content: Any) -> bytes:
+    def dumps(self, content: Any) -> bytes:
         return pickle.dumps(content)
 
-    def unpack(self, parcel: bytes) -> Any:
-        return pickle.loads(parcel)
+    def loads(self, pickled: bytes) -> Any:
+        return pickle.loads(pickled)
 
 
 @contextmanager
@@ -163,7 +163,7 @@ def empty_tasks(given: Namespace, address: RayAddress) -> None:
     """Print the driver's time and memory per task, of tasks that do nothing."""
     for count in (given.tasks // 10, given.tasks):
         executor = RayExecutor[Any, Any](
-            cluster=address, prepare=nothing, parcels=Pickles(), check=NodeCheck(), name=str, on_start=id, on_progress=lambda *_: None
+            cluster=address, prepare=nothing, pickling=Pickles(), check=NodeCheck(), name=str, on_start=id, on_progress=lambda *_: None
         )
         memory = resident(os.getpid())
         for task in range(count):

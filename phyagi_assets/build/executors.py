@@ -31,7 +31,7 @@ from phyagi_assets.sources.readable import Stamp
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.disk import stamp_of
 from phyagi_assets.store.markers import StoreMarkers
-from phyagi_assets.store.parcels import Parcels
+from phyagi_assets.store.pickling import Pickling
 from phyagi_assets.tokenizers.prepare import find_identities
 
 PROCESSORS_EACH = 8
@@ -78,12 +78,12 @@ def new_executor(
     if cluster is not None:
         workspace, on_nodes = builder.workspace, replace(builder.workspace)
         on_nodes.identities.known.update(find_identities(corpora, workspace.identities, workspace.store))
-        parcels = Parcels.of(workspace.store, f"run {uuid.uuid4().hex}")
+        pickling = Pickling.of(workspace.store, f"run {uuid.uuid4().hex}")
         return RayExecutor(
             cluster=cluster,
             prepare=partial(_prepared_on_node, replace(builder, workspace=on_nodes)),
-            parcels=parcels,
-            check=node_check(corpora, work, workspace, parcels),
+            pickling=pickling,
+            check=node_check(corpora, work, workspace, pickling),
             folders=partial(_folders_of_task, builder),
             size=sys.maxsize if processes is None else processes,
             processors=PROCESSORS_EACH,
@@ -97,9 +97,9 @@ def new_executor(
     return ProcessPool(prepare=prepare, size=size, threads=_threads(size), **calls)
 
 
-def node_check(corpora: Sequence[Corpus], work: Sequence[Work], workspace: Workspace, parcels: Parcels) -> NodeCheck:
+def node_check(corpora: Sequence[Corpus], work: Sequence[Work], workspace: Workspace, pickling: Pickling) -> NodeCheck:
     """Return what every node of a cluster has to have to build partitions."""
-    store = StoreMarkers(parcels) if workspace.store.is_remote else None
+    store = StoreMarkers(pickling) if workspace.store.is_remote else None
     return NodeCheck(folders=tuple(needed_folders(corpora, work, workspace)), store=store)
 
 

@@ -36,27 +36,28 @@ def changes(expected: Manifest, published: Manifest, tokenizer: str = "") -> lis
 
 def _of_inputs(expected: Manifest, published: Manifest, tokenizer: str) -> Iterator[str]:
     if expected.step == RAW.name:
-        before_, now_ = _mapping(published.inputs.get("files")), _mapping(expected.inputs.get("files"))
-        if any(map(is_identity, before_.values())) != any(map(is_identity, now_.values())):
-            in_place = any(map(is_identity, now_.values()))
+        before, now = _mapping(published.inputs.get("files")), _mapping(expected.inputs.get("files"))
+        if any(map(is_identity, before.values())) != any(map(is_identity, now.values())):
+            in_place = any(map(is_identity, now.values()))
             yield f"objects are {'read in place instead of copied' if in_place else 'copied instead of read in place'}"
-            before_, now_ = dict.fromkeys(before_), dict.fromkeys(now_)
-        yield from _of_names("source file", "", before_, now_)
+            before, now = dict.fromkeys(before), dict.fromkeys(now)
+        yield from _of_names("source file", "", before, now)
         return
     if expected.step == TOKENIZE.name:
-        now, before = (str(of.inputs.get("tokenizer", "")) for of in (expected, published))
-        if now != before:
-            yield f"tokenizer changed: {_tokenizer(before, _tokenizer_of(published))} → {_tokenizer(now, tokenizer)}"
+        new, old = (str(of.inputs.get("tokenizer", "")) for of in (expected, published))
+        if new != old:
+            name = str(_mapping(published.details.get("tokenizer")).get("name", ""))
+            yield f"tokenizer changed: {_tokenizer(old, name)} → {_tokenizer(new, tokenizer)}"
         return
     corpora = [name for name in {**published.inputs, **expected.inputs} if _is_mapping(name, expected, published)]
     for name in corpora:
-        before_, now_ = _mapping(published.inputs.get(name)), _mapping(expected.inputs.get(name))
-        if not before_:
+        before, now = _mapping(published.inputs.get(name)), _mapping(expected.inputs.get(name))
+        if not before:
             yield f"corpus {name} is new"
-        elif not now_:
+        elif not now:
             yield f"corpus {name} is gone"
         else:
-            yield from _of_names("", f"{name}/", before_, now_)
+            yield from _of_names("", f"{name}/", before, now)
 
 
 def _is_mapping(name: str, *manifests: Manifest) -> bool:
@@ -118,10 +119,6 @@ def _tokenizer(identity: str, name: str) -> str:
     if kind == "hub":
         name, _, rest = rest.rpartition("@")
     return f"{name}@{rest[:8]}" if name else rest[:8]
-
-
-def _tokenizer_of(manifest: Manifest) -> str:
-    return str(_mapping(manifest.details.get("tokenizer")).get("name", ""))
 
 
 def _text(value: object) -> str:

@@ -9,7 +9,9 @@ from phyagi_assets.cli.charts import PALETTE, columns, shares
 from phyagi_assets.formatting import counted, short, short_counted, short_size
 from phyagi_assets.inspection.explain import ExplainedSample
 from phyagi_assets.inspection.overview import CorpusOverview, MixtureOverview, Overview, SampleDocument
+from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.lengths import Lengths
+from phyagi_assets.steps.step import Scope
 
 _MARKED = re.compile("⟦([^⟦⟧]*)⟧")
 _LISTED = 1000
@@ -69,7 +71,7 @@ def _corpus_page(corpus: CorpusOverview) -> str:
             _lengths(corpus.lengths),
             _duplicates(corpus),
             _documents(corpus.samples),
-            _lineage(["the source", "raw_dataset", "tokenized_arrow", "numpy_cache"], corpus.declaration),
+            _lineage(["the source", *(step.name for step in FLOW.of(Scope.PARTITION))], corpus.declaration),
             _partitions(corpus),
             _loading(
                 f'from phyagi_assets.datasets import load_mixture\n\nmixture = load_mixture("NAME")  # a mixture that reads {corpus.name}'
@@ -97,7 +99,7 @@ def _mixture(mixture: MixtureOverview) -> str:
             _samples(mixture.samples),
             *(_part(corpus) for corpus in mixture.corpora),
             *(_unpublished(corpus) for corpus in mixture.unpublished),
-            _lineage(["the sources", "raw_dataset", "tokenized_arrow", "numpy_cache", "mixed_dataset"], mixture.declaration),
+            _lineage(["the sources", *(step.name for step in FLOW.steps)], mixture.declaration),
             f"<p>Fingerprint of the plan: <code>{mixture.fingerprint}</code></p>",
             _loading(
                 "from phyagi_assets.datasets import load_mixture\n\n"

@@ -27,7 +27,7 @@ from phyagi_assets.execution.node_check import NodeCheck
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.execution.ray_connection import POLLED, call_on_node, check_nodes, connected, interruptible
 from phyagi_assets.execution.ray_worker import Job, Report, run_task
-from phyagi_assets.store.parcels import Parcels
+from phyagi_assets.store.pickling import Pickling
 
 ATTEMPTS = 4
 """Number of times that a task is begun before it has failed, if its process dies each time."""
@@ -61,7 +61,7 @@ class RayExecutor(Executor[Task, Result]):
     """Executor that runs tasks on a Ray cluster."""
 
     cluster: RayAddress
-    parcels: Parcels
+    pickling: Pickling
     check: NodeCheck
     """The check that each node has to pass before it runs tasks."""
     folders: Callable[[Task], Collection[Path]] = _no_folders
@@ -116,9 +116,9 @@ class _Run(Generic[Task, Result]):
         """Number of processors of a task."""
         self._id = uuid.uuid4().bytes
         job = Job(
-            parcels=executor.parcels,
+            pickling=executor.pickling,
             check=check,
-            prepare=executor.parcels.pack(executor.prepare),
+            prepare=executor.pickling.dumps(executor.prepare),
             name=executor.name,
             threads=self._each,
             level=logging.getLogger(PACKAGE).getEffectiveLevel(),
@@ -159,8 +159,8 @@ class _Run(Generic[Task, Result]):
         """Submit as many tasks as the cluster can take. Return whether any are on the cluster."""
         for _ in range(min(self._room(), len(self._again) + len(self._executor.waiting))):
             attempt = self._again.pop() if self._again else _Attempt(task=self._executor.take(), number=1)
-            parcel = self._executor.parcels.pack(attempt.task)
-            reference = self._remote.remote(__version__, _RUN_TASK, self._id, self._job, parcel)
+            pickled = self._executor.pickling.dumps(attempt.task)
+            reference = self._remote.remote(__version__, _RUN_TASK, self._id, self._job, pickled)
             self._running[reference] = attempt
         return bool(self._running)
 
@@ -200,7 +200,7 @@ class _Run(Generic[Task, Result]):
         return ClusterDownError(message)
 
     def _ended(self) -> list[tuple[Any, Any]]:
-        """Wait until a task has ended, but not for long. Return the references of all that have, each with a parcel or an error."""
+        """Wait until a task has ended, but not for long. Return the references of all that have, each with a pickled report or an error."""
         running = list(self._running)
         ready, _ = self._ray.wait(running, num_returns=1, timeout=POLLED, fetch_local=False)
         if ready and len(running) > 1:
@@ -255,7 +255,7 @@ class _Run(Generic[Task, Result]):
             self._avoid({node: found})
             self._again.append(attempt)
             return None
-        report: Report = self._executor.parcels.unpack(found)
+        report: Report = self._executor.pickling.loads(found)
         for record in report.records:
             logging.getLogger(record.name).handle(record)
         if report.unfit and attempt.number < ATTEMPTS and not self._check.problem():  # otherwise, other nodes would not do better

@@ -17,7 +17,7 @@ from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.executor import PACKAGE, Prepare, outcome_of
 from phyagi_assets.execution.node_check import NodeCheck
 from phyagi_assets.execution.processors import THREADS
-from phyagi_assets.store.parcels import Parcels
+from phyagi_assets.store.pickling import Pickling
 
 _MOST_RECORDS = 1_000
 """Largest number of log records that a task returns."""
@@ -27,10 +27,10 @@ _MOST_RECORDS = 1_000
 class Job:
     """The data that all tasks of a run share."""
 
-    parcels: Parcels
+    pickling: Pickling
     check: NodeCheck
     prepare: bytes
-    """Parcel with the context manager that a process enters before its first task."""
+    """The context manager, pickled, that a process enters before its first task."""
     name: Callable[[Any], str]
     threads: int
     level: int
@@ -56,7 +56,7 @@ class _Process:
     job: bytes = b""
     """The run that it has prepared for."""
     exit_stack: ExitStack = field(default_factory=ExitStack)
-    parcels: Parcels | None = None
+    pickling: Pickling | None = None
     check: NodeCheck | None = None
     name: Callable[[Any], str] = str
     run: Callable[[Any], Any] | None = None
@@ -83,7 +83,7 @@ def run_task(number: bytes, job: Sequence[Any], task: bytes) -> bytes | str:
     Returns
     -------
     bytes or str
-        The parcel of a `Report`, or a message about a requirement that this node does not meet.
+        A pickled `Report`, or a message about a requirement that this node does not meet.
     """
     records = _Records()
     logger = logging.getLogger(PACKAGE)
@@ -97,7 +97,7 @@ def run_task(number: bytes, job: Sequence[Any], task: bytes) -> bytes | str:
     # A node that has lost the store would fail one task after another, and so take them from the nodes that can run them.
     unfit = _process.check.problem() if isinstance(outcome, Exception) and _process.check else ""
     report = Report(outcome=outcome, consumed=_process.consumed, records=records.kept, unfit=unfit)
-    return _process.parcels.pack(report) if _process.parcels else pickle.dumps(report)
+    return _process.pickling.dumps(report) if _process.pickling else pickle.dumps(report)
 
 
 def _run(number: bytes, job: Sequence[Any], task: bytes) -> Any:
@@ -107,9 +107,9 @@ def _run(number: bytes, job: Sequence[Any], task: bytes) -> Any:
     _process.consumed = 0
     if number != _process.job:
         _prepare(number, ray.get(job[0]))
-    assert _process.parcels is not None
+    assert _process.pickling is not None
     assert _process.run is not None
-    given = _process.parcels.unpack(task)
+    given = _process.pickling.loads(task)
     return outcome_of(_process.name(given), partial(_process.run, given))
 
 
@@ -121,8 +121,8 @@ def _prepare(number: bytes, content: bytes) -> None:
     logging.getLogger(PACKAGE).setLevel(job.level)
     if problem := job.check.problem():  # of a node that came after the run had begun
         raise UnfitNodeError(problem)
-    _process.parcels, _process.check, _process.name = job.parcels, job.check, job.name
-    prepare: Prepare[Any, Any] = job.parcels.unpack(job.prepare)
+    _process.pickling, _process.check, _process.name = job.pickling, job.check, job.name
+    prepare: Prepare[Any, Any] = job.pickling.loads(job.prepare)
     _process.run = _process.exit_stack.enter_context(prepare(_progressed))
     _process.job = number
 

@@ -341,7 +341,16 @@ class BucketFolder:
 
     def _ask(self, key: str, what: str, action: Callable[[ObjectStore], Result]) -> Result:
         """Apply a function to the client, with retries. Errors name the folder, and the permissions that are missing."""
-        return self._retried(what, lambda clients: clients.ask(self._place[0], _missing_key(key, action)))
+
+        def named(client: ObjectStore) -> Result:
+            try:
+                return action(client)
+            except FileNotFoundError as problem:
+                if lacks_bucket(problem):
+                    raise
+                raise SourceError(f"{key} is gone: another command removed it; run the command again") from None
+
+        return self._retried(what, lambda clients: clients.ask(self._place[0], named))
 
     def _retried(self, what: str, action: Callable[[Clients], Result], silences: int | None = None) -> Result:
         if not self._clients:
@@ -378,18 +387,6 @@ def _errors_of_disk() -> Iterator[None]:
 
 
 _REMEDY = "; the store is named with --store or $PHYAGI_ASSETS_STORE"
-
-
-def _missing_key(key: str, action: Callable[[ObjectStore], Result]) -> Callable[[ObjectStore], Result]:
-    def named(client: ObjectStore) -> Result:
-        try:
-            return action(client)
-        except FileNotFoundError as problem:
-            if lacks_bucket(problem):
-                raise
-            raise SourceError(f"{key} is gone: another command removed it; run the command again") from None
-
-    return named
 
 
 def _streamed(client: ObjectStore, key: str) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 
 from phyagi_assets.errors import StoreError
@@ -101,10 +102,8 @@ def flush(path: Path) -> None:
 def free_path(path: Path) -> Path:
     """Return a path at which nothing exists: the given one, or one with a number added to its name."""
     path.parent.mkdir(exist_ok=True)
-    number = 1
-    while os.path.lexists(path if number == 1 else path.with_name(f"{path.name}-{number}")):
-        number += 1
-    return path if number == 1 else path.with_name(f"{path.name}-{number}")
+    others = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return next(free for free in chain([path], others) if not os.path.lexists(free))
 
 
 def folders_in(folder: Path) -> list[Path]:

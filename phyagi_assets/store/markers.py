@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from phyagi_assets.store.parcels import Parcels
+from phyagi_assets.store.pickling import Pickling
 
 if TYPE_CHECKING:
     from phyagi_assets.objects.bucket import BucketFolder
@@ -16,16 +16,16 @@ _TRIED = 1 << 20
 class StoreMarkers:
     """Markers in a store in a bucket, by which processes see that they use the same one. It can be pickled."""
 
-    parcels: Parcels
+    pickling: Pickling
 
     def __str__(self) -> str:
-        return str(self.parcels.place)
+        return str(self.pickling.place)
 
     @property
     def _folder(self) -> "BucketFolder":
         from phyagi_assets.objects.bucket import BucketFolder
 
-        return BucketFolder(str(self.parcels.place)).folder(".nodes")
+        return BucketFolder(str(self.pickling.place)).folder(".nodes")
 
     def mark(self, name: str) -> None:
         """Write a marker."""
@@ -47,7 +47,7 @@ class StoreMarkers:
         StoreError
             The scratch folder cannot be created or written to, or its disk is full.
         """
-        store = self.parcels.store
+        store = self.pickling.store
         with store.writing():
             store.root.mkdir(parents=True, exist_ok=True)
             path = store.root / name

@@ -35,7 +35,7 @@ from phyagi_assets.store.copying import copyings, run_all
 from phyagi_assets.store.disk import stamp_of
 from phyagi_assets.store.exchange import UNFINISHED
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.store.parcels import Parcels
+from phyagi_assets.store.pickling import Pickling
 from phyagi_assets.store.scratch import SCRATCH_VARIABLE
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import GIGATOKEN
@@ -184,7 +184,7 @@ def test_nodes_without_credentials_or_with_another_endpoint_are_told_by_the_stor
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = on(bucket("d", tmp_path), sources)
-    check = node_check((), (), workspace, Parcels.of(workspace.store, "run"))
+    check = node_check((), (), workspace, Pickling.of(workspace.store, "run"))
     with check.marked():
         assert check.problem() == ""
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not the secret")

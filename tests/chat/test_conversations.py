@@ -35,7 +35,7 @@ from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.steps.tokenize import TOKENIZE, token_chunks
 from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.store.parcels import Parcels
+from phyagi_assets.store.pickling import Pickling
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from tests.chat.tokenizers import save_adding_bytes
@@ -371,7 +371,7 @@ def test_chunk_of_conversations_is_encoded_on_a_machine_without_the_tokenizer(ch
     (partition,) = sending.sources.partitions(corpus).values()
     build_raw(corpus, partition, sending)
     chunks = token_chunks(corpus, partition, sending)
-    first, *_ = Parcels.of(there, "run").unpack(Parcels.of(here, "run").pack(chunks))
+    first, *_ = Pickling.of(there, "run").loads(Pickling.of(here, "run").dumps(chunks))
     first.run(replace(chats, store=there, chunk_bytes=4_000), id)
     assert [chunk.number for chunk in token_chunks(corpus, partition, sending)] == [chunk.number for chunk in chunks[1:]]
 

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import pickle
 import signal
 import socket
 import threading
@@ -24,17 +23,10 @@ from phyagi_assets.execution.node_check import NeededFolder, NodeCheck
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.execution.ray_cluster import RayExecutor
 from phyagi_assets.execution.ray_connection import call_on_node, connected
+from phyagi_assets.store.pickling import Pickling
 from tests.ray_nodes import RayNodes
 
 logger = logging.getLogger("phyagi_assets.tests")
-
-
-class PlainParcels:
-    def pack(self, content: Any) -> bytes:
-        return pickle.dumps(content)
-
-    def unpack(self, parcel: bytes) -> Any:
-        return pickle.loads(parcel)
 
 
 @contextmanager
@@ -78,7 +70,7 @@ def unheard(_task: object, _consumed: int) -> None:
 
 def executor_on(cluster: RayAddress, prepare: Any, **options: Any) -> RayExecutor[Any, Any]:
     options = {"check": NodeCheck(), "name": item_name, "on_start": id, "on_progress": unheard, **options}
-    return RayExecutor[Any, Any](cluster=cluster, prepare=prepare, parcels=PlainParcels(), **options)
+    return RayExecutor[Any, Any](cluster=cluster, prepare=prepare, pickling=Pickling(Path(), "run"), **options)
 
 
 def outcomes(executor: RayExecutor[Any, Any], tasks: Iterable[Any]) -> dict[Any, Any]:

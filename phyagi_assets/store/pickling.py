@@ -1,7 +1,7 @@
 """Pickle objects for a process on another machine.
 
 Artifacts, tokenizers and tasks refer to the store and to paths in its scratch space. On another machine, the store is opened again, and its
-scratch space is another folder. A parcel holds references in their place, which the receiver resolves with its own store.
+scratch space is another folder. What is sent holds references in their place, which the receiver resolves with its own store.
 """
 
 import io
@@ -17,7 +17,7 @@ from phyagi_assets.store.places import open_store
 
 
 @dataclass(eq=False)
-class Parcels:
+class Pickling:
     """Pickles objects for the processes of a run that use the same store. It can be pickled itself.
 
     Parameters
@@ -34,13 +34,13 @@ class Parcels:
     _lock: Any = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, store: Store, holder: str) -> "Parcels":
-        """Return the parcels of a run, for the process that has opened the store."""
+    def of(cls, store: Store, holder: str) -> "Pickling":
+        """Return what pickles for a run, in the process that has opened the store."""
         place = BucketAddress(str(store)) if store.is_remote else store.root
         return cls(place, holder, [store])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Parcels, (self.place, self.holder)
+        return Pickling, (self.place, self.holder)
 
     @property
     def store(self) -> Store:
@@ -50,15 +50,15 @@ class Parcels:
                 self._opened.append(open_store(self.place, self.holder))
             return self._opened[0]
 
-    def pack(self, content: Any) -> bytes:
+    def dumps(self, content: Any) -> bytes:
         """Pickle an object."""
         file = io.BytesIO()
         _Packer(file, self.store).dump(content)
         return file.getvalue()
 
-    def unpack(self, parcel: bytes) -> Any:
+    def loads(self, pickled: bytes) -> Any:
         """Unpickle an object, with this process's store in the place of the sender's."""
-        return _Unpacker(io.BytesIO(parcel), self.store).load()
+        return _Unpacker(io.BytesIO(pickled), self.store).load()
 
 
 class _Packer(pickle.Pickler):

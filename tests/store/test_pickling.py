@@ -7,7 +7,7 @@ import pytest
 from phyagi_assets.settings import BucketAddress
 from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.store.parcels import Parcels
+from phyagi_assets.store.pickling import Pickling
 from phyagi_assets.store.scratch import SCRATCH_VARIABLE
 
 PLACE = BucketAddress("s3://bucket/lab")
@@ -15,12 +15,12 @@ PLACE = BucketAddress("s3://bucket/lab")
 
 def test_paths_and_stores_lead_into_the_scratch_space_of_the_receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = BucketStore(PLACE, scratch=tmp_path / "here")
-    sender = Parcels.of(here, "run")
+    sender = Pickling.of(here, "run")
     monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path / "there"))
-    receiver = Parcels(PLACE, "run")
+    receiver = Pickling(PLACE, "run")
     path, inner = here.scratch("chunks", "corpus/part"), here.inner("tokenizers")
     sent = {"path": path, "store": here, "inner": inner, "again": [path], "elsewhere": tmp_path / "raw"}
-    found = receiver.unpack(sender.pack(sent))
+    found = receiver.loads(sender.dumps(sent))
     root = receiver.store.root
     assert root is not None
     assert root.is_relative_to(tmp_path / "there")
@@ -29,12 +29,12 @@ def test_paths_and_stores_lead_into_the_scratch_space_of_the_receiver(tmp_path: 
     assert found["store"] is receiver.store
     assert (str(found["inner"]), found["inner"].root) == (str(inner), root / ".tokenizers")
     assert found["elsewhere"] == tmp_path / "raw"
-    back = sender.unpack(receiver.pack(found))
+    back = sender.loads(receiver.dumps(found))
     assert (back["path"], back["store"], back["inner"].root) == (path, here, inner.root)
 
 
 def test_store_on_a_disk_has_the_same_paths_everywhere(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
-    sender = Parcels.of(store, "run")
+    sender = Pickling.of(store, "run")
     path = store.scratch("chunks", "corpus/part")
-    assert Parcels(tmp_path, "run").unpack(sender.pack([path])) == [path]
+    assert Pickling(tmp_path, "run").loads(sender.dumps([path])) == [path]
