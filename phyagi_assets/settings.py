@@ -19,7 +19,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 """The beginning of a URI. ``pathlib`` makes ``s3:/bucket`` of ``s3://bucket``, and a drive has one letter."""
 
 
-_BUCKET = re.compile(r"(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*(?:/(?![./])[^/?#@\\\s]+)*/?")
+_BUCKET = re.compile(r"(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*(?:/(?![./])[^/?#@\\\s]+(?: +[^/?#@\\\s]+)*)*/?")
 """Address of a bucket, or of a folder in it. The parts of the folder's path do not begin with a dot."""
 
 

@@ -50,7 +50,7 @@ def test_url_as_data_folder_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("address", ["s3://bucket", "s3://bucket/a/b", "gs://b.c/x", "az://c/x"])
+@pytest.mark.parametrize("address", ["s3://bucket", "s3://bucket/a/b", "gs://b.c/x", "az://c/x", "s3://b/of a lab/é+%20"])
 def test_address_of_a_bucket_is_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
@@ -70,6 +70,7 @@ def test_address_of_a_bucket_is_the_store(tmp_path: Path, monkeypatch: pytest.Mo
         ("s3://", "is not a valid address"),
         ("gs://bucket/../x", "is not a valid address"),
         ("az://c//x", "is not a valid address"),
+        ("s3://bucket/x ", "is not a valid address"),
         ("s3://key:secret@bucket/x", r"the store 's3://\*\*\*@bucket/x' is not a valid address"),
         ("file:///tmp/x", r"the store is a folder, or in a bucket \(s3://, gs://, az://\); file: addresses are not supported"),
         ("hf://org/name", "hf: addresses are not supported"),

@@ -334,7 +334,7 @@ class BucketFolder:
                         continue
 
         if found:
-            self._ask("", "cannot be written", delete)
+            self._ask("", "an object cannot be deleted", delete)
 
     def _key(self, key: str) -> str:
         return "/".join(part for part in (self._place[1], key) if part)

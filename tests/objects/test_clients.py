@@ -69,6 +69,12 @@ def test_empty_folder_of_a_bucket_is_asked_about_once(s3: S3Server) -> None:
     assert s3.faults.requests == {"GET": 2, "HEAD": 1}
 
 
+def test_refused_deletion_is_not_called_a_refused_write(s3: S3Server) -> None:
+    s3.faults.is_read_only = True
+    with pytest.raises(StoreError, match=f"{BUCKET}: an object cannot be deleted: access is denied"):
+        BucketFolder(BUCKET).delete(["a"])
+
+
 @pytest.mark.parametrize("by", ["file", "process"])
 def test_credentials_that_were_renewed_are_read_again(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
     file, keys = tmp_path / "credentials", tmp_path / "keys.json"

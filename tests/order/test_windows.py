@@ -17,16 +17,18 @@ def order(index: Ints, samples: int, block: int, key: int = 7) -> Ints:
 
 
 @given(samples=st.integers(1, 400), block=st.integers(1, 60), key=KEYS)
-def test_every_sample_comes_once_and_few_blocks_are_read_at_a_time(samples: int, block: int, key: int) -> None:
+def test_every_sample_comes_once_few_blocks_are_read_at_a_time_and_half_of_the_window_is_unused(samples: int, block: int, key: int) -> None:
     found = order(np.arange(samples), samples, block, key).tolist()
     assert sorted(found) == list(range(samples))
-    left, begun, most = Counter(sample // block for sample in range(samples)), set(), 0
+    left, begun, most, unused = Counter(sample // block for sample in range(samples)), set(), 0, 0
     for sample in found:
         begun.add(sample // block)
         most = max(most, len(begun))
         left[sample // block] -= 1
         begun -= {sample // block} if not left[sample // block] else set()
+        unused = max(unused, sum(left[number] for number in begun))
     assert most <= block + 1
+    assert unused <= block * (block + 1) / 2  # as docs/training-from-a-bucket.md says
 
 
 @given(samples=st.integers(1, 2**61), block=st.integers(1, 2**31), key=KEYS, data=st.data())
