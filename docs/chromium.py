@@ -14,7 +14,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-_PATIENCE = 60.0
+_TO_ANSWER = 60.0
 """Longest wait for a page, in seconds."""
 _QUIET = 2.0
 """Time for which the text of a page does not change once everything is loaded, in seconds."""
@@ -30,7 +30,7 @@ class Page:
         """Call a method of the debugging protocol, and return its result."""
         self._calls += 1
         self._connection.send(json.dumps({"id": self._calls, "method": method, "params": parameters}))
-        while (answer := json.loads(self._connection.recv(timeout=_PATIENCE))).get("id") != self._calls:
+        while (answer := json.loads(self._connection.recv(timeout=_TO_ANSWER))).get("id") != self._calls:
             pass  # an event of the page
         return answer["result"]
 
@@ -57,7 +57,7 @@ class Page:
 
     def wait(self, shown: str) -> None:
         """Wait until the text of the page matches a regular expression and changes no more."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TO_ANSWER
         text, since = "", time.monotonic()
         while not (self.evaluate(f"RegExp({json.dumps(shown)}).test(document.body.innerText)") and time.monotonic() - since > _QUIET):
             if time.monotonic() > deadline:

@@ -8,7 +8,7 @@ from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mix
 from phyagi_assets.declare.catalog import Catalog, Corpus
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.flow import Flow
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
 
@@ -86,16 +86,16 @@ def examine_partitions(
     corpus: Corpus,
     partitions: Mapping[str, Partition],
     workspace: Workspace,
-    flow: Flow = FLOW,
+    flow: Flow,
     *,
-    among: Collection[str] | None = None,
+    among: Collection[str] | None,
 ) -> ExaminedCorpus:
     """Find the expected versions of partitions, and whether they are published. Partitions that cannot be examined are in `failed`.
 
     Parameters
     ----------
     among
-        Keys of the partitions to examine; by default, all of them.
+        Keys of the partitions to examine; None for all of them.
     """
     artifacts: dict[str, Sequence[ExpectedArtifact]] = {}
     failed: dict[str, str] = {}

@@ -9,7 +9,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import DeclarationError
 from phyagi_assets.sources.chunks import most_chunks
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.flow import Flow
 from phyagi_assets.steps.step import Workspace
 
 CHECK_FAILED = ""
@@ -40,9 +40,7 @@ class Work:
         return f"{self.corpus}/{self.key}"
 
 
-def stale_partitions(
-    examined: ExaminedCorpus, recorded: Mapping[str, Mapping[str, str]], workspace: Workspace, flow: Flow = FLOW
-) -> list[Work]:
+def stale_partitions(examined: ExaminedCorpus, recorded: Mapping[str, Mapping[str, str]], workspace: Workspace, flow: Flow) -> list[Work]:
     """Return the partitions with stale steps.
 
     Parameters

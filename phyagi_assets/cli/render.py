@@ -15,7 +15,7 @@ from phyagi_assets.formatting import counted, digits, listed, short, short_count
 from phyagi_assets.inspection.caches import caches_of_corpus
 from phyagi_assets.inspection.materialize_report import MaterializeReport
 from phyagi_assets.order.composition import plan_lines
-from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.store.base import Store
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def catalog_trees(catalog: Catalog, store: Store, partitions: Mapping[str, Colle
     for name in catalog.corpora:
         if name not in mixed:
             caches = caches_of_corpus(name, store, among=partitions.get(name)).values()
-            yield Tree(f"[bold]{name}[/] {short_counted(sum(map(_tokens, caches)), 'token')} in {counted(len(caches), 'partition')}")
+            tokens = sum(CACHE.totals(artifact.manifest)["tokens"] for artifact in caches)
+            yield Tree(f"[bold]{name}[/] {short_counted(tokens, 'token')} in {counted(len(caches), 'partition')}")
 
 
 def show_outcome(
@@ -141,11 +142,8 @@ def show_explanation(console: Console, found: "Iterable[ExplainedSample]") -> No
             tokens = f"tokens {run.offset:,} on" if len(sample.runs) == 1 else f"tokens {run.offset:,}–{run.offset + run.end - run.start:,}"
             console.print(f"  {escape(str(run.array))}, {tokens}", soft_wrap=True)
         for document in sample.documents:
-            until = document.skipped + document.end - document.start
-            tokens = f"tokens {document.skipped:,}–{until:,} of {document.length:,}"
-            where = f"{document.file} row {document.row + 1:,}, id {document.id}: {tokens}"
-            title = f"{document.start}–{document.end}  {where}"
-            console.print(boxed(console, document.marked[:_SHOWN], title))
+            where = f"{document.file} row {document.row + 1:,}, id {document.id}: tokens {document.part}"
+            console.print(boxed(console, document.marked[:_SHOWN], f"{document.start}–{document.end}  {where}"))
 
 
 def show_removable(console: Console, report: "CleanReport", grace: float) -> None:
@@ -207,10 +205,6 @@ def _show_exposures(console: Console, found: "Iterable[Exposure]") -> None:
 def _first_bold(line: str) -> str:
     first, _, rest = line.partition(" ")
     return f"[bold]{first}[/] {rest}"
-
-
-def _tokens(artifact: Artifact) -> int:
-    return sum(of["tokens"] for of in artifact.manifest.counts.values())
 
 
 def _epochs(number: float) -> str:

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from phyagi_assets.cli.console import boxed, print_table, print_text
+from phyagi_assets.cli.console import boxed, print_table, print_text, ruled_table
 from phyagi_assets.formatting import counted, digits, listed, short, short_counted
 from phyagi_assets.inspection.loss_proposal import Proposal
 from phyagi_assets.inspection.loss_report import CorpusLosses, LossDocument, LossReport, LossSpike
@@ -16,7 +15,7 @@ from phyagi_assets.inspection.loss_report import CorpusLosses, LossDocument, Los
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _CURVE, _NARROWEST = 40, 12
 """Largest and smallest width of a curve."""
-_BETWEEN = 3
+_BETWEEN = 2
 """Width of the gap between two columns of a table."""
 _LISTED = 8
 """Largest number of positions of a document that are listed."""
@@ -52,9 +51,7 @@ def _table_of_corpora(report: LossReport, console: Console) -> Table:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for title in ("corpus", "tokens", "share", "loss", "first", "last", "")[: len(rows[0])]:
-        table.add_column(title, justify="left" if title in ("corpus", "") else "right", no_wrap=True)
+    table = ruled_table(("corpus", "tokens", "share", "loss", "first", "last", "")[: len(rows[0])], texts=("corpus", ""))
     for row in rows:
         table.add_row(*row)
     return table
@@ -82,9 +79,7 @@ def _show_document(console: Console, document: LossDocument) -> None:
 def _show_proposal(console: Console, proposal: Proposal) -> None:
     console.print(f"[bold]Proposed shares[/] by {proposal.rule}", soft_wrap=True)
     console.print(proposal.formula, markup=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for title in ("corpus", "declared", "trained", "nats per billion tokens", "proposed"):
-        table.add_column(title, justify="left" if title == "corpus" else "right")
+    table = ruled_table(("corpus", "declared", "trained", "nats per billion tokens", "proposed"), texts=("corpus",))
     for corpus in proposal.corpora:
         table.add_row(escape(corpus.corpus), f"{corpus.declared:.1%}", f"{corpus.trained:.1%}", digits(corpus.speed), f"{corpus.share:.2%}")
     print_table(console, table)

@@ -222,7 +222,7 @@ def _samples(samples: Sequence[ExplainedSample]) -> str:
     for sample in samples:
         documents = "".join(
             f'<div class="document"><p class="faint">tokens {of.start:,}–{of.end:,} of the sample: {escape(of.file)} row {of.row + 1:,}, '
-            f"id {of.id}, tokens {of.skipped:,}–{of.skipped + of.end - of.start:,} of {of.length:,}</p>"
+            f"id {of.id}, tokens {of.part}</p>"
             f'<pre tabindex="0">{_text(of.marked[:_SHOWN])}{"…" if len(of.marked) > _SHOWN else ""}</pre></div>'
             for of in sample.documents
         )

@@ -239,6 +239,8 @@ class WeightedConcatIterableDataset(SharedStream):
     (6, [0, 1, 2, 3, 9, 9])
     """
 
+    windows: WeightedConcatDataset
+
     def __init__(
         self,
         datasets: Iterable[Any],
@@ -253,22 +255,12 @@ class WeightedConcatIterableDataset(SharedStream):
         given = [_by_index(dataset) for dataset in datasets]
         self._foreign: list[ForeignStream] = []
         super().__init__(rank, world_size, rotates=len(given) > 1, endless=endless)
-        self._whole = WeightedConcatDataset(given, weights, seed=seed, **kwargs)
+        self.windows = WeightedConcatDataset(given, weights, seed=seed, **kwargs)
         self._foreign = [dataset for dataset in given if isinstance(dataset, ForeignStream)]
         self._loaded_streams: list[Any] | None = None
         """States of the streams of other classes, with which the next iteration begins."""
         if rank is not None:
             self.set_rank_and_world_size(rank, world_size)
-
-    @property
-    def windows(self) -> WeightedConcatDataset:
-        """The samples of the stream by index, as a map-style dataset."""
-        return self._whole
-
-    @property
-    def seq_len(self) -> int:
-        """Length of a sample, in tokens; raises the errors of `WeightedConcatDataset.seq_len`."""
-        return self._whole.seq_len
 
     def set_rank_and_world_size(self, rank: int | None, world_size: int | None) -> None:
         """Set the rank of this process and the number of processes; None and None for those of ``torch.distributed`` at read time."""
@@ -356,33 +348,29 @@ class WeightedConcatIterableDataset(SharedStream):
             raise ValueError(f"{file}: is not a valid state: {problem}") from None
         self.load_state_dict(state)
 
-    def _samples(self) -> int:
-        return len(self._whole)
-
     def _read(self, positions: Ints, epoch: int) -> Iterator[dict[str, Any]]:
-        chosen, turns = Interleaved(self._whole.counts).locate(positions)
+        chosen, turns = Interleaved(self.windows.counts).locate(positions)
         indices = np.empty(len(positions), dtype=np.int64)
-        passes, turns = np.divmod(turns, np.array([len(dataset) for dataset in self._whole.datasets])[chosen])
+        passes, turns = np.divmod(turns, np.array([len(dataset) for dataset in self.windows.datasets])[chosen])
         for dataset_idx, number in set(zip(chosen.tolist(), passes.tolist(), strict=True)):
             of_pass = (chosen == dataset_idx) & (passes == number)
             indices[of_pass] = self._samples_of_pass(dataset_idx, number, turns[of_pass], epoch)
-        return map(self._whole.sample, chosen.tolist(), indices.tolist())
+        return map(self.windows.sample, chosen.tolist(), indices.tolist())
 
     def _samples_of_pass(self, dataset_idx: int, number: int, turns: Ints, epoch: int) -> Ints:
         """Return the samples of a dataset at turns of one pass over it; the last pass may be the fraction of its weight."""
-        size = len(self._whole.datasets[dataset_idx])
-        if (number + 1) * size > self._whole.counts[dataset_idx]:
-            return self._whole.drawn(dataset_idx, turns, epoch)
+        size = len(self.windows.datasets[dataset_idx])
+        if (number + 1) * size > self.windows.counts[dataset_idx]:
+            return self.windows.drawn(dataset_idx, turns, epoch)
         # Passes count from 1, because the key of (…, 0) equals the key of (…), which `drawn` uses.
-        return permuted(turns, size, derived_key(self._whole.seed, dataset_idx, epoch, number + 1))
+        return permuted(turns, size, derived_key(self.windows.seed, dataset_idx, epoch, number + 1))
 
     def _identity(self) -> dict[str, Any]:
-        whole = self._whole
         return {
             "kind": type(self).__name__,
-            "samples": [len(dataset) for dataset in whole.datasets],
-            "weights": [str(weight) for weight in whole.weights],
-            "seed": int(whole.seed),
+            "samples": [len(dataset) for dataset in self.windows.datasets],
+            "weights": [str(weight) for weight in self.windows.weights],
+            "seed": int(self.windows.seed),
         }
 
 

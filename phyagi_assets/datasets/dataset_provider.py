@@ -184,9 +184,6 @@ class DatasetProvider(ABC):
     label: str | None = None
     vocabulary: Vocabulary | None = None
 
-    def __init__(self) -> None:  # noqa: B027 - a subclass need not define it
-        """Do nothing; the base class has no attributes."""
-
     def _set_attributes(self, **values: object) -> None:
         """Set attributes of a provider, except those that a subclass defines as properties that cannot be set."""
         for name, value in values.items():

@@ -54,6 +54,9 @@ class SharedStream(DividedStream):
         Whether an iteration goes on with the next epoch when one ends.
     """
 
+    windows: Any
+    """The samples of the stream by index: a map-style dataset."""
+
     def __init__(self, rank: int | None, world_size: int | None, *, rotates: bool = False, endless: bool = False) -> None:
         # All numbers but the epoch are those of a loaded state.
         super().__init__(rank, world_size, {"epoch": 0, "is_loaded": 0, "loaded_epoch": 0, "taken": 0, "is_rotated": 0, **asdict(Reader())})
@@ -61,13 +64,9 @@ class SharedStream(DividedStream):
         self._rotates, self.endless = rotates, endless
 
     @property
-    @abstractmethod
-    def windows(self) -> Any:
-        """The samples of the stream by index: a map-style dataset."""
-
-    @abstractmethod
-    def _samples(self) -> int:
-        """Return the number of samples in an epoch, for all processes together."""
+    def seq_len(self) -> int:
+        """Length of a sample, in tokens."""
+        return int(self.windows.seq_len)
 
     @abstractmethod
     def _read(self, positions: npt.NDArray[np.int64], epoch: int) -> Iterator[dict[str, Any]]:
@@ -83,7 +82,7 @@ class SharedStream(DividedStream):
 
     def __len__(self) -> int:
         """Return the number of samples that this process reads in an epoch, which is the same for all processes."""
-        return self.shard.steps(self._samples())
+        return self.shard.steps(len(self.windows))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the samples of this process and loader worker: a whole epoch, or the rest of it after a loaded state.
@@ -125,7 +124,7 @@ class SharedStream(DividedStream):
         return _Progress(epoch=cursor["loaded_epoch"], taken=cursor["taken"], reader=reader, is_rotated=bool(cursor["is_rotated"]))
 
     def _rest(self, reader: Reader, taken: int) -> range:
-        return reader.turns(reader.steps(self._samples()), taken)
+        return reader.turns(reader.steps(len(self.windows)), taken)
 
     def _stream(self, progress: _Progress) -> Iterator[dict[str, Any]]:
         yield from self._rest_of_epoch(progress)
@@ -136,7 +135,7 @@ class SharedStream(DividedStream):
             yield from self._rest_of_epoch(progress)
 
     def _rest_of_epoch(self, progress: _Progress) -> Iterator[dict[str, Any]]:
-        reader, samples, taken = progress.reader, self._samples(), progress.taken
+        reader, samples, taken = progress.reader, len(self.windows), progress.taken
         rest = self._rest(reader, taken)
         for first in range(0, len(rest), _BLOCK):
             turns = rest[first : first + _BLOCK]

@@ -3,9 +3,7 @@
 import torch
 
 
-def token_losses(
-    logits: torch.Tensor, labels: torch.Tensor, *, shift_labels: bool = False, ignore_index: int = -100
-) -> tuple[torch.Tensor, torch.Tensor]:
+def token_losses(logits: torch.Tensor, labels: torch.Tensor, *, shift_labels: bool, ignore_index: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the cross entropy at each token, in 32-bit floating point, as ``transformers`` does for causal language models.
 
     Parameters
@@ -35,8 +33,8 @@ def token_losses(
 
 
 def reduced(
-    losses: torch.Tensor, targets: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None, *, ignore_index: int = -100
+    losses: torch.Tensor, targets: torch.Tensor, num_items_in_batch: torch.Tensor | int | None, *, ignore_index: int
 ) -> torch.Tensor:
-    """Return the sum of the losses of tokens, divided by a number of tokens; by default, by that of those that are not ignored."""
+    """Return the sum of the losses of tokens, divided by a number of tokens; with None, by that of those that are not ignored."""
     count = (targets != ignore_index).sum() if num_items_in_batch is None else num_items_in_batch
     return losses.sum() / (count.to(losses.device) if isinstance(count, torch.Tensor) else count)

@@ -33,6 +33,8 @@ from phyagi_assets.store.manifest import Manifest
 
 Part = dict[str, str | int | float]
 """One row of a table, with values by label."""
+_SAMPLES, _TOKENS = 3, 48
+"""Largest number of documents of a cache that are shown, and of tokens that are shown of each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,17 +91,8 @@ class InspectReport(Report):
     samples: tuple[Sample, ...] = ()
 
 
-def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48) -> InspectReport:
-    """Describe an artifact by its folder.
-
-    Parameters
-    ----------
-    folder
-        Folder of a published artifact, or of a version.
-    samples
-        Largest number of documents to show.
-    tokens
-        Largest number of tokens to show of each document.
+def inspect_artifact(folder: Path) -> InspectReport:
+    """Describe an artifact, given the folder of a published artifact or of a version.
 
     Raises
     ------
@@ -111,11 +104,11 @@ def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48) -> Ins
     damage = manifest.damage(path)
     if damage:
         raise StoreError("\n".join(damage))
-    return describe(Artifact(address=str(folder), path=path, manifest=manifest), samples=samples, tokens=tokens)
+    return describe(Artifact(address=str(folder), path=path, manifest=manifest))
 
 
-def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48) -> InspectReport:
-    """Describe an artifact; see `inspect_artifact`."""
+def describe(artifact: Artifact) -> InspectReport:
+    """Describe an artifact."""
     manifest = artifact.manifest
     stored = StoredArtifact(address=artifact.address, place=artifact.place, **{name: getattr(manifest, name) for name in _RECORDED})
     place = {"fingerprint": manifest.fingerprint, "path": artifact.place}
@@ -135,7 +128,7 @@ def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48) -> Inspe
         return InspectReport(title=manifest.step, artifact=stored, facts=facts | place)
     if manifest.counts == {} or manifest.counts.get("tokens") == 0:
         facts["tokens"] = "0: the partition is empty"
-    shown = _samples(artifact, samples, tokens) if manifest.step == cache.STEP else ()
+    shown = _samples(artifact, _SAMPLES) if manifest.step == cache.STEP else ()
     lengths = Lengths.of(step.lengths(artifact))
     parts = tuple(_skipped([artifact]))
     return InspectReport(title=manifest.step, artifact=stored, facts=facts | place, parts=parts, lengths=lengths, samples=shown)
@@ -152,10 +145,8 @@ def inspect_corpus(store: Store, name: str) -> InspectReport:
     caches = caches_of_corpus(name, store)
     if not caches:
         raise nothing_named(name, store)
-    totals = {
-        count: sum(of[count] for artifact in caches.values() for of in artifact.manifest.counts.values())
-        for count in ("documents", "tokens")
-    }
+    of_caches = [cache.CACHE.totals(artifact.manifest) for artifact in caches.values()]
+    totals = {count: sum(of[count] for of in of_caches) for count in ("documents", "tokens")}
     facts = {"partitions": _flat(len(caches)), **{count: _flat(total) for count, total in totals.items()}}
     details = next(iter(caches.values())).manifest.details
     facts |= {key: _flat(details[key]) for key in ("dtype", "tokenizer", "engine")}
@@ -173,7 +164,7 @@ def inspect_corpus(store: Store, name: str) -> InspectReport:
         for key, artifact in caches.items()
     )
     lengths = np.concatenate([array_lengths(artifact) for artifact in caches.values()])
-    shown = next((samples for artifact in caches.values() if (samples := _samples(artifact, 1, 48))), ())
+    shown = next((samples for artifact in caches.values() if (samples := _samples(artifact, 1))), ())
     return InspectReport(title=f"corpus {name}", facts=facts, parts=parts, lengths=Lengths.of(lengths), samples=shown)
 
 
@@ -203,7 +194,7 @@ def _corpora(plan: Plan) -> list[Part]:
     ]
 
 
-def _samples(artifact: Artifact, count: int, tokens: int) -> tuple[Sample, ...]:
+def _samples(artifact: Artifact, count: int) -> tuple[Sample, ...]:
     """Return documents spread evenly over the split with the most tokens; none if the partition is empty."""
     splits = [split for split in SPLITS if split in artifact.manifest.counts]
     if not splits:
@@ -219,7 +210,7 @@ def _samples(artifact: Artifact, count: int, tokens: int) -> tuple[Sample, ...]:
         Sample(
             where=f"{split}[{i}], {files[span.file]} row {span.row + 1}, id {span.id}",
             tokens=span.end - span.start,
-            text=shown_text(folder, found, span.start, min(span.end, span.start + tokens)),
+            text=shown_text(folder, found, span.start, min(span.end, span.start + _TOKENS)),
         )
         for i, span in ((i, Span.of(found, i)) for i in chosen)
     )

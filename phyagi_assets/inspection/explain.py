@@ -57,6 +57,11 @@ class DocumentSpan:
     marked: str
     """The same, with ⟦ and ⟧ around the parts that are trained on if the document is a conversation."""
 
+    @property
+    def part(self) -> str:
+        """The tokens of the document that the sample contains, for display."""
+        return f"{self.skipped:,}–{self.skipped + self.end - self.start:,} of {self.length:,}"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExplainedRun:
@@ -126,7 +131,7 @@ class Explanation(Sequence[ExplainedSample]):
                     "row": f"{document.row + 1:,}",
                     "id": document.id,
                     "tokens": f"{document.start}–{document.end}",
-                    "of document": f"{document.skipped:,}–{document.skipped + document.end - document.start:,} of {document.length:,}",
+                    "of document": document.part,
                     "text": _short(document.marked),
                 }
 

@@ -18,9 +18,7 @@ _BINS = 60
 """Largest number of points of a curve."""
 
 
-def report_losses(
-    ledger: Ledger, explainer: Explainer, *, spikes: int = 3, documents: int = 3, proposal: Proposal | None = None
-) -> LossReport:
+def report_losses(ledger: Ledger, explainer: Explainer, *, spikes: int, documents: int, proposal: Proposal | None) -> LossReport:
     """Report the losses in a ledger.
 
     Parameters

@@ -40,18 +40,18 @@ def remove_documents(
     corpus: str,
     workspace: Workspace,
     *,
-    ids: Collection[str] = (),
-    match: str | None = None,
-    reason: str = "",
-    until: int | None = None,
-    dry_run: bool = False,
+    ids: Collection[str],
+    match: str | None,
+    reason: str,
+    until: int | None,
+    dry_run: bool,
 ) -> RemoveReport:
     """Exclude documents from a corpus: those with the given ids, or those whose text matches a regular expression.
 
     Parameters
     ----------
     until
-        End of the range of training positions that is searched for the documents, exclusive; by default, the end of an epoch.
+        End of the range of training positions that is searched for the documents, exclusive; None for the end of an epoch.
 
     Raises
     ------

@@ -17,7 +17,7 @@ _BUSY = (
 _EXPIRED = ("ExpiredToken", "InvalidToken")
 """Codes of S3 for credentials that are not valid any more; they come with the status 400."""
 ELEMENTS = {"LastModified": "time of writing", "Size": "size", "Last-Modified": "time of writing", "Content-Length": "size"}
-"""What messages call an element of a listing or a header that is missing."""
+"""Names in messages of elements of listings and of headers that are missing."""
 REASONS = {
     "NoSuchBucket": "there is no such bucket",
     "ContainerNotFound": "there is no such container",

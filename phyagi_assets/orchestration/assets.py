@@ -48,7 +48,7 @@ from phyagi_assets.orchestration.recorded import recorded_of_partitions
 from phyagi_assets.orchestration.run_lock import hold_run
 from phyagi_assets.settings import REPORTS_VARIABLE, Settings
 from phyagi_assets.steps.facts import Facts
-from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.flow import Flow
 from phyagi_assets.steps.step import Column, Option, Scope, Step, Workspace
 
 COLUMN_SCHEMA = "dagster/column_schema"
@@ -70,12 +70,12 @@ def executor_field() -> dg.Field:
     return dg.Field(str, default_value=default_executor(), is_required=False, description=where)
 
 
-def corpus_assets(corpus: Corpus, flow: Flow = FLOW) -> list[dg.AssetsDefinition]:
+def corpus_assets(corpus: Corpus, flow: Flow) -> list[dg.AssetsDefinition]:
     """Return the assets of a corpus: one multi-asset for the steps of its partitions, and one asset for each step of the whole corpus."""
     return [_partition_assets(corpus, flow), *(_whole_corpus_asset(corpus, step) for step in flow.of(Scope.CORPUS))]
 
 
-def mixture_assets(declared: Mixture, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> list[dg.AssetsDefinition]:
+def mixture_assets(declared: Mixture, corpora: Mapping[str, Corpus], flow: Flow) -> list[dg.AssetsDefinition]:
     """Return the assets of a mixture, downstream of the inputs in all its corpora's partitions."""
     return [_mixture_asset(declared, corpora, step) for step in flow.of(Scope.MIXTURE)]
 

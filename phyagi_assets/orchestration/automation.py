@@ -11,7 +11,7 @@ from phyagi_assets.orchestration.declared import declared_tag
 from phyagi_assets.orchestration.names import BUILDS_ALL_TAG, FOLLOW_CHANGES
 
 
-def follow_sensor(corpora: Iterable[Corpus] = ()) -> dg.AutomationConditionSensorDefinition:
+def follow_sensor(corpora: Iterable[Corpus]) -> dg.AutomationConditionSensorDefinition:
     """Return the sensor that builds the steps of corpora downstream of a change."""
     return dg.AutomationConditionSensorDefinition(
         FOLLOW_CHANGES,

@@ -64,18 +64,6 @@ def change_since_load(declared: Corpus | Mixture) -> str:
     return ""
 
 
-def require_unchanged_file(declared: Corpus | Mixture) -> None:
-    """Check that the file still holds the declaration that was loaded.
-
-    Raises
-    ------
-    dagster.Failure
-        The file changed, so no runs must be requested.
-    """
-    if reason := change_since_load(declared):
-        raise dg.Failure(description=reason)
-
-
 def placeholder(broken: Broken) -> dg.AssetSpec:
     """Return the asset that shows a broken declaration in the UI."""
     group = re.sub(r"[^A-Za-z0-9_]", "_", broken.name) or "_"

@@ -37,7 +37,7 @@ from phyagi_assets.orchestration.names import (
 from phyagi_assets.orchestration.partition_runs import PartitionRun, run_of
 from phyagi_assets.orchestration.partitions import sync_partitions
 from phyagi_assets.orchestration.recorded import Recorded, recorded_of_partitions
-from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.flow import Flow
 from phyagi_assets.steps.step import Scope
 
 _CONTENTS_FIELD = dg.Field(
@@ -48,7 +48,7 @@ _CONTENTS_FIELD = dg.Field(
 )
 
 
-def corpus_job(corpus: Corpus, flow: Flow = FLOW) -> Any:
+def corpus_job(corpus: Corpus, flow: Flow) -> Any:
     """Return the job that builds chosen partitions of a corpus."""
     name = corpus.config.name
     return dg.define_asset_job(
@@ -60,7 +60,7 @@ def corpus_job(corpus: Corpus, flow: Flow = FLOW) -> Any:
     )
 
 
-def mixture_job(declared: Mixture, flow: Flow = FLOW) -> Any:
+def mixture_job(declared: Mixture, flow: Flow) -> Any:
     """Return the job that builds a mixture."""
     name = declared.config.name
     return dg.define_asset_job(
@@ -77,7 +77,7 @@ def _defaults(mixture: str, flow: Flow) -> dict[str, Any]:
     return {"ops": {op_name(mixture, step): {"config": {name: option.default for name, option in step.options.items()}} for step in steps}}
 
 
-def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> dg.JobDefinition:
+def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow) -> dg.JobDefinition:
     """Return a job that builds the stale partitions of corpora."""
     listed = dg.Field(
         dg.Map(str, [str]),  # type: ignore[no-untyped-call]

@@ -43,7 +43,7 @@ from phyagi_assets.orchestration.orphaned_runs import fail_orphaned_runs
 from phyagi_assets.orchestration.partitions import sync_partitions
 from phyagi_assets.orchestration.progress import CommandProgress, RunProgress
 from phyagi_assets.orchestration.recorded import recorded_of_partitions, recorded_version
-from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.flow import Flow
 from phyagi_assets.steps.mixture import AT_POSITION
 from phyagi_assets.steps.step import Scope, Step, Workspace
 
@@ -58,9 +58,7 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 class Runner:
     """Finds and builds the stale artifacts of a catalog."""
 
-    def __init__(
-        self, catalog: Catalog, workspace: Workspace, instance: dg.DagsterInstance, progress: CommandProgress, flow: Flow = FLOW
-    ) -> None:
+    def __init__(self, catalog: Catalog, workspace: Workspace, instance: dg.DagsterInstance, progress: CommandProgress, flow: Flow) -> None:
         self._catalog, self._workspace, self._instance, self._flow = catalog, workspace, instance, flow
         self._progress = progress
         self.started, self.advanced = progress.started, progress.advanced

@@ -7,7 +7,6 @@ while no run builds its corpora; see :mod:`phyagi_assets.orchestration.run_reque
 """
 
 import json
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +25,7 @@ from phyagi_assets.orchestration.declared import RELOAD, change_since_load, decl
 from phyagi_assets.orchestration.names import FAILURE_TAG, FOLLOW_CHANGES, INPUTS_TAG, LASTING, LAUNCHED_BY, REFRESH, build_job_name
 from phyagi_assets.orchestration.run_requests import Attempt, Decision, decide
 from phyagi_assets.orchestration.run_targets import under_way
-from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.flow import Flow
 from phyagi_assets.steps.step import Scope, Step, Workspace
 
 _EVERY = 30
@@ -44,7 +43,7 @@ _REASONS = {Decision.SETTLED: f"{Decision.SETTLED.value}; one of its inputs chan
 
 
 def mixtures_sensor(
-    catalog: Catalog, jobs: Sequence[Any], workspace: Workspace, flow: Flow = FLOW, *, seconds: float = _LONGEST
+    catalog: Catalog, jobs: Sequence[Any], workspace: Workspace, flow: Flow, *, seconds: float = _LONGEST
 ) -> dg.SensorDefinition:
     """Return the sensor that requests a run for each mixture whose plan is stale.
 
@@ -98,8 +97,8 @@ def mixtures_sensor(
             held = listed([str(request.job_name) for request in requests], _LISTED)
             told.append(f"{FOLLOW_CHANGES} is off, so no mixture is built; turn it on to run {held}")
             requests = []
-        if requests:
-            _log(context.log, told)
+        for line in told if requests else ():
+            context.log.info(line)
         up_to_date = f"{counted(len(catalog.mixtures), 'mixture')} up to date."
         return dg.SensorResult(
             run_requests=requests,
@@ -248,8 +247,3 @@ def _is_held(context: dg.SensorEvaluationContext) -> bool:
     here = context.code_location_origin
     found = [state.repository_selector.location_name for state in stopped if state.name == FOLLOW_CHANGES]
     return bool(found) if here is None else here.location_name in found
-
-
-def _log(log: logging.Logger, told: Sequence[str]) -> None:
-    for line in told:
-        log.info(line)

@@ -50,10 +50,10 @@ def fail_orphaned_runs(instance: dg.DagsterInstance, store: Store, names: Collec
     return found
 
 
-def _is_gone(run_id: str, store: Store, times: int = 3) -> bool:
+def _is_gone(run_id: str, store: Store) -> bool:
     """Return whether no process holds the lock of a run; tested several times, because the lock is free for a moment between two steps."""
-    for number in range(times):
+    for pause in (0, 0.5, 0.5):
+        time.sleep(pause)
         if store.is_run_active(run_id):
             return False
-        time.sleep(0.5 if number < times - 1 else 0)
     return True

@@ -20,8 +20,8 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.cron import looks_like_cron
 from phyagi_assets.declare.intervals import parse_span
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.formatting import counted
-from phyagi_assets.orchestration.declared import RELOAD, declared_tag, require_unchanged_file
+from phyagi_assets.formatting import counted, listed
+from phyagi_assets.orchestration.declared import RELOAD, change_since_load, declared_tag
 from phyagi_assets.orchestration.names import (
     CONTENTS,
     CORPUS_TAG,
@@ -38,7 +38,7 @@ from phyagi_assets.orchestration.names import (
 )
 from phyagi_assets.orchestration.partitions import partition_changes, sync_partitions
 from phyagi_assets.orchestration.run_requests import Attempt, Decision, decide
-from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.flow import Flow
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.data_folders import other_folder
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
@@ -52,7 +52,7 @@ _EVERY = 60
 """Time between two scans if none is declared, in seconds."""
 
 
-def refresh_sensor(corpus: Corpus, workspace: Workspace, flow: Flow = FLOW) -> dg.SensorDefinition | None:
+def refresh_sensor(corpus: Corpus, workspace: Workspace, flow: Flow) -> dg.SensorDefinition | None:
     """Return a sensor that scans a corpus's source at intervals, and requests runs of a job; None if a schedule does so.
 
     The sensor is on by default if ``refresh`` is a time span. Without ``refresh``, it can be turned on in the UI.
@@ -87,7 +87,7 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace, flow: Flow = FLOW) -> d
     return refresh_corpus
 
 
-def refresh_schedule(corpus: Corpus, workspace: Workspace, flow: Flow = FLOW) -> dg.ScheduleDefinition | None:
+def refresh_schedule(corpus: Corpus, workspace: Workspace, flow: Flow) -> dg.ScheduleDefinition | None:
     """Return a schedule that scans a corpus's source, or None if ``refresh`` is not a cron expression."""
     name, refresh = corpus.config.name, corpus.config.refresh
     if refresh is None or not looks_like_cron(refresh):
@@ -191,8 +191,8 @@ class _Attempts:
 def _lasting(run: dg.DagsterRun) -> list[str]:
     """Return the partitions of a failed run whose failure persists until an input changes."""
     with suppress(ValueError):
-        listed = json.loads(run.tags.get(LASTING_TAG, "[]"))
-        return listed if isinstance(listed, list) else []
+        names = json.loads(run.tags.get(LASTING_TAG, "[]"))
+        return names if isinstance(names, list) else []
     return []
 
 
@@ -204,7 +204,8 @@ def _is_current(instance: dg.DagsterInstance, corpus: str, item: Due, run_id: st
 
 
 def _scan(corpus: Corpus, workspace: Workspace, flow: Flow, settled: str) -> Scan:
-    require_unchanged_file(corpus)
+    if reason := change_since_load(corpus):
+        raise dg.Failure(description=reason)
     workspace.identities.forget()  # the branch of a tokenizer may have moved since the last scan of this process
     try:
         return scan_source(corpus, workspace, settled, flow=flow)
@@ -233,10 +234,9 @@ def _log_settled(log: logging.Logger, corpus: Corpus, asked: Asked, before: str 
     """
     told = text_digest(canonical_json(sorted(asked.settled))) if asked.settled else ""
     if told and told != before:
-        listed = ", ".join(asked.settled[:5]) + (", …" if len(asked.settled) > 5 else "")
         log.error(
-            f"{corpus.config.name}: {counted(len(asked.settled), 'partition')} built ({listed}), but to other versions than expected here; "
-            f"something that they are made from changed since the code location was loaded: {RELOAD}"
+            f"{corpus.config.name}: {counted(len(asked.settled), 'partition')} built ({listed(asked.settled)}), but to other versions than "
+            f"expected here; something that they are made from changed since the code location was loaded: {RELOAD}"
         )
     return told
 

@@ -22,6 +22,7 @@ from phyagi_assets.order.blocks import Blocks
 from phyagi_assets.order.division import Division
 from phyagi_assets.order.packed_runs import OpenIndex, PackedIn, joined, packed_runs
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.order.ranges import grouped
 from phyagi_assets.order.runs import Piece, Pieces, Runs
 from phyagi_assets.order.segment_order import BLOCK, Located, SegmentOrder
 
@@ -166,12 +167,9 @@ class MixtureOrder:
     def _packed_in(self, located: Located) -> list[PackedIn]:
         """Return packed samples by token array."""
         shards, numbers = self._pieces.shard(located.piece), located.start // self.seq_len
-        order = np.argsort(shards, kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(shards[order])) + 1)
         return [
             PackedIn(index=self._index_of(shard), shard=shard, samples=samples, numbers=numbers[samples])
-            for samples in groups
-            for shard in [int(shards[samples[0]])]
+            for shard, samples in grouped(shards)
         ]
 
     def packed(self, located: Located) -> npt.NDArray[np.bool_]:
@@ -213,15 +211,6 @@ class MixtureOrder:
         """Return the blocks of each segment, in the files of `division`."""
         found = [reader.blocks(start) for reader, start in zip(self._readers, self._starts.tolist(), strict=True)]
         return [replace(blocks, shards=self.division.blocks_of_files(blocks.shards)) for blocks in found]
-
-    def given(self, position: int) -> dict[int, int]:
-        """Return the number of samples drawn from each corpus before a position, by index of the corpus in the plan."""
-        counts: dict[int, int] = {}
-        ends = [*self._starts[1:].tolist(), position]
-        for reader, start, end in zip(self._readers, self._starts.tolist(), ends, strict=True):
-            for corpus, given in reader.given(max(0, min(end, position) - start)).items():
-                counts[corpus] = counts.get(corpus, 0) + given
-        return counts
 
 
 def _single_pass(plan: Plan, split: str) -> Segment:

@@ -1,4 +1,6 @@
-"""The integers of many ranges at once."""
+"""The integers of many ranges at once, and the places of equal integers."""
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -26,3 +28,17 @@ def concatenated_ranges(start: Ints | int, length: Ints) -> Ints:
     ranges: Ints = np.repeat(start - (ends - length), length)
     ranges += np.arange(len(ranges))
     return ranges
+
+
+def grouped(values: Ints) -> Iterator[tuple[int, Ints]]:
+    """Yield each of some integers, ascending, with the indices at which it occurs.
+
+    Examples
+    --------
+    >>> [(value, places.tolist()) for value, places in grouped(np.array([7, 2, 7]))]
+    [(2, [1]), (7, [0, 2])]
+    """
+    order = np.argsort(values, kind="stable")
+    cuts = np.flatnonzero(np.diff(values[order])) + 1
+    for places in np.split(order, cuts) if len(order) else ():
+        yield int(values[places[0]]), places

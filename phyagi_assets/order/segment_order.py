@@ -189,10 +189,6 @@ class SegmentOrder:
         of_groups = [self._within[number].given(of).tolist() if number in self._within else [of] for number, of in enumerate(given)]
         return self._offset + np.array([count for of in of_groups for count in of], dtype=np.int64)
 
-    def given(self, position: int) -> dict[int, int]:
-        """Return the number of samples drawn from each corpus before a position, by index of the corpus in the plan."""
-        return dict(zip(self._corpus.tolist(), self._schedule.given(position).tolist(), strict=True))
-
 
 def group_draws(segment: Segment, concat: Concat, position: int) -> dict[tuple[int, int], int]:
     """Return the number of draws from each group in the first `position` positions of a segment, by corpus and group."""

@@ -238,11 +238,6 @@ class BlockCache:
     def _warn(self, code: int, then: str) -> None:
         logger.warning("%s: %s; %s; %s", self._folder, os.strerror(code), then, self._remedy)
 
-    def blocks(self) -> set[Block]:
-        """Return the blocks that are in the cache now."""
-        with self.errors(), self._locked():
-            return set(self._listed())
-
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with ExitStack() as held:

@@ -48,7 +48,7 @@ _GAP = 512
 """Largest number of unused bytes between two ranges that are fetched together."""
 _LARGEST_PART = 4 << 20
 """Largest number of bytes of ranges that are fetched together."""
-_PATIENCE = 1.0
+_TO_ARRIVE = 1.0
 """Time to wait for a block that another process fetches, in seconds."""
 _NO_BLOCK = -1 << 40
 """Number of the block of a range that is in none."""
@@ -388,7 +388,7 @@ class RangeReader:
         if block := self._coming[key]:
             wait([block])
             return
-        path, until = self._cache.path(self._block_of(key)), time.monotonic() + _PATIENCE
+        path, until = self._cache.path(self._block_of(key)), time.monotonic() + _TO_ARRIVE
         while not path.exists() and time.monotonic() < until:
             time.sleep(0.01)
         del self._coming[key]

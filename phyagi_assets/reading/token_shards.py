@@ -16,7 +16,7 @@ from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.formats.trained_bits import MASK, mask_between, mask_bytes
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.permutation import Ints
-from phyagi_assets.order.ranges import concatenated_ranges
+from phyagi_assets.order.ranges import concatenated_ranges, grouped
 from phyagi_assets.order.runs import PADDING, Runs
 from phyagi_assets.reading.array_maps import REMEDY, ArrayMap, ArrayMaps, maps_allowed
 from phyagi_assets.reading.readahead import DiskReads, announce
@@ -153,7 +153,7 @@ class TokenShards:
         sizes = runs.tokens * self._dtype.itemsize
         places, begins = np.cumsum(sizes) - sizes, runs.start * self._dtype.itemsize
         joined = bytearray(int(sizes.sum()))
-        for number, chosen in _group_by_shard(runs.shard):
+        for number, chosen in grouped(runs.shard):
             source = octets[number] if number in octets else self._token_map(number).octets
             for place, begin, many in zip(places[chosen].tolist(), begins[chosen].tolist(), sizes[chosen].tolist(), strict=True):
                 joined[place : place + many] = source[begin : begin + many]
@@ -201,7 +201,7 @@ class TokenShards:
         if not len(chosen):
             return begins
         found = [begins]
-        for number, of_shard in _group_by_shard(runs.shard[chosen]):
+        for number, of_shard in grouped(runs.shard[chosen]):
             own = chosen[of_shard]
             ends, start = self.document_ends(number), runs.start[own]
             low, high = (np.searchsorted(ends, at, side="right") for at in (start, start + runs.tokens[own] - 1))
@@ -335,11 +335,3 @@ def trained_in(octets: npt.NDArray[np.uint8], sizes: Ints, masked: Ints, runs: R
         octets = np.concatenate([octets, np.full(-(-longest // 8), 255, dtype=np.uint8)])
     bits = np.unpackbits(octets, bitorder="little").view(bool)
     return joined_runs(lambda _: bits, np.zeros(len(begins), dtype=np.int64), begins, runs.tokens, bool)
-
-
-def _group_by_shard(shard: Ints) -> Iterator[tuple[int, Ints]]:
-    """Yield each shard that occurs, with the indices of its occurrences."""
-    order = np.argsort(shard, kind="stable")
-    cuts = np.flatnonzero(np.diff(shard[order])) + 1
-    for chosen in np.split(order, cuts) if len(order) else ():
-        yield int(shard[chosen[0]]), chosen

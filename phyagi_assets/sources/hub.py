@@ -297,7 +297,7 @@ _REFUSALS = {
     403: "access is denied; use a token that may read the repository",
 }
 _NAMED = {"dataset": "with source.revision", "model": "after the @"}
-"""Where a declaration names the revision of a repository, by kind of repository."""
+"""Place in a declaration of the revision of a repository, by kind of repository."""
 _REMEDY = {
     "dataset": "correct the repository, or name its files in source.path, as in hf://org/name/data/*.jsonl",
     "model": "correct the name of the tokenizer",

@@ -29,7 +29,7 @@ def report() -> LossReport:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("width", "curve"), [(80, 25), (200, 40)])
+@pytest.mark.parametrize(("width", "curve"), [(80, 31), (200, 40)])
 def test_curves_fit_the_width_of_the_terminal(width: int, curve: int) -> None:
     console = Console(width=width, file=io.StringIO())
     show_losses(console, report())

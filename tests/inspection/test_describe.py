@@ -19,7 +19,7 @@ from phyagi_assets.steps.step import Built, Workspace
 from tests.steps.test_exclusions import id_of
 from tests.support import build, declare, declare_corpus, write_jsonl
 
-TEXTS = {"a": [f"The {i} of a" for i in range(1200)], "b": ["", "Of <|endoftext|> b", "naïve 👍🏽"]}
+TEXTS = {"a": [f"The {i} of a" for i in range(1200)], "b": ["", "Of <|endoftext|> b", "naïve 👍🏽", " of" * 90]}
 
 
 @pytest.fixture
@@ -47,10 +47,11 @@ def test_inspection_of_a_cache_shows_first_middle_and_last_documents(workspace: 
     assert shown.facts["train"].startswith("documents 1,200, tokens ")
 
 
-def test_samples_are_cut_where_asked_and_say_how_long_they_are(built: dict[str, list[Built]]) -> None:
-    (sample,) = inspect_artifact(built["b"][2].artifact.path, samples=1, tokens=2).samples
-    assert sample.where.startswith("train[0], b.jsonl row 2, id ")
-    assert (sample.text, sample.tokens) == ("Of ", 5)
+def test_samples_are_cut_and_say_how_long_they_are(built: dict[str, list[Built]]) -> None:
+    whole, _, cut = inspect_artifact(built["b"][2].artifact.path).samples
+    assert whole.where.startswith("train[0], b.jsonl row 2, id ")
+    assert (whole.text, whole.tokens) == ("Of <|endoftext|> b<|endoftext|>", 5)
+    assert (cut.text, cut.tokens) == (" of" * 48, 91)
 
 
 @pytest.mark.usefixtures("built")
@@ -82,7 +83,7 @@ def test_inspection_of_a_corpus_or_mixture_lists_its_parts(workspace: Workspace)
     tokens = [int(part["train tokens"]) for part in corpus.parts]
     assert corpus.facts["tokens"] == f"{sum(tokens):,}"
     assert corpus.lengths is not None
-    assert corpus.lengths.documents == 1202
+    assert corpus.lengths.documents == 1203
     (part,) = mixture.parts
     assert (part["corpus"], part["declared"], part["partitions"], part["train tokens"]) == ("c", "×0.5", 2, sum(tokens))
 
@@ -113,7 +114,7 @@ def test_first_tokens_of_a_cache_are_shown_as_text(built: dict[str, list[Built]]
     cache = built["b"][2].artifact.path
     (shown,) = (fact for name, fact in CACHE.facts(built["b"][2]).items() if name == "first tokens")
     assert isinstance(shown, Text)
-    assert shown.text == "Of <|endoftext|> b<|endoftext|>naïve 👍🏽<|endoftext|>"
+    assert shown.text.startswith("Of <|endoftext|> b<|endoftext|>naïve 👍🏽<|endoftext|>")
     assert decode(cache, np.array([50256, 464])) == "<|endoftext|>The"
 
 

@@ -22,6 +22,7 @@ from phyagi_assets.orchestration.mixtures import mixtures_sensor
 from phyagi_assets.orchestration.names import FAILURE_TAG, FOLLOW_CHANGES, LASTING
 from phyagi_assets.orchestration.progress import logged_progress
 from phyagi_assets.steps import mixture as mixture_step
+from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.store.local import LocalStore
 from tests.project import PLAY, Project, RecordingProgress
 from tests.support import build, declare, write_text
@@ -220,7 +221,7 @@ def test_mixtures_that_a_tick_leaves_come_first_in_the_next_tick(project: Projec
     change(project)
     definitions = project.definitions
     jobs = [definitions.resolve_job_def(f"{name}_build") for name in ("mix", "new")]
-    sensor = mixtures_sensor(load_catalog(project.workspace.data), jobs, project.workspace, seconds=0.0)
+    sensor = mixtures_sensor(load_catalog(project.workspace.data), jobs, project.workspace, FLOW, seconds=0.0)
     found, cursor = [], None
     for _ in range(3):
         result = sensor(dg.build_sensor_context(instance=project.instance, cursor=cursor))

@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -196,11 +196,8 @@ def test_new_segment_keeps_the_order_before_it_and_loses_no_token(
         wanted = {part.shards["train"].path for of in found.values() for part in of if "train" in part.shards}
         assert {path for sample in samples[start:] for path, _ in sample} <= wanted
 
-    plan, order = plans[-1], MixtureOrder(plans[-1], "train")
+    plan = plans[-1]
     stop = plan.current.start + 100
-    corpora = order.locate(np.arange(stop)).corpus.tolist()
-    for position in {0, stop, *(segment.start + offset for segment in plan.segments for offset in (0, 1, 13))}:  # the ledger adds up
-        assert Counter(order.given(position)) == Counter(corpora[:position])
     for samples, given_by_group in by_group(plan, stop).values():  # a group repeats nothing and skips nothing before its pass is complete
         for begin in range(0, len(given_by_group), max(1, samples)):
             once = given_by_group[begin : begin + samples]

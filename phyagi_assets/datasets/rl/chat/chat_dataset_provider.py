@@ -158,7 +158,7 @@ class ChatDatasetProvider(DatasetProvider):
         if not path.is_file():
             raise FileNotFoundError(f"{name}: {path} does not exist; give a file of conversations")
         dataset = ChatDataset(self._read(name, path), self._tokenizer, **self._arguments)
-        if dataset.max_length is not None and self._arguments["tokenize"]:
+        if self._arguments["tokenize"]:
             dataset.assert_within_max_length()
         if dataset.removed_rows:
             logger.warning("%s: left out %s with more than %s tokens", path, counted(dataset.removed_rows, "prompt"), dataset.max_length)

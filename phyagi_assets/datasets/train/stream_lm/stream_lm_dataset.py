@@ -50,6 +50,8 @@ class StreamLMDataset(SharedStream):
     [[2, 3], [6, 7]]
     """
 
+    windows: LMDataset
+
     def __init__(
         self,
         dataset_name: str,
@@ -72,21 +74,8 @@ class StreamLMDataset(SharedStream):
         for name, value in (("read_ahead", read_ahead), ("chunk_size", chunk_size)):
             checked_int(name, value, least=1)
         self.dataset_name = dataset_name
-        self._windows = LMDataset(input_ids, labels, seq_len, shift_labels, ignore_token_id, random_mask_prob, random_mask_offset, seed)
+        self.windows = LMDataset(input_ids, labels, seq_len, shift_labels, ignore_token_id, random_mask_prob, random_mask_offset, seed)
         self.shuffle = shuffle
-
-    @property
-    def windows(self) -> LMDataset:
-        """The samples of the stream by index, in the order of the array."""
-        return self._windows
-
-    @property
-    def seq_len(self) -> int:
-        """Length of a sample, in tokens."""
-        return self._windows.seq_len
-
-    def _samples(self) -> int:
-        return len(self.windows)
 
     def _read(self, positions: npt.NDArray[np.int64], epoch: int) -> Iterator[dict[str, Any]]:
         if self.shuffle:

@@ -179,15 +179,4 @@ class StreamLMDatasetProvider(DatasetProvider):
         return self._of_windows.get_tokenizer()
 
     def _stream(self, windows: LMDataset, *, shuffle: bool) -> StreamLMDataset:
-        return StreamLMDataset(
-            self._config.label or Path(self._config.dataset_path).stem,
-            windows.input_ids,
-            labels=windows.labels,
-            seq_len=windows.seq_len,
-            shift_labels=windows.shift_labels,
-            ignore_token_id=windows.ignore_token_id,
-            random_mask_prob=windows.random_mask_prob,
-            random_mask_offset=windows.random_mask_offset,
-            seed=windows.seed,
-            shuffle=shuffle,
-        )
+        return StreamLMDataset(self._config.label or Path(self._config.dataset_path).stem, **vars(windows), shuffle=shuffle)
