@@ -15,12 +15,10 @@ _MOST = 120
 
 
 def columns(title: str, values: Sequence[tuple[str, float]], unit: str) -> str:
-    """Return a chart with one column for each value, in the order given.
+    """Return a chart with one column for each value, in the order given. The title is read out to those who do not see the chart.
 
     Parameters
     ----------
-    title
-        Title, which is read out to those who do not see the chart.
     values
         Label and height of each column. Beyond 120 columns, neighbours are added up.
     """
@@ -55,15 +53,7 @@ def columns(title: str, values: Sequence[tuple[str, float]], unit: str) -> str:
 
 
 def shares(title: str, parts: Sequence[tuple[str, float]]) -> str:
-    """Return one bar that is divided into parts.
-
-    Parameters
-    ----------
-    title
-        Title, which is read out to those who do not see the chart.
-    parts
-        Label and share of each part, from 0 to 1.
-    """
+    """Return one bar that is divided into parts, given their labels and shares, from 0 to 1."""
     drawn, x = [], 0.0
     for i, (label, share) in enumerate(parts):
         width = _WIDTH * share

@@ -57,8 +57,6 @@ class ConsoleProgress:
         ----------
         steps
             Names of the steps that are built, by name of the partition or other item.
-        size
-            Total size of the sources to read, in bytes.
         """
         self._steps, self._count = dict(steps), len(steps)
         self._bar.update(self._task, total=size)

@@ -68,11 +68,6 @@ class Catalog:
     def select(self, names: Iterable[str]) -> "Catalog":
         """Return a catalog of the named corpora and mixtures and of the corpora of these mixtures; the whole catalog if no name is given.
 
-        Parameters
-        ----------
-        names
-            Names of corpora and mixtures.
-
         Raises
         ------
         DeclarationError

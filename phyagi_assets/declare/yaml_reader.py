@@ -80,8 +80,6 @@ class Declaration(Generic[Model]):
 
         Parameters
         ----------
-        message
-            The message, without file, line and key.
         *at
             The key path, such as ``"datasets", 0, "corpus"``. If the file does not have it, the line is that of the nearest key above.
         """

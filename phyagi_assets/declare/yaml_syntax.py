@@ -43,17 +43,7 @@ _SLIPS = (
 
 
 def remedy(found: str, problem: yaml.MarkedYAMLError, text: str) -> str:
-    """Return the remedy to append to the parser's message; empty if it is unknown.
-
-    Parameters
-    ----------
-    found
-        The parser's message.
-    problem
-        The parser's error, which contains the line where the invalid construct begins.
-    text
-        Content of the file.
-    """
+    """Return the remedy to append to the message of an error of the parser, given the content of the file; empty if it is unknown."""
     line = problem.context_mark.line + 1 if problem.context_mark else 0
     if re.search(_OF_LINES, found) and problem.problem_mark:
         lines = text.splitlines()

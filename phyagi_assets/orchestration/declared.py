@@ -39,8 +39,6 @@ def require_as_requested(tags: Mapping[str, str], declared: Corpus | Mixture) ->
     tags
         Tags of the run. Without a valid `DECLARED_TAG`, any declaration is accepted. A run that a user executes again has the tag of the
         first, and builds from the declaration of now.
-    declared
-        The declaration as this process read it.
 
     Raises
     ------

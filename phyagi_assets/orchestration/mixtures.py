@@ -45,12 +45,10 @@ _REASONS = {Decision.SETTLED: f"{Decision.SETTLED.value}; one of its inputs chan
 def mixtures_sensor(
     catalog: Catalog, jobs: Sequence[Any], workspace: Workspace, flow: Flow, *, seconds: float = _LONGEST
 ) -> dg.SensorDefinition:
-    """Return the sensor that requests a run for each mixture whose plan is stale.
+    """Return the sensor that requests a run for each mixture whose plan is stale, given the jobs that build the mixtures.
 
     Parameters
     ----------
-    jobs
-        The jobs that build the mixtures of the catalog.
     seconds
         Time after which a tick leaves the remaining mixtures to the next tick, in seconds.
     """

@@ -16,8 +16,6 @@ def hold_run(context: Context, builds: Sequence[Corpus | Mixture], reads: Sequen
 
     Parameters
     ----------
-    builds
-        What the run builds.
     reads
         Corpora that the run reads without building them.
 

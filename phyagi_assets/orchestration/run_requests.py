@@ -62,8 +62,6 @@ def decide(attempts: Sequence[Attempt], *, now: float, current: bool = False) ->
     ----------
     attempts
         Earlier runs for these inputs, oldest first.
-    now
-        Current time, in seconds since 1970.
     current
         Whether the latest materialization is that of the last of these runs.
     """

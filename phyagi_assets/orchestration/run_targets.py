@@ -12,13 +12,7 @@ _IN_PROGRESS = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActi
 
 
 def targets(run: dg.DagsterRun, names: Collection[str]) -> set[str]:
-    """Return the corpora and mixtures that a run builds; empty if it builds something else, or nothing that is still declared.
-
-    Parameters
-    ----------
-    names
-        Names of the declared corpora and mixtures.
-    """
+    """Return the corpora and mixtures that a run builds; empty if it builds something else, or nothing that is still declared."""
     return _targets(run, names, _jobs(names))
 
 

@@ -49,13 +49,6 @@ def permuted(index: Ints, size: int | Ints, key: int | Words) -> Ints:
 def unpermuted(place: Ints, size: int | Ints, key: int | Words) -> Ints:
     """Return the indices that `permuted` maps to the given places.
 
-    Parameters
-    ----------
-    place
-        Results of `permuted`, of any shape.
-    size, key
-        As in `permuted`.
-
     Examples
     --------
     >>> unpermuted(permuted(np.arange(5), 5, key=7), 5, key=7).tolist()

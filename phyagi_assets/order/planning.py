@@ -46,13 +46,6 @@ def amounts(parts: Sequence[MixturePart], samples: Sequence[int]) -> list[tuple[
 
     A weight multiplies the corpus's own number of samples, as an exact decimal, rounded up. A share fixes the corpus's part of all samples;
     corpora with weights divide the rest among themselves. If all corpora have shares, an epoch has as many samples as all corpora together.
-
-    Parameters
-    ----------
-    parts
-        Corpora with their weights or shares, as declared.
-    samples
-        Number of training samples of each corpus.
     """
     weighted = [math.ceil(own * Fraction(str(part.weight or 0))) for part, own in zip(parts, samples, strict=True)]
     shares = [Fraction(str(part.share or 0)) for part in parts]
@@ -109,8 +102,6 @@ def extended(
 
     Parameters
     ----------
-    fingerprint
-        Fingerprint of the new plan.
     start
         First position of the segment, after the first position of the earlier plan's last segment.
     parts, partitions

@@ -98,8 +98,6 @@ class Pieces:
             Index of the piece in which each sample begins, 1-D.
         start
             Index of the first token of each sample in the token array, 1-D.
-        width
-            Tokens per sample.
         """
         sample, at = np.arange(len(piece)), np.zeros(len(piece), dtype=np.int64)
         shard, available = self._shard[piece], self._stop[piece] - start

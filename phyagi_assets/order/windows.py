@@ -69,15 +69,7 @@ def windowed(index: Ints, samples: Ints, block: Ints, key: Words) -> Ints:
 
 
 def unwindowed(sample: Ints, samples: Ints, block: Ints, key: Words) -> Ints:
-    """Return the indices that `windowed` maps to the given samples.
-
-    Parameters
-    ----------
-    sample
-        Results of `windowed`, 1-D.
-    samples, block, key
-        As in `windowed`.
-    """
+    """Return the indices that `windowed` maps to the given samples."""
     slots = Slots(samples, block, key)
     number, within = np.divmod(sample, block)
     turn = unpermuted(within, slots.size(number), epoch_key(key, 2 * number + 2))

@@ -88,12 +88,7 @@ class ArrayMap:
 
 
 class ArrayMaps:
-    """A bounded collection of file maps.
-
-    Parameters
-    ----------
-    most
-        Largest number of maps.
+    """A collection of file maps, of which at most `most` are open.
 
     Examples
     --------

@@ -61,10 +61,6 @@ class CacheLayout:
         ----------
         shard
             Index of the token array that it is, or belongs to.
-        bound
-            Largest size of the cache, in bytes.
-        is_mask
-            Whether it is the mask of the token array.
         """
         fits = self._every <= _USABLE * bound or (self._split != "train" and self._size <= _SHARE_OF_EVALUATION * bound)
         if not fits and self._shards:

@@ -48,8 +48,6 @@ class TokenShards:
     ----------
     arrays
         The token arrays; `Runs.shard` contains indices into this list.
-    pad_id
-        Token id of padding.
 
     Raises
     ------
@@ -68,15 +66,7 @@ class TokenShards:
 
     @classmethod
     def of_plan(cls, plan: Plan, home: Path, order: MixtureOrder) -> "TokenShards":
-        """Return the files with the token arrays of one split of a plan.
-
-        Parameters
-        ----------
-        home
-            Folder of the plan; paths in the plan are relative to it.
-        order
-            Order of the split, which counts the arrays.
-        """
+        """Return the files with the token arrays of one split of a plan, given the folder of the plan and the order of the split."""
         paths = PlanPaths(plan, home)
         arrays = [TokenArray(path=paths.resolve(file.path), tokens=file.tokens, has_mask=file.has_mask) for file in order.division.files]
         return cls(arrays, dtype=plan.dtype, pad_id=plan.pad_id or 0)
@@ -112,10 +102,6 @@ class TokenShards:
         ----------
         runs
             Locations of the tokens; the runs of each sample together have `width` tokens.
-        width
-            Tokens per sample.
-        position
-            First position in the order of training.
 
         Returns
         -------
