@@ -12,7 +12,6 @@ import logging.handlers
 import multiprocessing
 import multiprocessing.util
 import os
-import shutil
 import signal
 import sys
 import time
@@ -29,14 +28,11 @@ from typing import Any, Generic
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.executor import PACKAGE, Executor, Prepare, Result, Task, TaskCrashed, WorkerDied, outcome_of
 from phyagi_assets.execution.processors import THREADS
-from phyagi_assets.store.temporary import create_temporary_folder
 
 _TO_END = 10.0
 """Time for an interrupted worker process to end, in seconds."""
 _STARTS, _PAUSE = 5, 0.1
 """Number of attempts to start a worker process, and the pause after each, in seconds: a killed process takes a moment to end."""
-_SOCKETS = "tempdir"
-"""Name under which `multiprocessing` keeps the folder of its sockets, and child processes inherit it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,19 +145,9 @@ def _context(prepare: Prepare[Any, Any]) -> BaseContext:
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
-    _keep_sockets_in_own_folder()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([prepare.func.__module__ if isinstance(prepare, partial) else prepare.__module__])
     return context
-
-
-def _keep_sockets_in_own_folder() -> None:
-    """Let `multiprocessing` create its sockets in a folder that later processes delete if this one is killed."""
-    configuration = multiprocessing.current_process()._config  # type: ignore[attr-defined]
-    if _SOCKETS not in configuration:
-        folder, _ = create_temporary_folder()
-        multiprocessing.util.Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=-100)  # last, as multiprocessing does
-        configuration[_SOCKETS] = str(folder)
 
 
 def _stop(workers: Sequence[_Worker[Any]]) -> None:

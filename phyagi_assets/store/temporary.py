@@ -15,8 +15,9 @@ _NAME = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Create an empty folder, and delete it afterwards."""
-    folder, lock = create_temporary_folder()
+    """Create an empty folder after deleting those of dead processes, and delete it afterwards."""
+    _delete_abandoned(Path(tempfile.gettempdir()))
+    folder, lock = _create()
     try:
         yield folder
     finally:
@@ -24,17 +25,8 @@ def temporary_folder() -> Iterator[Path]:
         os.close(lock)
 
 
-def create_temporary_folder() -> tuple[Path, int]:
-    """Create an empty folder, after deleting the folders of dead processes.
-
-    Returns
-    -------
-    folder
-        The folder, which the caller deletes.
-    lock
-        Descriptor that shows that the owner lives, until it is closed.
-    """
-    _delete_abandoned(Path(tempfile.gettempdir()))
+def _create() -> tuple[Path, int]:
+    """Create a folder; the descriptor shows, as long as it is open, that the owner lives."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         with suppress(FileNotFoundError):  # another process took it for abandoned

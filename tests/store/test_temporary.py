@@ -1,10 +1,12 @@
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from phyagi_assets.store.temporary import create_temporary_folder, temporary_folder
+from phyagi_assets.store.temporary import temporary_folder
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +26,10 @@ def test_temporary_folders_of_living_owners_and_foreign_files_are_kept(area: Pat
 
 
 def test_temporary_folder_of_a_dead_owner_is_deleted_by_the_next(area: Path) -> None:
-    left, lock = create_temporary_folder()
-    (left / "inner").mkdir()
-    os.close(lock)  # as when a process dies
+    module = "phyagi_assets.store.temporary"
+    killed = f"import os, {module} as t; c = t.temporary_folder(); (c.__enter__() / 'inner').mkdir(); os._exit(9)"
+    subprocess.run([sys.executable, "-c", killed], env={**os.environ, "TMPDIR": str(area)}, check=False)
+    assert len(list(area.glob("*/inner"))) == 1
     with temporary_folder() as folder:
         assert list(area.iterdir()) == [folder]
 
