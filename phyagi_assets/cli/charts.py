@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from phyagi_assets.formatting import short
 
@@ -35,9 +35,9 @@ def columns(title: str, values: Sequence[tuple[str, float]], unit: str) -> str:
             f"<title>{escape(label)}: {value:,.0f} {escape(unit)}</title></rect>"
         )
     shown = range(len(values)) if len(values) <= 12 else sorted({0, len(values) // 2, len(values) - 1})
-    longest = max(3, int(step / 6.5)) if len(values) <= 12 else 24
+    room = step - 4 if len(values) <= 12 else 180
     for i in shown:
-        label = values[i][0] if len(values[i][0]) <= longest else f"{values[i][0][: longest - 1]}…"
+        label = _cut(values[i][0], room)
         is_last = i == len(values) - 1 and len(values) > 12
         x = _WIDTH - 8 if is_last else _LEFT + i * step
         anchor = ' text-anchor="end"' if is_last else ""
@@ -64,6 +64,14 @@ def shares(title: str, parts: Sequence[tuple[str, float]]) -> str:
         x += width
     summary = f"{title}: {', '.join(f'{label} {share:.1%}' for label, share in parts)}"
     return f'<svg role="img" aria-label="{escape(summary)}" viewBox="0 0 {_WIDTH} 26">{"".join(drawn)}</svg>'
+
+
+def _cut(label: str, room: float) -> str:
+    """Cut a label to a width, in pixels, given the widths of letters in a wide font of 12 pixels."""
+    ends = list(accumulate(12 if letter in "mwMWOQ@%" else 4.5 if letter in "fijlrtI.,:;'|()[] " else 8 for letter in label))
+    if not ends or ends[-1] <= room:
+        return label
+    return f"{label[: sum(end <= room - 12 for end in ends)]}…"
 
 
 def _grouped(values: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:

@@ -25,7 +25,7 @@ _STYLE = """
   --bar: #8ea2ff; --mark: #5a4a12; --marked: #fff3cf; --link: #a9b8ff; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--text); font: 16px/1.55 system-ui, sans-serif; }
-main { max-width: 960px; margin: 0 auto; padding: 32px 24px 64px; }
+main { max-width: 960px; margin: 0 auto; padding: 32px 24px 64px; overflow-wrap: break-word; }
 h1 { margin: 0; font-size: 2rem; } h2 { margin: 44px 0 8px; font-size: 1.3rem; } h3 { margin: 26px 0 6px; font-size: 1.05rem; }
 p { margin: 6px 0; } .faint, figcaption, caption { color: var(--faint); }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px; margin: 22px 0; padding: 0; }
@@ -33,8 +33,8 @@ p { margin: 6px 0; } .faint, figcaption, caption { color: var(--faint); }
 .cards dt { color: var(--faint); font-size: .85rem; } .cards dd { margin: 0; font-size: 1.3rem; font-weight: 600; }
 figure { margin: 14px 0; } svg { width: 100%; height: auto; display: block; } svg text { fill: var(--faint); font-size: 12px; }
 .bar { fill: var(--bar); } .axis { stroke: var(--faint); } .grid { stroke: var(--line); stroke-dasharray: 3 4; }
-.key { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 8px; }
-.scroll { overflow-x: auto; } .scroll svg { min-width: 560px; } td:has(.key) { white-space: nowrap; }
+.key { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 8px; float: left; margin-top: .45em; }
+.scroll { overflow-x: auto; } .scroll svg { min-width: 560px; } td:first-child { min-width: 9rem; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 caption { text-align: left; padding: 4px 0; } th, td { padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line); text-align: left; }
 th { font-weight: 600; } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
@@ -48,6 +48,8 @@ mark { background: var(--mark); color: var(--marked); border-radius: 3px; }
 .flow li:not(:last-child)::after { content: "→"; margin-left: 22px; position: absolute; color: var(--faint); } .flow { gap: 8px 36px; }
 summary { cursor: pointer; color: var(--link); }
 footer { margin-top: 56px; color: var(--faint); font-size: .85rem; }
+@media print { main { max-width: none; padding: 0; } .scroll { overflow: visible; } .key, mark { print-color-adjust: exact; }
+  h2, h3, summary, .document > p { break-after: avoid; } figure, tr, .cards div { break-inside: avoid; } }
 """
 
 

@@ -130,6 +130,11 @@ def test_columns_add_up_to_the_same_sum(count: int) -> None:
     assert max(heights) - min(heights) <= 10
 
 
+def test_labels_of_columns_are_cut_before_the_next_one() -> None:
+    chart = columns("title", [(label, 1.0) for label in ("midsummer", "illimited", "hamlet") * 4], "tokens")
+    assert set(re.findall("<text [^>]*>([^<]*)</text>", chart)) == {"0", "1", "midsu…", "illimited", "hamlet"}
+
+
 def test_report_command_writes_the_page_or_says_why_not(built: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*words: str) -> tuple[int, str]:
         done = CliRunner().invoke(main, ["report", *words, "--data", str(built.data)])

@@ -79,13 +79,17 @@ def test_page_of_the_site_has_no_serious_finding(page: str, browser: Page, site:
     assert findings(browser, site / page, axe) == {"light": [], "dark": []}
 
 
-def test_report_has_no_serious_finding(browser: Page, workspace: Workspace, tmp_path: Path, axe: str) -> None:
+def test_report_has_no_serious_finding_and_fits_a_phone(browser: Page, workspace: Workspace, tmp_path: Path, axe: str) -> None:
     write_jsonl(workspace.data / "raw" / "notes.jsonl", ["A note that is long enough to be seen. " * 9, "twice", "twice"] * 5)
-    corpus = declare_corpus(workspace.data, "notes", "raw/notes.jsonl", description="Notes.")
-    declare(workspace.data, "mixtures", name="mine", seq_len=16, datasets=[{"corpus": "notes", "weight": 2}])
+    long = "notes_" * 10
+    corpus = declare_corpus(workspace.data, long, "raw/notes.jsonl", description="Notes.")
+    declare(workspace.data, "mixtures", name="mine", seq_len=16, datasets=[{"corpus": long, "weight": 2}])
     catalog = load_catalog(workspace.data)
-    build_mixture(catalog.mixtures["mine"], catalog.corpora, {"notes": list(build(corpus, workspace))}, workspace)
-    for name in ("mine", "notes"):
+    build_mixture(catalog.mixtures["mine"], catalog.corpora, {long: list(build(corpus, workspace))}, workspace)
+    for name in ("mine", long):
         page = tmp_path / f"{name}.html"
         page.write_text(page_of(overview(name, workspace.store, workspace.store.root, catalog)), encoding="utf-8")
         assert findings(browser, page, axe) == {"light": [], "dark": []}
+        browser.resize(390, 844)
+        assert browser.evaluate("document.documentElement.scrollWidth") <= 390
+        browser.call("Emulation.clearDeviceMetricsOverride")
