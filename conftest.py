@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Generator
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import pytest
@@ -15,15 +17,22 @@ _MEMORY, _ENOUGH = Path("/dev/shm"), 6 << 30
 _INTERPRETER = str(Path(__file__).parent / "tests" / "interpreter")
 
 
-def pytest_configure() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
     """Set the environment of the processes that are started from here on.
 
-    Temporary folders are kept in memory where there is room: Dagster's databases and the store wait for a disk at every event and file.
+    pytest's temporary folders are kept in memory where there is room: Dagster's databases and the store wait for a disk at every event and
+    file. The system's temporary folder is one that is deleted at the end, with what killed processes left in it.
     """
     if _INTERPRETER not in (paths := os.environ.get("PYTHONPATH", "").split(os.pathsep)):
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_INTERPRETER, *paths]))
     if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+    if not hasattr(config, "workerinput"):  # such a process has that of the process that distributes the tests
+        folder = Path(tempfile.mkdtemp(prefix="tests-"))
+        folder.chmod(0o755)  # tests act as other users in folders of it
+        Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=-200)  # after `multiprocessing` has deleted its folder in it
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

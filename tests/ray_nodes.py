@@ -72,7 +72,7 @@ def children(parent: int) -> list[int]:
 @contextmanager
 def ray_nodes(scratch: Path, environment: Mapping[str, str]) -> Iterator[RayNodes]:
     """Run a cluster of two nodes, with none of Ray's services that tasks do not need and without reports of its use."""
-    home = tempfile.mkdtemp(prefix="ray-")  # a short path: sockets lie in it
+    home = tempfile.mkdtemp(prefix="r")  # a short path: sockets lie in it
     outside = {name: os.environ.get(name) for name in ("RAY_TMPDIR", "RAY_USAGE_STATS_ENABLED")}
     os.environ.update({"RAY_TMPDIR": home, "RAY_USAGE_STATS_ENABLED": "0"})
     handler = signal.getsignal(signal.SIGTERM)

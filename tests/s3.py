@@ -27,6 +27,8 @@ from obstore.store import S3Store
 
 KEY, SECRET = "AKIDOFTHETESTS", "TheSecretOfTheTests/0123456789"
 BUCKET = "raw"
+_GRPC = 10_000
+"""Distance from a port of the server to that of the same service by gRPC."""
 
 
 class Storm:
@@ -150,45 +152,53 @@ class S3Server:
 def s3_server(folder: Path) -> Iterator[S3Server]:
     """Run SeaweedFS in a folder, on free ports, behind the proxy."""
     folder.mkdir(parents=True)
-    server, port = _started(folder)
+    server, ports = _started(folder)
     try:
+        port = ports["s3.port"]
         with _proxy(port) as (proxy, faults):
             running = S3Server(direct=f"http://127.0.0.1:{port}", proxy=f"http://127.0.0.1:{proxy}", faults=faults)
             running.wait_for_bucket()
             yield running
     finally:
-        server.kill()  # in order, it would take half a minute
-        server.wait()
+        _stop(server, ports)
 
 
-def _started(folder: Path, attempts: int = 5) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a server, and return it with its port; try other ports if another process has taken one."""
+def _started(folder: Path, attempts: int = 5) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
+    """Start a server, and return it with its ports; try other ports if another process has taken one."""
     for attempt in range(attempts):
-        server, port = _start(folder, attempt)
+        server, ports = _start(folder, attempt)
         for _ in range(600):
             if server.poll() is not None:
                 break
-            if _answers(port):
-                return server, port
+            if _answers(ports["s3.port"]):
+                return server, ports
             time.sleep(0.1)
-        server.kill()
-        server.wait()
+        _stop(server, ports)
     raise AssertionError((folder / "log").read_text(errors="replace")[-2000:])
 
 
-def _start(folder: Path, attempt: int) -> tuple[subprocess.Popen[bytes], int]:
+def _stop(server: subprocess.Popen[bytes], ports: dict[str, int]) -> None:
+    """Kill a server, which would take half a minute to end in order, and delete its sockets, whose folder is fixed."""
+    server.kill()
+    server.wait()
+    for port in ports.values():
+        for socket_of_port in (*Path("/tmp").glob(f"seaweedfs-*-{port}.sock"), *Path("/tmp").glob(f"seaweedfs-*-{port + _GRPC}.sock")):
+            socket_of_port.unlink(missing_ok=True)
+
+
+def _start(folder: Path, attempt: int) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
     names = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
     ports = dict(zip(names, _free_ports(len(names), attempt), strict=True))
     options = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     options += ["-master.telemetry=false"]
     weed = Path(sysconfig.get_path("scripts")) / "weed"  # the environment may not be on the PATH
     command = [str(weed), "mini", f"-dir={folder}", f"-bucket={BUCKET}", *options, *(f"-{name}={port}" for name, port in ports.items())]
-    # Garbage collection takes a fifth of the time of requests; with this setting, it is rarer.
-    environment = {**os.environ, "GOGC": "300", "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    # Garbage collection takes a fifth of the time of requests, and threads that look for work another one.
+    environment = {**os.environ, "GOGC": "300", "GOMAXPROCS": "1", "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     with (folder / "log").open("ab") as log:
         # Before any thread of the tests' is begun that holds a lock which the child would wait for.
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder, preexec_fn=_die_with_parent)  # noqa: PLW1509
-    return server, ports["s3.port"]
+    return server, ports
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -322,12 +332,12 @@ def _proxy(upstream: int) -> Iterator[tuple[int, Faults]]:
 
 
 def _free_ports(count: int, attempt: int) -> list[int]:
-    """Return free ports whose gRPC ports, 10,000 higher, are free too, below the range that the system assigns to clients."""
+    """Return free ports whose gRPC ports are free too, below the range that the system assigns to clients."""
     found: list[int] = []
     port = 11_000 + (os.getpid() * 16 + attempt * 1_000) % 9_000
     while len(found) < count:
         port += 1
-        if all(_is_free(one) for one in (port, port + 10_000)):
+        if all(_is_free(one) for one in (port, port + _GRPC)):
             found.append(port)
     return found
 
