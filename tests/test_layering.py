@@ -171,6 +171,14 @@ def _imported_without_torch(modules: list[str]) -> int:
     return len([importlib.import_module(name) for name in modules])
 
 
+def test_only_the_store_builds_paths_into_a_store() -> None:
+    def builds(node: ast.AST) -> bool:
+        return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and ast.unparse(node.left).endswith("store.root")
+
+    building = {name_of(path) for path in MODULES if layer_of(path) != "store" for node in nodes_of(path) if builds(node)}
+    assert not building
+
+
 def test_modules_name_their_subject() -> None:
     of_the_reference = {Path("utils/config.py"), Path("utils/__init__.py")}
     assert {path.relative_to(PACKAGE) for path in MODULES if "utils" in path.relative_to(PACKAGE).with_suffix("").parts} <= of_the_reference

@@ -49,8 +49,9 @@ def _of_inputs(expected: Manifest, published: Manifest, tokenizer: str) -> Itera
             name = str(_mapping(published.details.get("tokenizer")).get("name", ""))
             yield f"tokenizer changed: {_tokenizer(old, name)} → {_tokenizer(new, tokenizer)}"
         return
-    corpora = [name for name in {**published.inputs, **expected.inputs} if _is_mapping(name, expected, published)]
-    for name in corpora:
+    for name in {**published.inputs, **expected.inputs}:
+        if not any(isinstance(of.inputs.get(name), Mapping) for of in (expected, published)):
+            continue
         before, now = _mapping(published.inputs.get(name)), _mapping(expected.inputs.get(name))
         if not before:
             yield f"corpus {name} is new"
@@ -58,10 +59,6 @@ def _of_inputs(expected: Manifest, published: Manifest, tokenizer: str) -> Itera
             yield f"corpus {name} is gone"
         else:
             yield from _of_names("", f"{name}/", before, now)
-
-
-def _is_mapping(name: str, *manifests: Manifest) -> bool:
-    return any(isinstance(manifest.inputs.get(name), Mapping) for manifest in manifests)
 
 
 def _of_names(kind: str, prefix: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -78,7 +78,9 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
     def fill(folder: Path) -> Manifest | Assembled:
         _require_intact(tokenized, checksums=not chunks)  # the task of a chunk compares the checksum of its rows
         add_tokenizer(prepare_tokenizer(corpus, workspace.identities, workspace.store).artifact.folder(), folder, link)
-        manifest = replace(wanted, details=_details(tokenized.manifest), produced_with={"numpy": np.__version__})
+        of = tokenized.manifest
+        details = {**of.details, "tokenizer_fingerprint": of.inputs["tokenizer"], "engine": of.produced_with["engine"]}
+        manifest = replace(wanted, details=details, produced_with={"numpy": np.__version__})
         settings = {name: manifest.details[name] for name in ("dtype", "tokenizer")}
         write_config(folder, {**settings, "append_eos": corpus.config.append_eos, "splits": corpus.config.splits})
         if chunks:
@@ -111,11 +113,6 @@ def _require_intact(tokenized: Artifact, *, checksums: bool) -> None:
         damage.append(f"{tokenized.place}/{MANIFEST}: is not what was written")
     if damage:
         raise StoreError(damaged(damage))
-
-
-def _details(tokenized: Manifest) -> dict[str, Any]:
-    """Return the details of a cache, given the manifest of the tokenized artifact."""
-    return {**tokenized.details, "tokenizer_fingerprint": tokenized.inputs["tokenizer"], "engine": tokenized.produced_with["engine"]}
 
 
 def cache_chunks_to_do(corpus: Corpus, partition: Partition, workspace: Workspace) -> Sequence[CacheChunk]:
