@@ -108,8 +108,12 @@ _NOT_MAPPED = "failed to map segment"
 """Part of the dynamic linker's message about a library that does not fit into the memory that a process may use."""
 
 
+_NO_THREAD = "can't start new thread"
+"""Python's message if the number of threads or the memory of a process or user is limited."""
+
+
 class OutOfMemoryError(PhyagiAssetsError):
-    """The work needs more memory than the process may use."""
+    """The work needs more memory, or more threads, than the process may use."""
 
 
 class TooManyFilesError(PhyagiAssetsError):
@@ -123,12 +127,19 @@ def translate_limit_errors(what: str) -> Iterator[None]:
     Raises
     ------
     OutOfMemoryError
-        An allocation failed inside the context, or a library could not be loaded into memory.
+        An allocation failed inside the context, a library could not be loaded into memory, or a thread could not be started.
     TooManyFilesError
         A file could not be opened inside the context because too many are open.
     """
     try:
         yield
+    except RuntimeError as problem:
+        if str(problem) != _NO_THREAD:
+            raise
+        raise OutOfMemoryError(
+            f"{what}: needs more threads or memory than this process may use ({problem}); raise the limits (ulimit -u, ulimit -v), or use "
+            "fewer processes with --jobs"
+        ) from problem
     except (MemoryError, OSError, ImportError) as problem:
         if isinstance(problem, OSError) and problem.errno in (errno.EMFILE, errno.ENFILE):
             raise TooManyFilesError(

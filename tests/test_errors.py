@@ -47,6 +47,16 @@ def test_out_of_memory_error_names_the_work_that_needed_the_memory(problem: Exce
         raise problem
 
 
+def test_error_about_threads_names_the_work_and_the_limits_to_raise() -> None:
+    with (
+        pytest.raises(OutOfMemoryError, match=r"^plays/one: needs more threads or memory .*ulimit -u"),
+        translate_limit_errors("plays/one"),
+    ):
+        raise RuntimeError("can't start new thread")
+    with pytest.raises(RuntimeError, match="another"), translate_limit_errors("plays/one"):
+        raise RuntimeError("another")
+
+
 def test_error_about_open_files_names_the_work_and_the_limit_to_raise() -> None:
     with (
         pytest.raises(TooManyFilesError, match=r"^plays/one: needs more open files.*a\.arrow.*ulimit -n"),

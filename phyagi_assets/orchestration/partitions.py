@@ -4,6 +4,7 @@ A backfill fails as a whole when one of its partitions is deleted. So while a ba
 runs of those that are gone from the source fail, and the others are built.
 """
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,14 @@ from sqlalchemy.exc import IntegrityError
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formatting import counted
+from phyagi_assets.formatting import listed as joined
 from phyagi_assets.orchestration.declared import RELOAD
 from phyagi_assets.orchestration.orphaned_runs import fail_orphaned_runs
 from phyagi_assets.orchestration.recorded_digests import RecordedDigests
 from phyagi_assets.orchestration.run_targets import in_backfill
 from phyagi_assets.steps.step import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 def partitions_def(corpus: Corpus) -> dg.DynamicPartitionsDefinition:
@@ -58,7 +62,7 @@ class PartitionChanges:
 
 
 def sync_partitions(instance: dg.DagsterInstance, corpus: Corpus, listed: Collection[str]) -> None:
-    """Add and delete Dagster's partitions of a corpus until they are the listed ones."""
+    """Add and delete Dagster's partitions of a corpus until they are the listed ones. Log a warning that names the deleted ones."""
     changes = partition_changes(instance, corpus, listed)
     if changes.new:
         try:
@@ -66,6 +70,12 @@ def sync_partitions(instance: dg.DagsterInstance, corpus: Corpus, listed: Collec
         except IntegrityError:  # another process has added some of them after Dagster looked for those that exist
             sync_partitions(instance, corpus, listed)
             return
+    if changes.gone:
+        logger.warning(
+            "%s: gone from the source: %s; mixtures are built without them, and phyagi-assets clean can remove what was built of them",
+            corpus.config.name,
+            f"{counted(len(changes.gone), 'partition')} ({joined(changes.gone)})",
+        )
     for key in changes.gone:
         instance.delete_dynamic_partition(corpus.config.name, key)
 

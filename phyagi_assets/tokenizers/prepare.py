@@ -6,9 +6,11 @@ forms, so that runs do not have to import ``transformers``.
 
 import copy
 import json
+import os
 import pickle
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -124,10 +126,22 @@ def save_forms(tokenizer: Any, folder: Path) -> dict[str, object]:
     dict of str to object
         The `eos_token_id`, `max_id` and `vocab_size` of the tokenizer.
     """
-    tokenizer.save_pretrained(folder / SAVED)
+    with _errors_of_the_system():
+        tokenizer.save_pretrained(folder / SAVED)
     _remove_loading_settings(folder / SAVED / "tokenizer_config.json")
     (folder / PICKLED).write_bytes(pickle.dumps(_without_paths(tokenizer)))
     return {"eos_token_id": tokenizer.eos_token_id, "max_id": max(tokenizer.get_vocab().values()), "vocab_size": len(tokenizer)}
+
+
+@contextmanager
+def _errors_of_the_system() -> Iterator[None]:
+    """Convert a plain `Exception` of ``tokenizers`` about an error of the operating system, as on a full disk, into an `OSError`."""
+    try:
+        yield
+    except Exception as problem:
+        if told := re.search(r"\(os error (\d+)\)", str(problem)):
+            raise OSError(int(told[1]), os.strerror(int(told[1]))) from problem
+        raise
 
 
 def _without_paths(tokenizer: Any) -> Any:

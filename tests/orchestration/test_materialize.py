@@ -48,11 +48,12 @@ def test_added_file_is_a_new_partition_and_rebuilds_the_mixture(built_project: P
     assert sorted(built_project.instance.get_dynamic_partitions("plays")) == ["four", "one", "three", "two"]
 
 
-def test_removed_file_removes_its_partition_and_keeps_its_artifacts(built_project: Project) -> None:
+def test_removed_file_removes_its_partition_and_keeps_its_artifacts(built_project: Project, caplog: pytest.LogCaptureFixture) -> None:
     (built_project.raw / "two.txt").unlink()
     assert built_project.bring_up_to_date().built == ["mix"]
     assert sorted(built_project.instance.get_dynamic_partitions("plays")) == ["one", "three"]
     assert array(built_project, "two").exists()
+    assert "plays: gone from the source: 1 partition (two); mixtures are built without them" in caplog.text
 
 
 def test_deleted_array_is_noticed_and_rebuilt(built_project: Project) -> None:

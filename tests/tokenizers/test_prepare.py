@@ -1,6 +1,7 @@
 """Declared tokenizers are loaded, checked and stored."""
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -29,7 +30,7 @@ from phyagi_assets.tokenizers.awkward import awkward_strings
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.identity import Identities
-from phyagi_assets.tokenizers.prepare import prepare_tokenizer
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer, save_forms
 from phyagi_assets.tokenizers.prepared import _appended_ids, facts_of, tokenizer_label
 from tests.support import GPT2, REPOSITORY, build, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import REFUSING, store_contents
@@ -285,3 +286,14 @@ def test_appended_ids_are_those_that_the_tokenizer_adds_after_a_text(processor: 
     tokenizer.post_processor = processor
     ids = tokenizer.encode("x").ids
     assert _appended_ids(json.loads(tokenizer.to_str())["post_processor"]) == tuple(ids[ids.index(0) + 1 :])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_full_disk_under_a_tokenizer_is_an_error_of_the_system(tmp_path: Path) -> None:
+    class Unsaved:
+        def save_pretrained(self, _folder: Path) -> None:
+            tokenizers.Tokenizer(tokenizers.models.BPE()).save("/dev/full")
+
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        save_forms(Unsaved(), tmp_path)
+    assert raised.value.errno == errno.ENOSPC
