@@ -34,6 +34,8 @@ _UNBROKEN = 100_000
 """Width of a console that is not a terminal, in characters."""
 _BOX = 100
 """Width of a box on such a console, in characters."""
+_FOLDED = 16
+"""Width down to which a column of text is broken, in characters."""
 
 
 def visible(text: str) -> str:
@@ -72,9 +74,9 @@ def print_text(console: Console, text: str, *, end: str = "\n") -> None:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table whose columns are as wide as their words and numbers, even if the console is narrower: nothing is shortened.
+    """Print a table whose columns are as wide as their words and numbers, even if the console is narrower: nothing is left out.
 
-    If a table without a frame is wider than the console, its columns move together.
+    If a table without a frame is wider than the console, its columns move together, and then its widest column of text is broken.
     """
     unbroken = console.options.update(width=_UNBROKEN)
     for column in table.columns:
@@ -82,6 +84,15 @@ def print_table(console: Console, table: Table) -> None:
         column.min_width = max(size.maximum if column.no_wrap else size.minimum for size in sizes)
     if not table.show_edge and Measurement.get(console, unbroken, table).maximum > console.width:
         table.padding = 0
+    if texts := [column for column in table.columns if column.justify == "left" and not table.show_edge]:
+        widest = max(texts, key=lambda column: column.min_width or 0)
+        excess = Measurement.get(console, unbroken, table).minimum - console.width
+        if excess > 0 and (width := widest.min_width or 0) > _FOLDED:
+            widest.no_wrap, widest.overflow = False, "fold"
+            widest.min_width = widest.max_width = max(_FOLDED, width - excess)
+    needed = Measurement.get(console, unbroken, table).minimum
+    if needed > console.width:
+        table.width = needed  # otherwise, columns are left out
     console.print(table, crop=False)
 
 

@@ -34,7 +34,7 @@ class ConsoleProgress:
 
     def __init__(self, output: Output, console: Console) -> None:
         self._output, self._console = output, console
-        self._draws = console.is_terminal and not output.quiet
+        self._draws = console.is_terminal and not console.is_dumb_terminal and not output.quiet
         name = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
         bar = [BarColumn(bar_width=12)] if console.width >= _WIDE else []
         columns = (name, *bar, DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True))

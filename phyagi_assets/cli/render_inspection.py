@@ -19,6 +19,8 @@ _SHARE = "part"
 """Label of the share of a part in the whole, from 0 to 1."""
 _BAR = 24
 """Width of a bar for the whole."""
+_LONGEST, _LABELS = 40, 30
+"""Width of the longest bar of a histogram, and the room for what is beside it, in characters."""
 _LISTED = 50
 """Largest number of parts, such as partitions, that are all listed."""
 _ENDS = 10
@@ -42,7 +44,7 @@ def show_inspection(console: Console, found: InspectReport) -> None:
         if is_long:
             console.print(f"{len(found.parts) - 2 * _ENDS:,} of {len(found.parts):,} are left out; --json lists all", soft_wrap=True)
     if found.lengths:
-        console.print(_lengths(found.lengths))
+        console.print(_lengths(found.lengths, min(_LONGEST, console.width - _LABELS)))
     for sample in found.samples:
         console.print(boxed(console, sample.text, f"{sample.where}, {counted(sample.tokens, 'token')}"))
 
@@ -89,10 +91,10 @@ def _shown(name: str, value: str | float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else value
 
 
-def _lengths(lengths: Lengths) -> Group:
+def _lengths(lengths: Lengths, longest: int) -> Group:
     quantiles = ", ".join(f"{name} {value:,}" for name, value in lengths.quantiles.items())
     table = Table("tokens", "documents", "", box=None)
     most = max(count for _, count in lengths.histogram)
     for low, count in lengths.histogram:
-        table.add_row(f"≥ {low:,}", f"{count:,}", "█" * round(40 * count / most))
+        table.add_row(f"≥ {low:,}", f"{count:,}", "█" * round(longest * count / most))
     return Group(f"tokens per document: {quantiles}, mean {lengths.mean:,.1f}", table)

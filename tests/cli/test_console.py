@@ -78,6 +78,19 @@ def test_columns_move_together_on_a_console_that_is_narrower_than_the_table(monk
     assert widths == {80: 21, 19: 20, 18: 20}
 
 
+@pytest.mark.parametrize(("columns", "widest"), [(40, 41), (60, 60), (200, 91)])
+def test_table_with_a_long_name_has_all_columns(columns: int, widest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = io.StringIO()
+    table = ruled_table(("corpus", "stale", "failed", "tokens"), texts=("corpus",))
+    table.add_row("a_corpus_" * 7, "1", "2", "161,234,567")
+    print_table(new_console(file=out), table)
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert lines[0].split() == ["corpus", "stale", "failed", "tokens"]
+    assert "".join(line[: line.find("1") if "1" in line else None].strip() for line in lines[2:]) == "a_corpus_" * 7
+    assert max(map(len, lines)) == widest
+
+
 @pytest.mark.parametrize(("columns", "is_above"), [(60, False), (30, True)])
 def test_title_that_is_wider_than_the_box_is_a_line_above_it(columns: int, is_above: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))

@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from phyagi_assets.build.outcome import PartitionResult
@@ -56,6 +57,11 @@ def test_copied_versions_have_a_line_each_unless_the_target_had_them() -> None:
 
 def test_many_partitions_have_one_line_each() -> None:
     assert len(run(is_terminal=False, partitions=100).splitlines()) == 103
+
+
+def test_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert run(is_terminal=True) == run(is_terminal=False)
 
 
 def test_on_a_terminal_one_line_has_steps_number_and_rate() -> None:
