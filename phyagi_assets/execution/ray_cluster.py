@@ -132,6 +132,8 @@ class _Run(Generic[Task, Result]):
         self._own_node = None if executor.cluster.is_client else own_node()
         self._is_cut_off = False
         """Whether the node of this process has died."""
+        self._outage = float("-inf")
+        """Time at which this process failed the check."""
 
     def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
         idle_since = time.monotonic()
@@ -258,7 +260,7 @@ class _Run(Generic[Task, Result]):
         report: Report = self._executor.pickling.loads(found)
         for record in report.records:
             logging.getLogger(record.name).handle(record)
-        if report.unfit and attempt.number < ATTEMPTS and not self._check.problem():  # otherwise, other nodes would not do better
+        if report.unfit and attempt.number < ATTEMPTS and not self._is_outage():  # otherwise, other nodes would not do better
             if node not in self._unfit:
                 self._avoid(self._check.problems_of(check_nodes(self._check)))  # an outage for all may have ended between the two checks
             attempt.number += 1
@@ -267,6 +269,16 @@ class _Run(Generic[Task, Result]):
         if report.consumed:
             self._executor.on_progress(attempt.task, report.consumed)
         return report
+
+    def _is_outage(self) -> bool:
+        """Return whether this process fails the check too.
+
+        Many tasks fail at once in an outage, and each check of a server that is down takes half a minute. So an outage that was just found
+        counts for the tasks that failed meanwhile.
+        """
+        if time.monotonic() - self._outage > _REFRESHED and self._check.problem():
+            self._outage = time.monotonic()
+        return time.monotonic() - self._outage <= _REFRESHED
 
     def _warn_if_idle(self) -> None:
         """Log why no task has ended for some time, as far as the cluster shows it."""

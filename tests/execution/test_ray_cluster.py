@@ -19,7 +19,7 @@ from phyagi_assets import __version__
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.execution import ray_cluster
 from phyagi_assets.execution.executor import OnProgress, TaskCrashed, WorkerDied
-from phyagi_assets.execution.node_check import NeededFolder, NodeCheck
+from phyagi_assets.execution.node_check import Findings, NeededFolder, NodeCheck
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.execution.ray_cluster import RayExecutor
 from phyagi_assets.execution.ray_connection import call_on_node, connected
@@ -149,12 +149,12 @@ class LostFolder(NodeCheck):
     folder: Path
     everywhere: bool = False
 
-    def problem(self) -> str:
-        if self.everywhere and os.path.lexists(self.folder / "lost"):
-            return "cannot use the store"
+    def findings(self) -> Findings:
+        with (self.folder / "checks").open("a") as file:
+            file.write(f"{os.getpid()}\n")
         node = os.environ.get("PHYAGI_ASSETS_SCRATCH", "")
-        is_lost = node and os.path.lexists(self.folder / "lost") and str((self.folder / "lost").readlink()) == node
-        return "cannot use the store" if is_lost else ""
+        is_lost = os.path.lexists(self.folder / "lost") and (self.everywhere or str((self.folder / "lost").readlink()) == node)
+        return Findings(problem="cannot use the store" if is_lost else "")
 
 
 def test_tasks_of_a_node_that_no_longer_passes_the_check_are_run_on_others(
@@ -167,9 +167,22 @@ def test_tasks_of_a_node_that_no_longer_passes_the_check_are_run_on_others(
     assert message.endswith(" cannot use the store; its tasks are run on other nodes")
 
 
-def test_task_that_fails_where_no_node_would_do_better_is_not_run_again(nodes: RayNodes, tmp_path: Path) -> None:
-    found = outcomes(executor_on(nodes.address, partial(losing, tmp_path), check=LostFolder(folder=tmp_path, everywhere=True), size=1), [1])
-    assert isinstance(found[1], SourceError)
+@contextmanager
+def losing_everywhere(folder: Path, _on_progress: OnProgress) -> Iterator[Callable[[int], str]]:
+    def do(item: int) -> str:
+        (folder / "lost").touch()
+        raise SourceError(f"item {item}: the store cannot be reached")
+
+    yield do
+
+
+def test_tasks_that_fail_where_no_node_would_do_better_are_not_run_again_and_the_driver_checks_once(
+    nodes: RayNodes, tmp_path: Path
+) -> None:
+    check = LostFolder(folder=tmp_path, everywhere=True)
+    found = outcomes(executor_on(nodes.address, partial(losing_everywhere, tmp_path), check=check), range(4))
+    assert [str(found[item]) for item in range(4)] == [f"item {item}: the store cannot be reached" for item in range(4)]
+    assert (tmp_path / "checks").read_text().split().count(f"{os.getpid()}") == 1  # a check of a server that is down takes half a minute
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,11 +192,11 @@ class OutageThatEnds(NodeCheck):
     folder: Path
     driver: int = field(default_factory=os.getpid)
 
-    def problem(self) -> str:
+    def findings(self) -> Findings:
         if os.getpid() == self.driver:
             (self.folder / "ended").touch()
         is_out = (self.folder / "failed").exists() and not (self.folder / "ended").exists()
-        return "cannot use the store" if is_out else ""
+        return Findings(problem="cannot use the store" if is_out else "")
 
 
 @contextmanager
