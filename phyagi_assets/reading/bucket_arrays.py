@@ -85,13 +85,14 @@ class BucketShards(TokenShards):
         self._count = len(self.arrays)
         described = [(array, array.path, array.tokens * self._dtype.itemsize) for array in self.arrays]
         described += [(array, array.path.with_suffix(MASK), mask_bytes(array.tokens)) for array in self.arrays]
-        layout = CacheLayout(plan, order, sum(size for array, path, size in described if array.has_mask or path == array.path))
+        size = sum(size for array, path, size in described if array.has_mask or path == array.path)
+        layout = CacheLayout(plan, order, size, source.cache.bound)
         arrays: list[RemoteArray] = []
         for number, (array, path, content) in enumerate(described):
             key = source.key(path)
             described_array = RemoteArray(key=key, digest=text_digest(key)[:32], size=HEADER_BYTES + content)
             if array.has_mask or path == array.path:
-                described_array = layout.placed(described_array, number % self._count, source.cache.bound, is_mask=path != array.path)
+                described_array = layout.placed(described_array, number % self._count, is_mask=path != array.path)
             arrays.append(described_array)
         self._reader = RangeReader(arrays, source.fetching, source.cache, BlockUses(layout.blocks, self._count), source.kept)
         self._keys = [array.key for array in arrays[: self._count]]

@@ -39,22 +39,23 @@ class CacheLayout:
     ----------
     size
         Size of the arrays of the split, in bytes.
+    bound
+        Largest size of the cache, in bytes.
     """
 
-    def __init__(self, plan: Plan, order: MixtureOrder, size: int) -> None:
+    def __init__(self, plan: Plan, order: MixtureOrder, size: int, bound: int) -> None:
         self.blocks = order.blocks()
         """The blocks of the shuffle in each segment."""
         self._shards = {shard: of for blocks in self.blocks for shard, of in blocks.shards.items()}
-        self._name, self._split, self._size = plan.name, order.split, size
         self._item = plan.sample_bytes // plan.seq_len
-        self._window = max(blocks.window for blocks in self.blocks) * plan.sample_bytes
         shards = [shard for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values()]
-        self._every = sum(shard.tokens * self._item + (0 if shard.trained is None else mask_bytes(shard.tokens)) for shard in shards)
-        whole = [file.tokens * self._item for number, file in enumerate(order.division.files) if number not in self._shards]
-        self._beside_window = sum(whole)
-        self._is_warned = False
+        every = sum(shard.tokens * self._item + (0 if shard.trained is None else mask_bytes(shard.tokens)) for shard in shards)
+        self._fits = every <= _USABLE * bound or (order.split != "train" and size <= _SHARE_OF_EVALUATION * bound)
+        """Whether all arrays fit in the cache."""
+        self._in_blocks = not self._fits and bool(self._shards) and self._window_fits(plan, order, bound)
+        """Whether the window of the shuffle fits, with the arrays that are not shuffled within it."""
 
-    def placed(self, array: RemoteArray, shard: int, bound: int, *, is_mask: bool) -> RemoteArray:
+    def placed(self, array: RemoteArray, shard: int, *, is_mask: bool) -> RemoteArray:
         """Return an array with its place in a cache.
 
         Parameters
@@ -62,30 +63,22 @@ class CacheLayout:
         shard
             Index of the token array that it is, or belongs to.
         """
-        fits = self._every <= _USABLE * bound or (self._split != "train" and self._size <= _SHARE_OF_EVALUATION * bound)
-        if not fits and self._shards:
-            fits = self._window_fits(bound)
-            if fits and (of := self._shards.get(shard)):
-                if is_mask:
-                    return replace(array, phase=HEADER_BYTES + of.first // 8, block=max(1, of.tokens // 8), overlap=1)
-                return replace(array, phase=HEADER_BYTES + of.first * self._item, block=of.tokens * self._item, overlap=self._item)
-        return replace(array, block=_BLOCK, is_whole=True) if fits else array
+        if self._in_blocks and (of := self._shards.get(shard)):
+            if is_mask:
+                return replace(array, phase=HEADER_BYTES + of.first // 8, block=max(1, of.tokens // 8), overlap=1)
+            return replace(array, phase=HEADER_BYTES + of.first * self._item, block=of.tokens * self._item, overlap=self._item)
+        return replace(array, block=_BLOCK, is_whole=True) if self._fits or self._in_blocks else array
 
-    def _window_fits(self, bound: int) -> bool:
-        needed = self._window + self._beside_window
-        if needed <= _USABLE * bound:
-            return True
-        if not self._is_warned:
-            self._is_warned = True
+    def _window_fits(self, plan: Plan, order: MixtureOrder, bound: int) -> bool:
+        whole = (file.tokens * self._item for number, file in enumerate(order.division.files) if number not in self._shards)
+        needed = max(blocks.window for blocks in self.blocks) * plan.sample_bytes + sum(whole)
+        if needed > _USABLE * bound:
             logger.warning(
                 "mixture %r: its window takes %s, and the cache may use %s of its %s, so single samples are fetched, one request for each; "
                 "set a larger cache_bytes, or a smaller shuffle.window",
-                self._name,
-                short_size(needed),
-                short_size(_USABLE * bound),
-                short_size(bound),
+                *(plan.name, short_size(needed), short_size(_USABLE * bound), short_size(bound)),
             )
-        return False
+        return needed <= _USABLE * bound
 
 
 class BlockUses:
