@@ -2,7 +2,7 @@
 
 import click
 
-from phyagi_assets.cli.common import with_settings
+from phyagi_assets.cli.common import open_workspace, with_settings
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import Settings
@@ -22,10 +22,7 @@ def inspect(output: Output, name: str, settings: Settings) -> None:
     """
     from phyagi_assets.cli.render_inspection import show_inspection
     from phyagi_assets.inspection.named import inspect_named
-    from phyagi_assets.steps.step import Workspace
-    from phyagi_assets.store.places import open_store
 
-    stored = open_store(settings.store)
-    workspace = Workspace(data=settings.data, store=stored) if settings.data.is_dir() else None
-    report = inspect_named(name, stored, workspace)
+    workspace = open_workspace(settings)
+    report = inspect_named(name, workspace.store, workspace if settings.data.is_dir() else None)
     output.report(report, lambda console: show_inspection(console, report))

@@ -183,7 +183,7 @@ class MixtureStream(DividedStream):
         if stop is None:
             raise TypeError("an endless stream has no length")
         steps, shard = self._steps, self.shard
-        whole, last = max(0, steps.whole(begin, stop, shard)), steps.in_last(begin, stop, shard)
+        whole, last = steps.whole(begin, stop, shard), steps.in_last(begin, stop, shard)
         before = steps.before(begin, shard) + given if self._cursor["is_placed"] else 0
         if self.samples:
             return before + whole * self.batch_size + last - given

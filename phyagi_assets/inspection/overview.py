@@ -199,20 +199,15 @@ def _duplicates(caches: Iterable[Artifact]) -> int:
 
 def _documents(caches: Mapping[str, Artifact], count: int) -> Iterator[SampleDocument]:
     """Yield documents chosen at random: first a partition, by its number of documents, then a document."""
-    total = {
-        (key, split): of["documents"]
-        for key, artifact in caches.items()
-        for split, of in artifact.manifest.counts.items()
-        if of["documents"]
-    }
-    if not total:
+    counts = [(key, split, of["documents"]) for key, artifact in caches.items() for split, of in artifact.manifest.counts.items()]
+    if not any(documents for *_, documents in counts):
         return
-    ends = np.cumsum(list(total.values()))
+    ends = np.cumsum([documents for *_, documents in counts])
     chosen = np.sort(np.random.default_rng(0).choice(ends[-1], min(count, int(ends[-1])), replace=False))
     for number in chosen.tolist():
         place = int(np.searchsorted(ends, number, side="right"))
-        key, split = list(total)[place]
-        yield _document(caches[key], key, split, number - int(ends[place]) + list(total.values())[place])
+        key, split, documents = counts[place]
+        yield _document(caches[key], key, split, number - int(ends[place]) + documents)
 
 
 def _document(artifact: Artifact, key: str, split: str, index: int) -> SampleDocument:

@@ -42,7 +42,7 @@ from phyagi_assets.orchestration.names import (
     partitions_op_name,
     stale_job_name,
 )
-from phyagi_assets.orchestration.partition_runs import PartitionRun, is_permanent, run_of
+from phyagi_assets.orchestration.partition_runs import PartitionRun, is_lasting, run_of
 from phyagi_assets.orchestration.partitions import partitions_def
 from phyagi_assets.orchestration.recorded import recorded_of_partitions
 from phyagi_assets.orchestration.run_lock import hold_run
@@ -143,8 +143,6 @@ def _work(corpus: Corpus, keys: Sequence[str], steps: Sequence[Step], builder: B
 def _whole_corpus_asset(corpus: Corpus, step: Step) -> dg.AssetsDefinition:
     name = corpus.config.name
 
-    deps = [_of_all_partitions(name, step)]
-
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
         with _failures(context, corpus):
@@ -153,13 +151,11 @@ def _whole_corpus_asset(corpus: Corpus, step: Step) -> dg.AssetsDefinition:
                 built = step.build(corpus, keys, workspace, **(context.op_execution_context.op_config or {}))
             yield from outcome(built, step.facts)
 
-    return _asset(corpus, step, materialize, deps)
+    return _asset(corpus, step, materialize, [_of_all_partitions(name, step)])
 
 
 def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step) -> dg.AssetsDefinition:
     name, parts = declared.config.name, declared.config.corpora
-
-    deps = [_of_all_partitions(corpus, step) for corpus in parts]
 
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
@@ -173,7 +169,7 @@ def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step)
             missing: Facts = {"partitions left out": ", ".join(there.left_out)} if there.left_out else {}
             yield from outcome(built, lambda plan: {**mixture_facts(name, step, plan, workspace.store), **missing})
 
-    return _asset(declared, step, materialize, deps)
+    return _asset(declared, step, materialize, [_of_all_partitions(corpus, step) for corpus in parts])
 
 
 def _tag_inputs(context: dg.AssetExecutionContext, declared: Mixture, step: Step, keys: Mapping[str, Sequence[str]]) -> None:
@@ -283,7 +279,7 @@ def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -
         failures.record(name, "")
     except PhyagiAssetsError as problem:
         failures.record(name, str(problem))
-        if is_permanent(problem, corpus):
+        if is_lasting(problem, corpus):
             context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: LASTING})
         raise dg.Failure(description=str(problem), allow_retries=False) from problem
     except dg.Failure as problem:  # a check of what was built failed

@@ -120,14 +120,13 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow) -> dg.JobDef
             )
             run.build(work, failed)
 
-    tags = {**BUILDS_ALL_TAG, **({CORPUS_TAG: next(iter(corpora))} if len(corpora) == 1 else {})}
-
-    defaults = run_config(stale_op_name(name), **{PARTITIONS: {}, PROCESSES: None, EXECUTOR: default_executor()})
-
-    of = next(iter(corpora)) if len(corpora) == 1 else "all corpora"
+    only = next(iter(corpora)) if len(corpora) == 1 else ""
 
     @dg.job(
-        name=name, tags=tags, config=defaults, description=f"Builds the partitions of {of} that are stale, or those of them that you list."
+        name=name,
+        tags={**BUILDS_ALL_TAG, **({CORPUS_TAG: only} if only else {})},
+        config=run_config(stale_op_name(name), **{PARTITIONS: {}, PROCESSES: None, EXECUTOR: default_executor()}),
+        description=f"Builds the partitions of {only or 'all corpora'} that are stale, or those of them that you list.",
     )
     def job() -> None:
         build_stale()

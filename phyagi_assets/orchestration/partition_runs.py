@@ -137,7 +137,7 @@ class PartitionRun:
         """Return whether a partition failed, and will fail again until an input changes."""
         if result.problem is None:
             return bool(result.failure)  # without an error, a check failed
-        return is_permanent(result.problem, self.builder.corpora[result.work.corpus])
+        return is_lasting(result.problem, self.builder.corpora[result.work.corpus])
 
     def _raise(self, results: Sequence[PartitionResult]) -> None:
         failed = [result for result in results if result.failure]
@@ -169,7 +169,7 @@ def run_of(context: Context, builder: Builder, names: Collection[str]) -> Iterat
         with translate_limit_errors(", ".join(names)), hold_run(context, [builder.corpora[name] for name in names]), fast_records():
             yield
     except PhyagiAssetsError as problem:
-        if is_permanent(problem, None):
+        if is_lasting(problem, None):
             context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: LASTING})
         raise _end_of_step(context, str(problem), [problem]) from problem
 
@@ -190,7 +190,7 @@ def _end_of_step(context: Context, description: str, problems: Sequence[Exceptio
     return again
 
 
-def is_permanent(problem: Exception, corpus: Corpus | None) -> bool:
+def is_lasting(problem: Exception, corpus: Corpus | None) -> bool:
     """Return whether an error persists until an input changes. Errors caused by the disk, a server or another step may go away."""
     if isinstance(problem, TokenizerError):
         return corpus is not None and "@" not in corpus.config.tokenizer

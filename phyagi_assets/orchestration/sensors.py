@@ -58,15 +58,14 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace, flow: Flow) -> dg.Senso
     The sensor is on by default if ``refresh`` is a time span. Without ``refresh``, it can be turned on in the UI.
     """
     name, refresh = corpus.config.name, corpus.config.refresh
-    by_span = refresh is not None and not looks_like_cron(refresh)
-    if refresh is not None and not by_span:
+    if refresh and looks_like_cron(refresh):
         return None
 
     @dg.sensor(
         name=f"{name}_refresh",
         job_name=stale_job_name(name),
-        minimum_interval_seconds=int(parse_span(refresh).total_seconds()) if refresh and by_span else _EVERY,
-        default_status=dg.DefaultSensorStatus.RUNNING if by_span else dg.DefaultSensorStatus.STOPPED,
+        minimum_interval_seconds=int(parse_span(refresh).total_seconds()) if refresh else _EVERY,
+        default_status=dg.DefaultSensorStatus.RUNNING if refresh else dg.DefaultSensorStatus.STOPPED,
         description=f"Looks at the source of {name}; adds new partitions, retires those that are gone, and builds what is new or changed.",
     )
     def refresh_corpus(context: dg.SensorEvaluationContext) -> dg.SensorResult:

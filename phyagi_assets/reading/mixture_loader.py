@@ -108,7 +108,7 @@ class MixtureLoader:
         stop = steps.end(begin)
         if stop is None:
             raise TypeError("an endless loader has no length")
-        rest = max(0, steps.whole(begin, stop, self._shard)) + (steps.in_last(begin, stop, self._shard) > 0)
+        rest = steps.whole(begin, stop, self._shard) + (steps.in_last(begin, stop, self._shard) > 0)
         return rest + (steps.before(begin, self._shard) // steps.batch_size if self._is_placed else 0)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

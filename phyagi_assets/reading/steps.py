@@ -147,7 +147,7 @@ class Steps:
 
     def whole(self, begin: int, stop: int, shard: Shard) -> int:
         """Return the number of steps in which every process reads `batch_size` samples."""
-        return shard.steps(stop - begin, self.batch_size) if self.trains else (stop - begin) // shard.step(self.batch_size)
+        return max(0, shard.steps(stop - begin, self.batch_size) if self.trains else (stop - begin) // shard.step(self.batch_size))
 
     def in_last(self, begin: int, stop: int, shard: Shard) -> int:
         """Return the number of samples that each process reads in a short last step."""

@@ -152,7 +152,7 @@ def test_partitions_of_a_run_in_progress_are_not_requested_again(built_project: 
     assert {name: run.tags[name] for name in (CORPUS_TAG, LAUNCHED_BY)} == {CORPUS_TAG: "plays", LAUNCHED_BY: "refresh"}
 
 
-def test_permanent_failure_is_not_retried_until_an_input_changes(built_project: Project) -> None:
+def test_lasting_failure_is_not_retried_until_an_input_changes(built_project: Project) -> None:
     write_text(built_project.raw / "two.txt", b"\xff\xfe no text")
     result = tick(built_project)
     assert carry_out(built_project, result) == [False]

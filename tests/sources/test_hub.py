@@ -13,7 +13,7 @@ from phyagi_assets.build.scan import scan_source
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, TokenizerDownError
 from phyagi_assets.objects.retries import RetryPolicy
-from phyagi_assets.orchestration.partition_runs import is_permanent
+from phyagi_assets.orchestration.partition_runs import is_lasting
 from phyagi_assets.reading import load_mixture
 from phyagi_assets.sources.hub import _translated
 from phyagi_assets.steps.mixture import build_mixture
@@ -57,7 +57,7 @@ def _fetched(workspace: Workspace) -> tuple[bool, str]:
     """Build, and return whether the error lasts until an input changes, and the error."""
     with pytest.raises(PhyagiAssetsError) as caught:
         _built(workspace)
-    return is_permanent(caught.value, None), str(caught.value)
+    return is_lasting(caught.value, None), str(caught.value)
 
 
 def _told(function: Callable[..., Any], data: Path, arguments: tuple[Any, ...], keys: dict[str, Any]) -> Any:
