@@ -23,6 +23,7 @@ from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formatting import counted, listed
 from phyagi_assets.orchestration.declared import RELOAD, change_since_load, declared_tag
 from phyagi_assets.orchestration.names import FAILURE_TAG, FOLLOW_CHANGES, INPUTS_TAG, LASTING, LAUNCHED_BY, REFRESH, build_job_name
+from phyagi_assets.orchestration.recorded import latest_run
 from phyagi_assets.orchestration.run_requests import Attempt, Decision, decide
 from phyagi_assets.orchestration.run_targets import under_way
 from phyagi_assets.steps.flow import Flow
@@ -170,13 +171,14 @@ class _Tick:
         if found.missing:
             return _Answer(reason=f"waiting for {listed(found.missing, _LISTED)}: not built yet", lasts=not found.is_damaged)
         reason, runs = self._obstacle(mixture, step), self._runs(found.inputs_digest)
-        is_latest = found.is_other and self._is_latest(runs, name, step)
+        last = runs[-1].dagster_run.run_id if runs else ""
+        is_latest = found.is_other and last == latest_run(self.instance, dg.AssetKey([name, step.name]))
         decision = decide([_attempt(record) for record in runs], now=time.time(), current=is_latest)
         if reason or decision is not Decision.ASK:
             return _Answer(reason=reason or _REASONS.get(decision, decision.value))
         declared: list[Corpus | Mixture] = [mixture, *(self.catalog.corpora[part] for part in parts)]
         request = dg.RunRequest(
-            run_key=f"{name}@{found.inputs_digest}#{runs[-1].dagster_run.run_id if runs else ''}",  # one request per run that ended
+            run_key=f"{name}@{found.inputs_digest}#{last}",  # one request per run that ended
             job_name=build_job_name(name),
             tags={LAUNCHED_BY: REFRESH, INPUTS_TAG: found.inputs_digest, **declared_tag(declared)},
         )
@@ -201,11 +203,6 @@ class _Tick:
         """Return all runs with the same inputs digest, oldest first."""
         records = self.instance.get_run_records(dg.RunsFilter(tags={INPUTS_TAG: inputs_digest}), limit=_REMEMBERED)
         return sorted(records, key=lambda record: record.storage_id)
-
-    def _is_latest(self, runs: Sequence[dg.RunRecord], name: str, step: Step) -> bool:
-        """Return whether the last of these runs wrote the latest plan that Dagster has recorded."""
-        latest = self.instance.fetch_materializations(dg.AssetKey([name, step.name]), limit=1).records
-        return bool(latest) and bool(runs) and latest[0].run_id == runs[-1].dagster_run.run_id
 
 
 def _attempt(record: dg.RunRecord) -> Attempt:

@@ -41,3 +41,10 @@ def recorded_version(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | No
     event = instance.get_latest_materialization_event(key)
     materialization = event.asset_materialization if event else None
     return (materialization.tags or {}).get(DATA_VERSION) if materialization else None
+
+
+def latest_run(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None = None) -> str | None:
+    """Return the id of the run that made the latest materialization of an asset, or of one of its partitions; None if there is none."""
+    wanted = key if partition is None else dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition])
+    latest = instance.fetch_materializations(wanted, limit=1).records
+    return latest[0].run_id if latest else None
