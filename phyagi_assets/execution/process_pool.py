@@ -168,7 +168,8 @@ def _stop(workers: Sequence[_Worker[Any]]) -> None:
 
 
 def _ending(code: int) -> str:
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+    hint = ", as by the system when memory runs out; use fewer processes with --jobs if it did" if code == -signal.SIGKILL else ""
+    return f"was killed by {signal.Signals(-code).name}{hint}" if code < 0 else f"ended with {code}"
 
 
 class _Sender:

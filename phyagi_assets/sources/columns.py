@@ -81,7 +81,7 @@ class TextColumn:
         return read
 
 
-def find_columns(source: Readable, schema: pa.Schema, names: Sequence[str], *, nested: bool = True) -> list[TextColumn]:
+def find_columns(source: Readable | str, schema: pa.Schema, names: Sequence[str], *, nested: bool = True) -> list[TextColumn]:
     """Find the declared columns in a table: ``meta.text`` is the column of that name, else the field ``text`` of the column ``meta``.
 
     Raises
@@ -92,7 +92,7 @@ def find_columns(source: Readable, schema: pa.Schema, names: Sequence[str], *, n
     return [_found(source, schema, name, nested=nested) for name in names]
 
 
-def _found(source: Readable, schema: pa.Schema, name: str, *, nested: bool) -> TextColumn:
+def _found(source: Readable | str, schema: pa.Schema, name: str, *, nested: bool) -> TextColumn:
     path, kind = find_field(source, schema, name, "the text in columns", nested=nested)
     kind = _storage(kind)
     text = _storage(kind.value_type) if pa.types.is_dictionary(kind) else kind
@@ -102,7 +102,9 @@ def _found(source: Readable, schema: pa.Schema, name: str, *, nested: bool) -> T
     return TextColumn(name=name, path=path)
 
 
-def find_field(source: Readable, schema: pa.Schema, name: str, what: str, *, nested: bool = True) -> tuple[tuple[str, ...], pa.DataType]:
+def find_field(
+    source: Readable | str, schema: pa.Schema, name: str, what: str, *, nested: bool = True
+) -> tuple[tuple[str, ...], pa.DataType]:
     """Return the path and the type of a declared column or nested field, given what it holds and the key that names it, for messages."""
     path = (name,) if name in schema.names or not nested else tuple(name.split("."))
     fields = list(schema)

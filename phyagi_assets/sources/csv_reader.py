@@ -62,7 +62,8 @@ def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_
         if not header.head.strip():
             continue  # an empty file is a table without rows
         schema = _csv_schema(header, options.columns, delimiter, block)
-        columns = find_columns(source, schema, options.columns, nested=False)
+        place = f"{source}: its member {header.member!r}" if header.member else source
+        columns = find_columns(place, schema, options.columns, nested=False)
         table = QuotesChecked(file.content, delimiter, partial(_opened, source, number))
         end = delimiter.encode().join([_END] * len(schema))
         ended = _Ended(table, b"\n" + end + b"\n")

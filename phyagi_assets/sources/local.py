@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -220,7 +221,14 @@ def _record(path: Path, key: str) -> list[Any]:
 
 def _file(path: Path, start: Path, split: str) -> SourceFile:
     if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
-        raise SourceError(f"{os.fsencode(path)!r}: the file's name is not UTF-8; rename it")
+        encoded = os.fsencode(path)
+        if encoded.decode(errors="ignore").encode() == encoded:
+            remedy = (
+                f"is UTF-8, and Python was told to read names as {sys.getfilesystemencoding()}; set PYTHONUTF8=1, or a locale with UTF-8"
+            )
+        else:
+            remedy = "is not UTF-8; rename it"
+        raise SourceError(f"{encoded!r}: the file's name {remedy}")
     try:
         stamp = stamp_of(path)
     except OSError as problem:

@@ -131,6 +131,23 @@ def test_zstd_frame_with_a_long_window_is_refused_with_a_remedy(tmp_path: Path) 
         texts(write_text(tmp_path / "a.txt.zst", of_2_gib), "text")
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_zip_archive_with_two_members_of_a_name_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.jsonl.zip", "w") as archive:
+        archive.writestr("a", '{"text": "old"}\n')
+        archive.writestr("a", '{"text": "new"}\n')
+    with pytest.raises(SourceError, match=r"a\.jsonl\.zip: has several members 'a', of which the last replaces the others"):
+        texts(tmp_path / "a.jsonl.zip", "json")
+
+
+def test_column_that_a_member_of_a_zip_archive_does_not_have_is_named_with_the_member(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.csv.zip", "w") as archive:
+        archive.writestr("a", "text\none\n")
+        archive.writestr("b", "body\ntwo\n")
+    with pytest.raises(SourceError, match=r"a\.csv\.zip: its member 'b': has no column 'text'; it has body"):
+        texts(tmp_path / "a.csv.zip", "csv")
+
+
 @pytest.mark.parametrize("on_invalid", ["skip", "error"])
 def test_member_of_a_zip_archive_without_text_is_an_error(tmp_path: Path, on_invalid: str) -> None:
     path = tmp_path / "a.jsonl.zip"

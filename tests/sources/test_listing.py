@@ -1,6 +1,8 @@
 """Listing of sources, and partitioning of files."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from threading import Event
 
@@ -69,6 +71,23 @@ def test_file_name_that_is_not_unicode_is_refused(data: Path) -> None:
     write_text(data / "raw" / os.fsdecode(b"\xff.txt"), "x")
     with pytest.raises(SourceError, match=r"\\xff.txt': the file's name is not UTF-8; rename it"):
         listed(data, [], "raw/*.txt")
+
+
+def test_setting_of_python_that_misreads_names_is_named(data: Path) -> None:
+    write_text(data / "raw" / "\u00e9.txt", "x")
+    declare_corpus(data, "c", "raw/*.txt")
+    program = (
+        "import sys, pathlib; from phyagi_assets.declare.catalog import load_catalog; from phyagi_assets.sources.local import list_local; "
+        "data = pathlib.Path(sys.argv[1]); list_local(load_catalog(data).corpora['c'], 'raw/*.txt', data)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, data],
+        env={**os.environ, "PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "the file's name is UTF-8, and Python was told to read names as ascii; set PYTHONUTF8=1" in ended.stderr
 
 
 @pytest.mark.parametrize(
