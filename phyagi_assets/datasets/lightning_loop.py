@@ -66,9 +66,23 @@ class EpochsOfLightning:
         self._loader, self._load, self._is_untouched = loader, load, is_untouched
 
     def set_epoch(self, epoch: int) -> None:
-        """Load the state of a checkpoint that was saved at the end of an epoch, before the next one begins."""
-        if epoch and self._is_untouched and (loop := fit_loop()) is not None:
-            stateful = [loader for loader in loop._combined_loader.flattened if hasattr(loader, "load_state_dict")]
-            for loader, state in zip(stateful, loop._combined_loader_states_to_load, strict=False):
-                if loader is self._loader:
-                    self._load(state)
+        """Load the state of a checkpoint that was saved at the end of an epoch, before the next one begins.
+
+        Raises
+        ------
+        ValueError
+            Lightning has made the loader for this epoch, and it would read the samples of the first epoch again.
+        """
+        if not epoch or not self._is_untouched or (loop := fit_loop()) is None:
+            return
+        stateful = [loader for loader in loop._combined_loader.flattened if hasattr(loader, "load_state_dict")]
+        states = loop._combined_loader_states_to_load
+        number = next((number for number, loader in enumerate(stateful) if loader is self._loader), len(states))
+        if number < len(states) and states[number] is not None:
+            self._load(states[number])
+            states[number] = None  # not for the loader of the next epoch
+        elif loop.trainer.reload_dataloaders_every_n_epochs:
+            raise ValueError(
+                f"position: Lightning makes a new loader for epoch {epoch} (reload_dataloaders_every_n_epochs), which begins at position 0 "
+                "again; return the same MixtureLoader each time, or set the position of the new one, even if to 0"
+            )

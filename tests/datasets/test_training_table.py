@@ -280,11 +280,15 @@ def lightning(mixture: LoadedMixture, folder: Path) -> Shown:
         def on_train_end(self) -> None:
             self.trainer.save_checkpoint(ended)
 
-    def fitted(checkpoint: Path | None = None, max_epochs: int = -1, batch_size: int = 4, **options: Any) -> list[int]:
+    def fitted(
+        checkpoint: Path | None = None, max_epochs: int = -1, batch_size: int = 4, *, reloads: bool = False, **options: Any
+    ) -> list[int]:
         model, quiet = Model(), {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         end = {"max_epochs": max_epochs, "max_steps": 13 if max_epochs < 0 else -1}
+        quiet["reload_dataloaders_every_n_epochs"] = int(reloads)
         trainer = lightning.Trainer(accelerator="cpu", enable_checkpointing=False, default_root_dir=folder, **quiet, **end)
-        trainer.fit(model, MixtureLoader(mixture.train, batch_size=batch_size, **options), ckpt_path=checkpoint)
+        model.train_dataloader = partial(MixtureLoader, mixture.train, batch_size=batch_size, **options)
+        trainer.fit(model, None if reloads else model.train_dataloader(), ckpt_path=checkpoint)
         read: list[int] = model.watched.read
         return read
 
@@ -300,6 +304,8 @@ def lightning(mixture: LoadedMixture, folder: Path) -> Shown:
     end = ended.rename(folder / "of-epoch.ckpt")
     for workers, batch_size in ((0, 4), (1, 4), (0, 8)):
         resume.add(exact(fitted(end, max_epochs=3, num_workers=workers, batch_size=batch_size), 44, 124))
+    order.add(refused("position: Lightning makes a new loader for epoch 1", partial(fitted, max_epochs=2, reloads=True)))
+    resume.add(refused("position: Lightning makes a new loader for epoch 2", partial(fitted, end, max_epochs=3, reloads=True)))
     return order, resume
 
 
