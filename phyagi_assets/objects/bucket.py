@@ -358,7 +358,8 @@ class BucketFolder:
         try:
             named = f"{self.named or self.address}: {what}"
             clients = self._clients[0]
-            return self.retry_policy.with_retries(named, lambda: action(clients), silences=None if clients.has_answered else silences)
+            policy = clients.attempts(self.retry_policy)
+            return policy.with_retries(named, lambda: action(clients), silences=None if clients.has_answered else silences)
         except SourceDownError as problem:
             raise StoreError(f"{problem}") from None
         except SourceError as problem:

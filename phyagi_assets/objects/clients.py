@@ -6,10 +6,12 @@ credentials of Google, or the role of the machine. This package never handles th
 
 import os
 import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import Message
 from email.utils import parsedate_to_datetime
@@ -26,7 +28,7 @@ from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 from phyagi_assets.errors import AccessError, SourceError, redacted
 from phyagi_assets.objects.answers import ELEMENTS, NO_BUCKET, OF_PAGES, REASONS, Answer, first_line
 from phyagi_assets.objects.aws_profiles import S3Settings, s3_endpoint, s3_settings
-from phyagi_assets.objects.retries import NoAnswerError, RefusedError, TransientError
+from phyagi_assets.objects.retries import NoAnswerError, RefusedError, RetryPolicy, TransientError
 
 S3, GCS, AZURE = SCHEMES = ("s3://", "gs://", "az://")
 
@@ -75,6 +77,8 @@ class Clients:
         self._waits_for_access = waits_for_access
         self.has_answered = False
         """Whether a request was granted."""
+        self._silent_since: float | None = None
+        """Time since which no request has been answered; None if the last one was."""
         self._options = _CLIENT | {"read_timeout": timedelta(seconds=read_timeout)}
         self._stores: dict[str, ObjectStore] = {}
         self._regions: dict[str, str] = {}
@@ -99,17 +103,29 @@ class Clients:
         TransientError
             The server is down or busy, or the connection broke off.
         """
-        with self.translated():
-            store = self._store(bucket)
-            try:
-                found = action(store)
-            except BaseError as problem:
-                with self._lock:
-                    if not self._is_settled(bucket, store, str(problem)):
-                        raise
-                found = action(self._store(bucket))
-        self.has_answered = True
+        try:
+            with self.translated():
+                store = self._store(bucket)
+                try:
+                    found = action(store)
+                except BaseError as problem:
+                    with self._lock:
+                        if not self._is_settled(bucket, store, str(problem)):
+                            raise
+                    found = action(self._store(bucket))
+        except TransientError:
+            self._silent_since = self._silent_since or time.monotonic()
+            raise
+        self.has_answered, self._silent_since = True, None
         return found
+
+    def attempts(self, policy: RetryPolicy) -> RetryPolicy:
+        """Return the policy for a request, without retries if the server has not answered for long.
+
+        Otherwise, in an outage that lasts, each of thousands of partitions would wait for all attempts before it fails.
+        """
+        since = self._silent_since
+        return policy if since is None or time.monotonic() - since <= policy.outage else replace(policy, attempts=1)
 
     def listed(self, bucket: str, action: Callable[[ObjectStore], list[Result]]) -> list[Result]:
         """Apply a function that lists objects to the client of a bucket, and make sure that an object store says so if there are none.

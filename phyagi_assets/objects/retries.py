@@ -105,6 +105,8 @@ class RetryPolicy:
     attempts: int = 6
     pause: float = 1.0
     """Longest pause after the first failure, in seconds."""
+    outage: float = 120.0
+    """Time after which a server that has answered no request is asked only once by each further request, in seconds."""
 
     def with_retries(self, what: str, action: Callable[[], Result], *, silences: int | None = None) -> Result:
         """Run an action, and retry it while it raises `TransientError`.

@@ -72,7 +72,8 @@ class Buckets:
         glob, prefix = Glob(pattern), fixed_prefix(pattern)
         what = f"{self._scheme}{bucket}/{prefix}"
         silences = None if self._clients.has_answered else FIRST_SILENCES
-        objects, files = self._retry_policy.with_retries(what, lambda: self._matching(bucket, prefix, glob), silences=silences)
+        policy = self._clients.attempts(self._retry_policy)
+        objects, files = policy.with_retries(what, lambda: self._matching(bucket, prefix, glob), silences=silences)
         left_out = tuple(
             LeftOut(origin=self._origin(bucket, found), reason=reason) for found in objects if (reason := glob.left_out(found["path"]))
         )
@@ -162,7 +163,7 @@ class Buckets:
             pinned = _described(str(stamp[0]), int(stamp[1]), *stamp[2:])
             raise SourceError(f"has changed: it was pinned as {pinned}, and {found}; materialize again, which pins what is there then")
 
-        return self._retry_policy.with_retries(origin, once)
+        return self._clients.attempts(self._retry_policy).with_retries(origin, once)
 
     def _verify(self, file: SourceFile, bucket: str, path: Path) -> None:
         """Compare a fetched object with its ETag, which is the MD5 of the content, unless the object is encrypted with a user's key.

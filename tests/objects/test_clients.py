@@ -75,6 +75,18 @@ def test_refused_deletion_is_not_called_a_refused_write(s3: S3Server) -> None:
         BucketFolder(BUCKET).delete(["a"])
 
 
+def test_server_that_has_not_answered_for_long_is_asked_once_per_request_until_it_answers(s3: S3Server) -> None:
+    s3.put("store/a", b"content")
+    folder = BucketFolder(BUCKET, RetryPolicy(attempts=3, pause=0.0, outage=0.0))
+    for _ in range(2):
+        s3.faults.is_down = True
+        for tried in ("tried 3 times", "tried once", "tried once"):
+            with pytest.raises(StoreError, match=tried):
+                folder.folder("inner").read("b")
+        s3.faults.is_down = False
+        assert folder.read("a") == b"content"
+
+
 @pytest.mark.parametrize("by", ["file", "process"])
 def test_credentials_that_were_renewed_are_read_again(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
     file, keys = tmp_path / "credentials", tmp_path / "keys.json"
