@@ -90,7 +90,7 @@ class InProcessExecutor(Executor[Task, Result]):
 
 
 def outcome_of(name: str, work: Callable[[], Result]) -> Result | Exception:
-    """Do work; return its result, or the exception that ended it: an error for the user, or `TaskCrashed`.
+    """Do work; return its result, or the exception that ended it: an error for the user, or `TaskCrashed`. Interrupts are raised.
 
     Parameters
     ----------
@@ -100,7 +100,15 @@ def outcome_of(name: str, work: Callable[[], Result]) -> Result | Exception:
     try:
         with translate_limit_errors(name):
             return work()
-    except (PhyagiAssetsError, OSError) as problem:
-        return problem
-    except Exception:
-        return TaskCrashed(traceback.format_exc())
+    except Exception as problem:
+        if interrupt := _interrupt_behind(problem):
+            raise interrupt from None
+        return problem if isinstance(problem, PhyagiAssetsError | OSError) else TaskCrashed(traceback.format_exc())
+
+
+def _interrupt_behind(problem: BaseException) -> BaseException | None:
+    """Return the interrupt during whose handling an error was raised, as by the locks of `threading` if a second interrupt follows."""
+    context = problem.__context__
+    while context is not None and isinstance(context, Exception | GeneratorExit):
+        context = context.__context__
+    return context

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 import pytest
 
 from phyagi_assets.errors import DeclarationError, MissingArtifactsError, OutOfMemoryError, PhyagiAssetsError, SourceError
-from phyagi_assets.execution.executor import Executor, InProcessExecutor, OnProgress, TaskCrashed, WorkerDied
+from phyagi_assets.execution.executor import Executor, InProcessExecutor, OnProgress, TaskCrashed, WorkerDied, outcome_of
 from phyagi_assets.execution.process_pool import ProcessPool
 
 logger = logging.getLogger("phyagi_assets.tests")
@@ -238,6 +238,17 @@ def test_errors_arrive_with_their_type_message_and_attributes() -> None:
     ]
     found = [result for _, result in results(pool_of(refusing, 1), errors)]
     assert [(type(error), str(error), vars(error)) for error in found] == [(type(error), str(error), vars(error)) for error in errors]
+
+
+def test_error_raised_while_an_interrupt_is_handled_is_the_interrupt() -> None:
+    def work() -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:  # as `threading.Thread.start` does if a second interrupt follows
+            Lock().release()
+
+    with pytest.raises(KeyboardInterrupt):
+        outcome_of("work", work)
 
 
 def in_process(prepare: Any, **options: Any) -> InProcessExecutor[Any, Any]:
