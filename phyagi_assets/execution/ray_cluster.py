@@ -215,13 +215,7 @@ class _Run(Generic[Task, Result]):
         return [int(node["Resources"].get("CPU", 0)) for node in nodes]
 
     def _avoid(self, unfit: Mapping[str, str]) -> None:
-        """Submit no more tasks to unfit nodes, and log each of these nodes once.
-
-        Raises
-        ------
-        PhyagiAssetsError
-            No node can run tasks.
-        """
+        """Submit no more tasks to unfit nodes, and log each of these nodes once."""
         new = {node: problem for node, problem in unfit.items() if node not in self._unfit}
         if not new:
             return

@@ -71,11 +71,6 @@ def dry_run(selection: Selection, workspace: Workspace) -> DryRunReport:
     workspace
         The data folder and the store. Digests of changed files and prepared tokenizers are written to the store; see
         `phyagi_assets.store.read_only.read_only`.
-
-    Raises
-    ------
-    PhyagiAssetsError
-        A chosen partition is not in the source.
     """
     found: list[Stale] = []
     failed: dict[str, str] = {}

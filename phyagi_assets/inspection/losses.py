@@ -25,13 +25,6 @@ def report_losses(ledger: Ledger, explainer: Explainer, *, spikes: int, document
     ----------
     spikes, documents
         Largest number of spikes, and of documents per spike.
-
-    Raises
-    ------
-    PhyagiAssetsError
-        The ledger was written with a plan of another order.
-    StoreError
-        A file that the plan names is gone.
     """
     require_same_order(ledger, explainer.plan)
     losses = Losses.of(ledger.rows)
@@ -53,13 +46,7 @@ def report_losses(ledger: Ledger, explainer: Explainer, *, spikes: int, document
 
 
 def require_same_order(ledger: Ledger, plan: Plan) -> None:
-    """Check that a ledger was written with a plan, or with one of the same order up to the end of the ledger.
-
-    Raises
-    ------
-    PhyagiAssetsError
-        The plan has another order.
-    """
+    """Check that a ledger was written with a plan, or with one of the same order up to the end of the ledger."""
     for use in ledger.plans:
         if not plan.agrees(use.plan, use.end):
             raise PhyagiAssetsError(

@@ -39,11 +39,6 @@ def require_as_requested(tags: Mapping[str, str], declared: Corpus | Mixture) ->
     tags
         Tags of the run. Without a valid `DECLARED_TAG`, any declaration is accepted. A run that a user executes again has the tag of the
         first, and builds from the declaration of now.
-
-    Raises
-    ------
-    EditedError
-        The declaration was edited after the code location was loaded.
     """
     if PARENT_RUN_ID_TAG in tags:
         return

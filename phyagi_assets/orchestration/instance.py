@@ -216,13 +216,7 @@ def _remove_empty_databases(home: Path) -> None:
 
 
 def _require_readable(home: Path) -> None:
-    """Check that the databases can be read. The servers would start all the same, and fail with unclear errors.
-
-    Raises
-    ------
-    StoreError
-        A database is damaged.
-    """
+    """Check that the databases can be read. The servers would start all the same, and fail with unclear errors."""
     for path in (home / name for name in _DATABASES):
         if path.exists():
             try:

@@ -18,11 +18,6 @@ def hold_run(context: Context, builds: Sequence[Corpus | Mixture], reads: Sequen
     ----------
     reads
         Corpora that the run reads without building them.
-
-    Raises
-    ------
-    EditedError
-        A declaration is not the one for which the run was requested.
     """
     workspace: Workspace = context.resources.workspace
     with workspace.store.hold_run_lock(context.run.run_id):

@@ -27,8 +27,6 @@ class Component:
     """Number of training samples in the corpus."""
     uncovered: int
     """Number of training tokens of the corpus that no sample contains."""
-    padding: int | None
-    """Number of tokens of padding in the packed samples of the corpus; None if they are not packed."""
     fill: float | None
     """Share of the packed samples of the corpus that is not padding, from 0 to 1; None if they are not packed."""
     drawn: int
@@ -52,7 +50,6 @@ def composition(plan: Plan) -> list[Component]:
             tokens=plan.total("train", "tokens", source),
             samples=source.samples,
             uncovered=plan.uncovered(source),
-            padding=plan.padding(source) if source.packed else None,
             fill=1 - plan.padding(source) / (source.samples * plan.seq_len) if source.packed else None,
             drawn=source.drawn,
             part=source.drawn / plan.current.drawn,

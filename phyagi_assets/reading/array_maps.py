@@ -74,13 +74,7 @@ class ArrayMap:
         return cls(path=path, mapping=mapping, offset=offset, array=np.frombuffer(octets, dtype).reshape(shape), octets=octets)
 
     def require_whole(self) -> None:
-        """Check that the file has not shrunk since it was mapped; reading beyond its end would kill the process.
-
-        Raises
-        ------
-        StoreError
-            The file has shrunk.
-        """
+        """Check that the file has not shrunk since it was mapped; reading beyond its end would kill the process."""
         if self.mapping.size() < len(self.mapping):
             raise StoreError(
                 f"{self.path}: was truncated from {len(self.mapping):,} to {self.mapping.size():,} bytes while in use; {REMEDY}"
@@ -108,11 +102,6 @@ class ArrayMaps:
         ----------
         key
             Key of the file among the maps; faster to look up than a path.
-
-        Raises
-        ------
-        StoreError
-            The file does not exist, is not an array, is shorter than its header says, was truncated while in use, or cannot be opened.
         """
         found = self._maps.get(key)
         if found is None:

@@ -26,13 +26,7 @@ class PackedIndices:
         self._known: set[tuple[str, str]] = set()
 
     def __call__(self, index: PlannedIndex, split: str) -> PackedSamples:
-        """Return the packed samples of a split.
-
-        Raises
-        ------
-        StoreError
-            A file does not exist, or is damaged.
-        """
+        """Return the packed samples of a split."""
         assert self._maps is not None
         folder, tokens = self._folders[index.fingerprint]
         starts, lengths, samples = (

@@ -107,11 +107,6 @@ class TokenShards:
         -------
         array of shape (samples, width)
             Token ids, in the dtype of the token arrays.
-
-        Raises
-        ------
-        StoreError
-            A file does not exist, is shorter than the plan requires, or contains ids of another dtype.
         """
         del position
         self.announce(runs)
@@ -203,11 +198,6 @@ class TokenShards:
         -------
         bool array of shape (samples, width)
             Whether each token is trained on; true for tokens of arrays without a mask, and for padding.
-
-        Raises
-        ------
-        StoreError
-            A mask does not exist, or does not belong to its token array.
         """
         masked = np.flatnonzero((runs.shard != PADDING) & self._masked[runs.shard])
         first = runs.start[masked] // 8
@@ -227,13 +217,7 @@ class TokenShards:
         return mask
 
     def document_ends(self, shard: int) -> npt.NDArray[Any]:
-        """Return the end of every document of a token array, in tokens.
-
-        Raises
-        ------
-        StoreError
-            The file does not exist, or does not belong to the token array.
-        """
+        """Return the end of every document of a token array, in tokens."""
         return self._checked_ends(self.beside(shard, DOCUMENTS), shard)
 
     def _checked_ends(self, ends: npt.NDArray[Any], shard: int) -> npt.NDArray[Any]:
@@ -244,13 +228,7 @@ class TokenShards:
         return ends
 
     def beside(self, shard: int, suffix: str) -> npt.NDArray[Any]:
-        """Return an array from the folder of a token array, by the ending of its name.
-
-        Raises
-        ------
-        StoreError
-            The file does not exist or is damaged.
-        """
+        """Return an array from the folder of a token array, by the ending of its name."""
         key = (shard, suffix)
         path = self._beside.get(key)
         if path is None:  # deriving a path takes longer than reading an entry of its array
@@ -258,13 +236,7 @@ class TokenShards:
         return self._maps.opened(key, path).array
 
     def between(self, shard: int, start: int, stop: int) -> npt.NDArray[Any]:
-        """Return a part of a token array, 1-D.
-
-        Raises
-        ------
-        StoreError
-            As for `samples`.
-        """
+        """Return a part of a token array, 1-D."""
         return self._token_map(shard).array[start:stop]
 
     def _tokens(self, shard: int) -> npt.NDArray[Any]:
