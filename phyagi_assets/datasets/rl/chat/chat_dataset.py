@@ -21,20 +21,20 @@ class ChatDataset(Dataset[dict[str, Any]]):
     """A dataset of conversations that end where the assistant is to write.
 
     A sample is a dict with ``index`` (int), ``messages`` (the conversation), ``raw_prompt`` (its text), ``prompt_input_ids`` (list of int)
-    and ``ground_truth`` (the expected answer, or None).
+    and ``ground_truth`` (the expected answer, or None). Without a tokenizer, the text and the ids are None.
 
     Parameters
     ----------
     dataset
         A ``datasets.Dataset``, or a ``datasets.DatasetDict`` with one split.
     tokenizer
-        A tokenizer of ``transformers`` with a chat template.
+        A tokenizer of ``transformers`` with a chat template; None if only the messages are needed, and `tokenize` is false.
     messages_column_name
         Name of the column of conversations: lists of messages with ``role`` and ``content``.
     ground_truth_column_name
         Name of the column of expected answers; None if there is none.
     max_length
-        Largest number of tokens of a prompt; None for no limit.
+        Largest number of tokens of a prompt; None for no limit. It has no effect without a tokenizer.
     filter_max_length
         Whether longer prompts are left out, with a warning if the dataset is empty then; otherwise reading one raises an error.
     tokenize
@@ -86,8 +86,8 @@ class ChatDataset(Dataset[dict[str, Any]]):
         for name in filter(None, (messages_column_name, ground_truth_column_name)):
             if name not in dataset.column_names:
                 raise ValueError(f"{name}: is not a column of the dataset; the columns are: {', '.join(dataset.column_names)}")
-        if tokenizer is None:
-            raise ValueError("tokenizer: is None; give a tokenizer with a chat template")
+        if tokenizer is None and tokenize:
+            raise ValueError("tokenizer: is None; give a tokenizer with a chat template, or set tokenize to false")
         if filter_max_length and not tokenize and max_length is not None:
             raise ValueError("filter_max_length: needs the lengths of all prompts; set tokenize to true")
         self.tokenizer = tokenizer
@@ -107,12 +107,13 @@ class ChatDataset(Dataset[dict[str, Any]]):
         index = checked_index(idx, len(self), "prompt")
         row = self._rows[index]
         messages = self._messages(row[self._messages_column], index)
-        if self._prompts is None:
+        text = ids = None
+        if self._prompts is not None:
+            text, ids = self._prompts[index].values()
+        elif self.tokenizer is not None:
             text = self._text(messages)
             ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        else:
-            text, ids = self._prompts[index].values()
-        if self.max_length is not None and len(ids) > self.max_length:
+        if ids is not None and self.max_length is not None and len(ids) > self.max_length:
             raise ValueError(f"prompt {index} has {counted(len(ids), 'token')}, and max_length is {self.max_length}; {_REMEDY}")
         truth = row[self._ground_truth_column] if self._ground_truth_column else row.get("ground_truth")
         return {"index": index, "messages": messages, "raw_prompt": text, "prompt_input_ids": ids, "ground_truth": truth}

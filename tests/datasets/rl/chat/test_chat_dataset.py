@@ -74,6 +74,12 @@ def test_row_without_a_list_of_messages_is_named(tokenizer: Any, given: Any, tok
         ChatDataset([given], tokenizer)
 
 
+def test_messages_alone_need_no_tokenizer(rows: Any) -> None:
+    dataset = ChatDataset(rows, None, "talk", "truth", max_length=1, tokenize=False)
+    expected = {"index": 1, "messages": rows[1]["talk"], "raw_prompt": None, "prompt_input_ids": None, "ground_truth": rows[1]["truth"]}
+    assert dataset[1] == expected
+
+
 def test_lengths_are_unknown_without_encoding(rows: Any, tokenizer: Any) -> None:
     ChatDataset(rows, tokenizer, "talk", tokenize=False).assert_within_max_length()
     with pytest.raises(ValueError, match="tokenize: is false"):
