@@ -55,8 +55,19 @@ def plan_mixture(
     plan = with_evaluation(plan, [evaluated_corpus(name, found[name]) for name in mixture.config.evaluation])
     for name in (name for name, of in plan.evaluated() if not of.total("validation", "tokens")):
         logger.warning("%s: the corpus %s, for evaluation only, has no tokens; it is not in validation_by_corpus", plan.name, name)
+    trained = {part.corpus for of in (parts, *(then for _, then in later)) for part in of}
+    for split in _empty_splits([cache for name in trained for cache in caches[name]]):
+        logger.warning(
+            "%s: its %s split is empty, although corpora declare it: no document is in their shares; raise them", plan.name, split
+        )
     _check_draws(mixture, plan)
     return plan
+
+
+def _empty_splits(caches: Sequence[Artifact]) -> list[str]:
+    """Return the splits that are declared for some of the caches, and of which all are empty."""
+    declared = {split for cache in caches for split in cache.manifest.settings.get("splits", {})}
+    return sorted(declared - {split for cache in caches for split, of in cache.manifest.counts.items() if of["documents"]})
 
 
 def _home(version: Path) -> Path:
