@@ -71,7 +71,8 @@ def writing_to(root: Path, remedy: str = "what was published is kept; correct th
         named = str(problem.filename2 or problem.filename or "")
         inside = named.startswith((f"{root}", f"{real_path(root)}"))
         above = bool(named) and root.is_relative_to(named)
-        is_refused = (problem.errno in _REFUSED and (inside or above)) or (problem.errno == errno.ENOENT and above)
+        is_gone = problem.errno == errno.ENOENT and (above or (inside and not root.exists()))
+        is_refused = (problem.errno in _REFUSED and (inside or above)) or is_gone
         if problem.errno not in _FULL and not is_refused and problem.errno != errno.EIO:
             raise
         said = os.strerror(problem.errno or 0)

@@ -84,6 +84,18 @@ def test_failed_write_leaves_the_store_unchanged(store: Store) -> None:
     assert store_contents(store.root) == before
 
 
+def test_store_that_disappears_while_a_version_is_written_is_named(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+
+    def fill(folder: Path) -> Manifest:
+        store.root.rename(tmp_path / "elsewhere")
+        (folder / "one").write_text("content")
+        return wanted("content")
+
+    with pytest.raises(StoreError, match=r"store: cannot be written to: No such file or directory: .*one"):
+        store.write(ADDRESS, wanted("content"), fill)
+
+
 def test_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     one, other = LocalStore(tmp_path / "one"), LocalStore(tmp_path / "other")
     for store in (one, other):
