@@ -35,7 +35,7 @@ LONGEST_FIRST = (
     ("tests/sources/test_object_store.py",),
     ("tests/robustness/test_at_once.py",),
     ("tests/reading/test_bucket_arrays.py",),
-    ("tests/benchmarks/test_text.py",),
+    ("tests/benchmarks/test_text.py", "tests/benchmarks/test_conversations.py"),
     ("tests/steps/test_tokenize_chunks.py",),
     ("tests/robustness/test_kills.py",),
     ("tests/robustness/test_storms.py",),

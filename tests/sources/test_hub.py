@@ -13,7 +13,6 @@ from phyagi_assets.build.scan import scan_source
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, TokenizerDownError
 from phyagi_assets.objects.retries import RetryPolicy
-from phyagi_assets.orchestration.partition_runs import is_lasting
 from phyagi_assets.reading import load_mixture
 from phyagi_assets.sources.hub import _translated
 from phyagi_assets.steps.mixture import build_mixture
@@ -53,11 +52,18 @@ def run(hub_client: ProcessPoolExecutor, workspace: Workspace) -> Callable[..., 
     return run_there
 
 
-def _fetched(workspace: Workspace) -> tuple[bool, str]:
+def _failed(run: Callable[..., Any]) -> tuple[bool, str]:
     """Build, and return whether the error lasts until an input changes, and the error."""
+    from phyagi_assets.orchestration.partition_runs import is_lasting  # Dagster, which the other process need not import
+
+    problem = run(_problem)
+    return is_lasting(problem, None), str(problem)
+
+
+def _problem(workspace: Workspace) -> PhyagiAssetsError:
     with pytest.raises(PhyagiAssetsError) as caught:
         _built(workspace)
-    return is_lasting(caught.value, None), str(caught.value)
+    return caught.value
 
 
 def _told(function: Callable[..., Any], data: Path, arguments: tuple[Any, ...], keys: dict[str, Any]) -> Any:
@@ -194,7 +200,7 @@ def test_refusal_in_the_middle_of_a_run_does_not_last(
     monkeypatch.setattr(hub.traffic, "refusal", status)
     monkeypatch.setattr(hub.traffic, "error", error)
     monkeypatch.setattr(hub.traffic, "refused", "/resolve/")
-    lasts, told = run(_fetched)
+    lasts, told = _failed(run)
     assert not lasts
     assert message in told
 
