@@ -52,8 +52,13 @@ class RowMaker:
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
 
-def encode_in_order(items: Iterator[T], encode: Callable[[int, T], R], *, size: Callable[[T], int]) -> Generator[R, None, None]:
+def encode_in_order(
+    items: Iterator[T], encode: Callable[[int, T], R], *, size: Callable[[T], int], renders: bool = False
+) -> Generator[R, None, None]:
     """Encode batches in all threads of this process, each batch by one thread from its parsing to its rows, and yield them in order.
+
+    The fastest engine encodes for one thread at a time. With one thread more than processors, the processors are busy while a thread waits
+    for the engine.
 
     Parameters
     ----------
@@ -61,6 +66,11 @@ def encode_in_order(items: Iterator[T], encode: Callable[[int, T], R], *, size: 
         Encodes a batch, given its number.
     size
         Returns the size of a batch in bytes, which bounds how many of them are in memory.
+    renders
+        Whether chat templates are rendered, which holds the interpreter's lock: another thread would only wait for that lock.
     """
+    count = threads()
+    if count > 1 and not renders:
+        count += 1
     numbered = enumerate(items)
-    return map_in_order(lambda item: encode(*item), numbered, threads=threads(), size=lambda item: size(item[1]))
+    return map_in_order(lambda item: encode(*item), numbered, threads=count, size=lambda item: size(item[1]))

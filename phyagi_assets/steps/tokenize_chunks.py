@@ -298,8 +298,9 @@ def _encode_spans(recipe: Recipe, number: int, spans: Spans, path: Path, engines
 
     tallies, span_tallies = list[FileTally](), SpanTallies(corpus)
     counts = dict.fromkeys(COUNTS, 0)
+    batches = read_batches(corpus, spans)
     with (
-        closing(encode_in_order(read_batches(corpus, spans), encode, size=lambda batch: batch.size)) as encoded,
+        closing(encode_in_order(batches, encode, size=lambda batch: batch.size, renders=recipe.conversations is not None)) as encoded,
         pa.OSFile(str(path), "wb") as file,
         pa.ipc.new_stream(file, maker.schema) as writer,
     ):
