@@ -212,6 +212,7 @@ def _json_blocks(span: Span, options: ReadOptions) -> Iterator[Block]:
     first = span.first
     for file in contents(span.file, span.start):
         for block in _blocks(file, _bytes_left(span, file)):
+            refuse(why_not_whole(block))
             # A third of the time of bytes.count, which also holds the interpreter's lock.
             lines = int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n"))) + (not block.endswith(b"\n"))
             rows = partial(_json, span.file, block, options, first, lines, consumed=file.consumed(), member=file.member)

@@ -231,10 +231,10 @@ def test_pointer_to_a_file_that_was_not_fetched_is_refused(tmp_path: Path, kind:
 
 
 @pytest.mark.parametrize("sample_by", ["document", "line", "paragraph"])
-@pytest.mark.parametrize("kind", ["text", "csv"])
+@pytest.mark.parametrize("kind", ["text", "csv", "json"])
 @pytest.mark.parametrize("end", [b"", b"\nmore\n"])
 def test_part_that_was_not_written_is_refused(tmp_path: Path, kind: Format, sample_by: str, end: bytes) -> None:
-    path = write_text(tmp_path / "a", b"text\n" * 100 + bytes(4096) + end)
+    path = write_text(tmp_path / "a", (b'{"text": "a"}\n' if kind == "json" else b"text\n") * 100 + bytes(4096) + end)
     with pytest.raises(SourceError, match="a: contains a run of NUL bytes"):
         list(read_rows(Span(file=local_file(path)), kind, ReadOptions(columns=("text",), sample_by=sample_by)))
 
