@@ -20,6 +20,7 @@ import pytest
 from phyagi_assets.errors import DeclarationError, MissingArtifactsError, OutOfMemoryError, PhyagiAssetsError, SourceError
 from phyagi_assets.execution.executor import Executor, InProcessExecutor, OnProgress, TaskCrashed, WorkerDied, outcome_of
 from phyagi_assets.execution.process_pool import ProcessPool
+from phyagi_assets.tokenizers.engines import translate_panics
 
 logger = logging.getLogger("phyagi_assets.tests")
 
@@ -249,6 +250,14 @@ def test_error_raised_while_an_interrupt_is_handled_is_the_interrupt() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         outcome_of("work", work)
+
+
+def test_error_raised_while_a_panic_of_an_engine_is_handled_is_an_outcome() -> None:
+    def work() -> None:
+        with translate_panics():
+            raise type("PanicException", (BaseException,), {})("index out of bounds")
+
+    assert "the engine panicked: index out of bounds" in str(outcome_of("work", work))
 
 
 def in_process(prepare: Any, **options: Any) -> InProcessExecutor[Any, Any]:
