@@ -6,8 +6,10 @@ loaders begin each epoch anew. It also saves how many batches of the epoch were 
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
+
+from phyagi_assets.datasets.mixture_stream import MixtureStream
 
 logger = logging.getLogger(__name__)
 
@@ -50,20 +52,32 @@ def require_same_step(state: Mapping[str, Any], step: int) -> None:
 
 
 class EpochsOfLightning:
-    """The object in the place of a loader's sampler that Lightning tells the number of each epoch.
+    """The object in the place of a loader's batch sampler and of its sampler, which Lightning tells the number of each epoch.
+
+    A loader that had a `sampler` itself would be taken for one that may shuffle.
 
     Parameters
     ----------
     loader
         The loader.
+    stream
+        The stream of the loader.
     is_untouched
         Whether the loader is at its beginning because nothing else was asked for.
-    load
-        Function that loads a state into the loader.
     """
 
-    def __init__(self, loader: Any, load: Callable[[Mapping[str, Any]], None], *, is_untouched: bool) -> None:
-        self._loader, self._load, self._is_untouched = loader, load, is_untouched
+    def __init__(self, loader: Any, stream: MixtureStream, *, is_untouched: bool) -> None:
+        self._loader, self._stream, self._is_untouched = loader, stream, is_untouched
+
+    @property
+    def sampler(self) -> Self:
+        """The object itself."""
+        return self
+
+    @property
+    def batch_size(self) -> int:
+        """Samples per batch, which DeepSpeed asks for."""
+        return self._stream.batch_size
 
     def set_epoch(self, epoch: int) -> None:
         """Load the state of a checkpoint that was saved at the end of an epoch, before the next one begins.
@@ -77,9 +91,11 @@ class EpochsOfLightning:
             return
         stateful = [loader for loader in loop._combined_loader.flattened if hasattr(loader, "load_state_dict")]
         states = loop._combined_loader_states_to_load
-        number = next((number for number, loader in enumerate(stateful) if loader is self._loader), len(states))
+        number = next((number for number, loader in enumerate(stateful) if loader is self._loader), None)
+        if number is None:
+            return  # a loader for validation reads its whole split each time
         if number < len(states) and states[number] is not None:
-            self._load(states[number])
+            self._stream.load_state_dict(states[number])
             states[number] = None  # not for the loader of the next epoch
         elif loop.trainer.reload_dataloaders_every_n_epochs:
             raise ValueError(

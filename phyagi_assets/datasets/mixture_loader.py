@@ -97,9 +97,9 @@ class MixtureLoader:
         self._is_untouched = False
 
     @property
-    def sampler(self) -> EpochsOfLightning:
+    def batch_sampler(self) -> EpochsOfLightning:
         """The object that Lightning tells the number of each epoch; it is not a sampler."""
-        return EpochsOfLightning(self, self._stream.load_state_dict, is_untouched=self._is_untouched)
+        return EpochsOfLightning(self, self._stream, is_untouched=self._is_untouched)
 
     @property
     def dataset(self) -> NoReturn:

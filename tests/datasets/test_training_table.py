@@ -309,6 +309,53 @@ def lightning(mixture: LoadedMixture, folder: Path) -> Shown:
     return order, resume
 
 
+def test_lightning_validates_and_tests_with_a_new_mixture_loader_each_time(tmp_path: Path) -> None:
+    lightning = pytest.importorskip("lightning")
+    mixture = mixture_of(tmp_path / "mixture", {"a": {"0": 12}, "b": {"0": 4}}, splits=("train", "validation"))
+    train, split, read = MixtureLoader(mixture.train, batch_size=4), mixture.validation, list[int]()
+
+    class Model(lightning.LightningModule):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.watched = Watched()
+
+        def training_step(self, batch: dict[str, Any]) -> Any:
+            return self.watched(**batch)["loss"]
+
+        def validation_step(self, batch: dict[str, Any]) -> None:
+            read.extend(batch["position"].tolist())
+
+        test_step = predict_step = validation_step
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), 1e-3)
+
+        def train_dataloader(self) -> Any:
+            return train
+
+        def val_dataloader(self) -> Any:
+            return MixtureLoader(split, batch_size=4)
+
+        test_dataloader = predict_dataloader = val_dataloader
+
+    quiet = {"enable_checkpointing": False, "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        default_root_dir=tmp_path,
+        max_epochs=2,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        **quiet,
+    )
+    model = Model()
+    trainer.fit(model)
+    trainer.test(model)
+    trainer.predict(model)
+    assert split is not None
+    assert read == 4 * list(range(len(split)))
+    assert model.watched.read == list(range(len(model.watched.read)))
+
+
 CASES: dict[str, Callable[[LoadedMixture, Path], Shown]] = {
     "`MixtureLoader`, any ranks and workers": mixture_loader,
     "`MixtureStream`, no loader workers": stream_alone,
