@@ -4,6 +4,7 @@ Credentials, endpoints and regions come from the usual places: the environment, 
 credentials of Google, or the role of the machine. This package never handles them itself.
 """
 
+import math
 import os
 import re
 import time
@@ -51,6 +52,8 @@ _UNSIGNED = {S3: "AWS_SKIP_SIGNATURE", GCS: "GOOGLE_SKIP_SIGNATURE", AZURE: "AZU
 _ADDRESSES = {GCS: ("GOOGLE_BASE_URL", "STORAGE_EMULATOR_HOST"), AZURE: ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")}
 
 _ADDRESS_KEYS = {S3: "AWS_ENDPOINT_URL", GCS: "GOOGLE_BASE_URL", AZURE: "AZURE_STORAGE_ENDPOINT"}
+_OUTDATED = 600.0
+"""Time after which an unanswered request says nothing of the server any more, in seconds: in an outage, requests follow each other."""
 _ABSENT = ".phyagi-assets-asks-whether-this-is-an-object-store"
 """Key that no object has."""
 _OF_MACHINE = re.compile(r"\bhttp://[^/\s]+/(?:latest/(?:api/token|meta-data/iam)|computeMetadata/|metadata/identity/)")
@@ -77,8 +80,8 @@ class Clients:
         self._waits_for_access = waits_for_access
         self.has_answered = False
         """Whether a request was granted."""
-        self._silent_since: float | None = None
-        """Time since which no request has been answered; None if the last one was."""
+        self._silence: tuple[float, float] | None = None
+        """Times of the first and the latest of the requests in succession that were not answered; None if the latest request was."""
         self._options = _CLIENT | {"read_timeout": timedelta(seconds=read_timeout)}
         self._stores: dict[str, ObjectStore] = {}
         self._regions: dict[str, str] = {}
@@ -114,9 +117,13 @@ class Clients:
                             raise
                     found = action(self._store(bucket))
         except TransientError:
-            self._silent_since = self._silent_since or time.monotonic()
+            now = time.monotonic()
+            self._silence = (self._silence[0] if self._silence else now, now)
             raise
-        self.has_answered, self._silent_since = True, None
+        except Exception:
+            self._silence = None  # a refusal is an answer
+            raise
+        self.has_answered, self._silence = True, None
         return found
 
     def attempts(self, policy: RetryPolicy) -> RetryPolicy:
@@ -124,8 +131,10 @@ class Clients:
 
         Otherwise, in an outage that lasts, each of thousands of partitions would wait for all attempts before it fails.
         """
-        since = self._silent_since
-        return policy if since is None or time.monotonic() - since <= policy.outage else replace(policy, attempts=1)
+        now, (since, latest) = time.monotonic(), self._silence or (math.inf, math.inf)
+        if now - latest > _OUTDATED:
+            self._silence, since = None, math.inf
+        return replace(policy, attempts=1) if now - since > policy.outage else policy
 
     def listed(self, bucket: str, action: Callable[[ObjectStore], list[Result]]) -> list[Result]:
         """Apply a function that lists objects to the client of a bucket, and make sure that an object store says so if there are none.

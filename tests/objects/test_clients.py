@@ -13,6 +13,7 @@ from threading import Thread
 import pytest
 
 from phyagi_assets.errors import SourceError, StoreError
+from phyagi_assets.objects import clients
 from phyagi_assets.objects.bucket import BucketFolder
 from phyagi_assets.objects.retries import NoAnswerError, RetryPolicy
 from phyagi_assets.sources.hub import answered_by_page
@@ -85,6 +86,23 @@ def test_server_that_has_not_answered_for_long_is_asked_once_per_request_until_i
                 folder.folder("inner").read("b")
         s3.faults.is_down = False
         assert folder.read("a") == b"content"
+
+
+@pytest.mark.parametrize("after", ["a refusal", "a long time without requests"])
+def test_earlier_outage_does_not_take_the_retries_of_a_request(s3: S3Server, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
+    folder = BucketFolder(BUCKET, RetryPolicy(attempts=3, pause=0.0, outage=0.0))
+    s3.faults.is_down = True
+    with pytest.raises(StoreError, match="tried 3 times"):
+        folder.read("a")
+    if after == "a refusal":
+        s3.faults.is_down, s3.faults.is_read_only = False, True
+        with pytest.raises(StoreError, match="access is denied"):
+            folder.delete(["a"])
+        s3.faults.is_down = True
+    else:
+        monkeypatch.setattr(clients, "_OUTDATED", 0.0)
+    with pytest.raises(StoreError, match="tried 3 times"):
+        folder.read("a")
 
 
 @pytest.mark.parametrize("by", ["file", "process"])
