@@ -143,12 +143,12 @@ def _members(raw: BinaryIO) -> Iterator[Opened]:
         raise OSError(f"is not a whole zip archive: {problem}") from None
     with archive:
         for member in archive.infolist():
+            if member.is_dir() or not _EVERYTHING.matches(member.filename):
+                continue
             if archive.getinfo(member.filename) is not member:
                 raise UnreadableContentError(
                     f"has several members {member.filename!r}, of which the last replaces the others; zip it again"
                 )
-            if member.is_dir() or not _EVERYTHING.matches(member.filename):
-                continue
             try:
                 unpacked = archive.open(member)
             except (zipfile.BadZipFile, RuntimeError, ValueError, NotImplementedError) as problem:  # RuntimeError: encrypted

@@ -36,8 +36,11 @@ _OTHERS = {
     "a NumPy array": (re.compile(rb"\x93NUMPY"), "export its text as JSON Lines or Parquet"),
 }
 _POINTERS = {
-    "a pointer of Git LFS": (re.compile(rb"version https://git-lfs\.github\.com/spec/"), "git lfs pull"),
-    "a pointer of git-annex": (re.compile(rb"/annex/objects/\S+\n?\Z"), "git annex get"),
+    "a pointer of Git LFS": (
+        re.compile(rb"version https://git-lfs\.github\.com/spec/v\d+\r?\n(?:ext-.+\n)*oid sha256:[0-9a-f]+\r?\nsize \d+\s*\Z"),
+        "git lfs pull",
+    ),
+    "a pointer of git-annex": (re.compile(rb"/annex/objects/\S+\s*\Z"), "git annex get"),
 }
 _NULS = bytes(512)
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|\?xml)\b", re.IGNORECASE)
@@ -75,7 +78,7 @@ def why_not_fetched(head: bytes) -> str | None:
     """
     if head and not head.strip(b"\0"):
         return f"begins with NUL bytes only, {_HOLES}"
-    pointer = next(((kind, command) for kind, (start, command) in _POINTERS.items() if start.match(head)), None)
+    pointer = next(((kind, command) for kind, (whole, command) in _POINTERS.items() if whole.match(head)), None)
     return f"is {pointer[0]} to a file that was not fetched; fetch it with {pointer[1]}" if pointer else None
 
 

@@ -140,6 +140,15 @@ def test_zip_archive_with_two_members_of_a_name_is_refused(tmp_path: Path) -> No
         texts(tmp_path / "a.jsonl.zip", "json")
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_zip_archive_may_have_a_folder_twice(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.jsonl.zip", "w") as archive:
+        for name in ("a/", "a/", "__MACOSX/._a", "__MACOSX/._a"):
+            archive.writestr(name, "")
+        archive.writestr("a/a", '{"text": "a"}\n')
+    assert texts(tmp_path / "a.jsonl.zip", "json") == ["a"]
+
+
 def test_column_that_a_member_of_a_zip_archive_does_not_have_is_named_with_the_member(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.csv.zip", "w") as archive:
         archive.writestr("a", "text\none\n")
@@ -228,6 +237,12 @@ def test_non_text_content_is_refused_with_its_format(tmp_path: Path, kind: Forma
 def test_pointer_to_a_file_that_was_not_fetched_is_refused(tmp_path: Path, kind: Format, name: str, content: bytes, why: str) -> None:
     with pytest.raises(SourceError, match=f"{name}: {why}"):
         texts(write_text(tmp_path / name, content), kind)
+
+
+@pytest.mark.parametrize("begin", ["version https://git-lfs.github.com/spec/v1\n", "/annex/objects/SHA256E-s5--4d7a.txt\n"])
+def test_text_about_pointers_is_a_document(tmp_path: Path, begin: str) -> None:
+    text = f"{begin}oid sha256:4d7a\nsize 12345\nis such a pointer.\n"
+    assert texts(write_text(tmp_path / "a.txt", text.encode()), "text") == [text]
 
 
 @pytest.mark.parametrize("sample_by", ["document", "line", "paragraph"])
