@@ -15,7 +15,7 @@ _MOST = 120
 
 
 def columns(title: str, values: Sequence[tuple[str, float]], unit: str) -> str:
-    """Return a chart with one column for each value, in the order given. The title is read out to those who do not see the chart.
+    """Return a chart with one column for each value, in the order given. Screen readers read the title out.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ _UNBROKEN = 100_000
 _BOX = 100
 """Width of a box on such a console, in characters."""
 _FOLDED = 16
-"""Width down to which a column of text is broken, in characters."""
+"""Smallest width to which a column of text is narrowed by breaking its lines, in characters."""
 
 
 def visible(text: str) -> str:

@@ -18,7 +18,7 @@ class ForeignStream:
         if not hasattr(stream, "__len__"):
             raise ValueError(f"datasets: a {self.name} is a stream without a length; give a map-style dataset, or the stream a __len__")
         self._stream = stream
-        self._length = len(stream)  # of all ranks, also if the stream counts its part once it knows its rank
+        self._length = len(stream)  # of all ranks, even if the stream counts only its own part once it knows its rank
         self._samples: Iterator[Any] | None = None
 
     @property

@@ -52,9 +52,9 @@ def require_same_step(state: Mapping[str, Any], step: int) -> None:
 
 
 class EpochsOfLightning:
-    """The object in the place of a loader's batch sampler and of its sampler, which Lightning tells the number of each epoch.
+    """Replacement for the batch sampler of a loader and its sampler; Lightning calls it with the number of each epoch.
 
-    A loader that had a `sampler` itself would be taken for one that may shuffle.
+    If the loader had a `sampler` itself, Lightning would assume that it may shuffle.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class EpochsOfLightning:
     stream
         The stream of the loader.
     is_untouched
-        Whether the loader is at its beginning because nothing else was asked for.
+        Whether the loader is at its beginning, and neither a position nor a state was set.
     """
 
     def __init__(self, loader: Any, stream: MixtureStream, *, is_untouched: bool) -> None:

@@ -98,7 +98,7 @@ class MixtureLoader:
 
     @property
     def batch_sampler(self) -> EpochsOfLightning:
-        """The object that Lightning tells the number of each epoch; it is not a sampler."""
+        """Object that Lightning calls with the number of each epoch; it is not a sampler."""
         return EpochsOfLightning(self, self._stream, is_untouched=self._is_untouched)
 
     @property

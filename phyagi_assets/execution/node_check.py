@@ -100,7 +100,7 @@ class NodeCheck:
         return self._first(self.findings())
 
     def findings(self) -> Findings:
-        """Return what this process lacks of what all tasks need, and of what only some need."""
+        """Return the requirements that this process does not meet: those of all tasks, and those of some."""
         unseen = [folder for folder in self.folders if not self._sees(folder.path)]
         problem = (
             self._other_package()
@@ -110,7 +110,7 @@ class NodeCheck:
         return Findings(problem=problem, unseen=frozenset(folder for folder in unseen if not folder.by_all))
 
     def problems_of(self, nodes: Mapping[str, Findings]) -> dict[str, str]:
-        """Return the messages about what nodes lack, by node id, without the nodes that lack nothing."""
+        """Return a message about each node that lacks something, by node id."""
         return {node: problem for node, findings in nodes.items() if (problem := self._first(findings))}
 
     def _first(self, findings: Findings) -> str:

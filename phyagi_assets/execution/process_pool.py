@@ -168,7 +168,7 @@ def _stop(workers: Sequence[_Worker[Any]]) -> None:
 
 
 def _ending(code: int) -> str:
-    hint = ", as by the system when memory runs out; use fewer processes with --jobs if it did" if code == -signal.SIGKILL else ""
+    hint = ", which the system does when memory runs out; if it did, use fewer processes with --jobs" if code == -signal.SIGKILL else ""
     return f"was killed by {signal.Signals(-code).name}{hint}" if code < 0 else f"ended with {code}"
 
 

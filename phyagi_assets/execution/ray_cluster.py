@@ -133,7 +133,7 @@ class _Run(Generic[Task, Result]):
         self._is_cut_off = False
         """Whether the node of this process has died."""
         self._outage = float("-inf")
-        """Time at which this process failed the check."""
+        """Time at which this process last failed the check."""
 
     def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
         idle_since = time.monotonic()
@@ -202,7 +202,7 @@ class _Run(Generic[Task, Result]):
         return ClusterDownError(message)
 
     def _ended(self) -> list[tuple[Any, Any]]:
-        """Wait until a task has ended, but not for long. Return the references of all that have, each with a pickled report or an error."""
+        """Wait briefly for a task to end. Return the references of all tasks that have ended, each with a pickled report or an error."""
         running = list(self._running)
         ready, _ = self._ray.wait(running, num_returns=1, timeout=POLLED, fetch_local=False)
         if ready and len(running) > 1:

@@ -167,7 +167,7 @@ def _beginning_of_line(file: Readable, earliest: int, most: int) -> int | None:
 
 
 def numbered(spans: Spans) -> Spans:
-    """Return spans with the numbers of their first rows. The lines before them are read to count them."""
+    """Return spans with the numbers of their first rows, which are found by counting the lines before the spans."""
     return tuple(span if span.is_numbered else replace(span, first=_lines_before(span), is_numbered=True) for span in spans)
 
 

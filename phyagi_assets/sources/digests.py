@@ -57,7 +57,7 @@ class DigestCache:
         return digest
 
     def learn(self, file: SourceFile, digest: str, stamp: Stamp | None = None) -> None:
-        """Cache the digest of a file; by default, for the stamp that it has in the listing, as that of a remote file."""
+        """Cache the digest of a file for a stamp; by default, for the stamp in the listing, as for remote files."""
         self._known[file.name] = (file.stamp if stamp is None else stamp, digest)
         self._changed = True
 

@@ -180,7 +180,7 @@ def refuse_other_json(path: str, lines: Mapping[int, bytes]) -> None:
 
 
 def refuse_missing_key(path: str, name: str, keys: Collection[str], what: str) -> None:
-    """Refuse a file none of whose first rows has a declared key, given the keys that they have, and what the key holds, for the message."""
+    """Refuse a file if none of its first rows has a declared key, given the keys that the rows have and what the declared key holds."""
     if keys and not any(key == name or key.startswith(f"{name}.") for key in keys):
         known = ", ".join(sorted(keys)[:20])
         raise SourceError(f"{path}: has no column {name!r}; its rows have {known}; name the column of {what}")

@@ -68,7 +68,7 @@ class Sources:
         return next((buckets for scheme, buckets in self._buckets.items() if uri.startswith(scheme)), None)
 
     def pinned(self, file: SourceFile) -> PinnedObject:
-        """Return an object of a listing for reading it in its bucket, as long as it has the stamp that it has in the listing."""
+        """Return an object of a listing, to read it in its bucket as long as its stamp is that of the listing."""
         bucket = next(buckets for scheme, buckets in self._buckets.items() if file.origin.startswith(scheme))
         return PinnedObject(name=file.name, origin=file.origin, size=file.size, pin=file.stamp, bucket=bucket)
 

@@ -58,7 +58,7 @@ def plan_mixture(
     trained = {part.corpus for of in (parts, *(then for _, then in later)) for part in of}
     for split in _empty_splits([cache for name in trained for cache in caches[name]]):
         logger.warning(
-            "%s: its %s split is empty, although corpora declare it: no document is in their shares; raise them", plan.name, split
+            "%s: its %s split is empty, although corpora declare it: no document is in the declared shares; raise them", plan.name, split
         )
     _check_draws(mixture, plan)
     return plan

@@ -135,7 +135,7 @@ class FinishedFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assembled:
-    """The content of a version of which tasks wrote the large files."""
+    """The content of a version whose large files were written by tasks."""
 
     manifest: Manifest
     """The completed manifest, without the records of the files."""

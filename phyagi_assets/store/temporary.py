@@ -1,4 +1,4 @@
-"""Folders in the system's temporary folder, of which those of killed processes are deleted by later processes."""
+"""Folders in the system's temporary folder. Later processes delete the folders of killed ones."""
 
 import fcntl
 import os

@@ -78,7 +78,7 @@ class SpecialToken:
 def facts_of(artifact: Artifact, record: State) -> dict[str, Any]:
     """Return the `special_tokens` of a prepared tokenizer and the ids `behind`.
 
-    They are read from its JSON file, which has megabytes, unless the record has them.
+    They are read from its JSON file, whose size is some megabytes, unless the record has them.
     """
     with suppress(TypeError, ValueError, KeyError):  # there is no record, or it is damaged
         known = record.recall()

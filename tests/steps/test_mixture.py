@@ -61,7 +61,7 @@ def test_declared_split_without_documents_is_reported(workspace: Workspace, capl
     plan = read_plan(_plan(_mixture(workspace), corpora, workspace).artifact.path / "mixture.json")
     assert plan.total("validation", "tokens") > plan.total("test", "tokens") == 0
     reported = [record.getMessage() for record in caplog.records if "split is empty" in record.getMessage()]
-    assert reported == ["mix: its test split is empty, although corpora declare it: no document is in their shares; raise them"]
+    assert reported == ["mix: its test split is empty, although corpora declare it: no document is in the declared shares; raise them"]
 
 
 def test_plan_counts_the_tokens_of_its_caches_and_draws_by_weight(workspace: Workspace) -> None:
