@@ -76,7 +76,8 @@ def print_text(console: Console, text: str, *, end: str = "\n") -> None:
 def print_table(console: Console, table: Table) -> None:
     """Print a table whose columns are as wide as their words and numbers, even if the console is narrower: nothing is left out.
 
-    If a table without a frame is wider than the console, its columns move together, and then its widest column of text is broken.
+    If a table without a frame is wider than the console, its columns move closer together, and then its widest
+    column of text is narrowed.
     """
     unbroken = console.options.update(width=_UNBROKEN)
     for column in table.columns:

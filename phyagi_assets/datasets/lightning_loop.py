@@ -100,5 +100,5 @@ class EpochsOfLightning:
         elif loop.trainer.reload_dataloaders_every_n_epochs:
             raise ValueError(
                 f"position: Lightning makes a new loader for epoch {epoch} (reload_dataloaders_every_n_epochs), which begins at position 0 "
-                "again; return the same MixtureLoader each time, or set the position of the new one, even if to 0"
+                "again; return the same MixtureLoader each time, or set the position of the new one, even if it is 0"
             )

@@ -117,7 +117,7 @@ class NodeCheck:
         return findings.problem or next((f"does not see {folder.named}" for folder in self.folders if folder in findings.unseen), "")
 
     def without_unseen(self, nodes: Iterable[Findings]) -> tuple["NodeCheck", frozenset[NeededFolder]]:
-        """Return the check without the folders that no node sees which meets the requirements of all tasks, and these folders."""
+        """Return the check without the folders that no node with all other requirements sees, and these folders."""
         unseen = [node.unseen for node in nodes if not node.problem]
         nowhere = unseen[0].intersection(*unseen) if unseen else frozenset()
         return replace(self, folders=tuple(folder for folder in self.folders if folder not in nowhere)), nowhere

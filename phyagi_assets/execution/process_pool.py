@@ -116,7 +116,7 @@ class ProcessPool(Executor[Task, Result]):
         return bool(begun)
 
     def _started(self) -> _Worker[Task]:
-        """Start a worker, again if the process that starts them is killed meanwhile; the next attempt starts another one."""
+        """Start a worker; try again, with a new process that starts workers, if that process is killed meanwhile."""
         for _ in range(_STARTS):
             with suppress(EOFError, ConnectionError):
                 return self._new_worker()
@@ -168,7 +168,7 @@ def _stop(workers: Sequence[_Worker[Any]]) -> None:
 
 
 def _ending(code: int) -> str:
-    hint = ", which the system does when memory runs out; if it did, use fewer processes with --jobs" if code == -signal.SIGKILL else ""
+    hint = ", as the system does when memory runs out; in that case, use fewer processes with --jobs" if code == -signal.SIGKILL else ""
     return f"was killed by {signal.Signals(-code).name}{hint}" if code < 0 else f"ended with {code}"
 
 

@@ -154,7 +154,7 @@ def _beside(path: Path, manifest: Manifest | None, ending: str) -> npt.NDArray[A
         return None
     rows = _rows(beside)
     if len(rows) > 1:
-        raise StoreError(f"{beside}: has {len(rows)} rows; it holds one")
+        raise StoreError(f"{beside}: has {len(rows)} rows; the file should have one")
     return rows[0]
 
 

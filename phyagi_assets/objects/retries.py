@@ -106,7 +106,7 @@ class RetryPolicy:
     pause: float = 1.0
     """Longest pause after the first failure, in seconds."""
     outage: float = 120.0
-    """Time after which a server that has answered no request is asked only once by each further request, in seconds."""
+    """Time without any answer after which each request to a server is tried only once, in seconds."""
 
     def with_retries(self, what: str, action: Callable[[], Result], *, silences: int | None = None) -> Result:
         """Run an action, and retry it while it raises `TransientError`.

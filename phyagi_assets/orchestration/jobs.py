@@ -126,7 +126,7 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow) -> dg.JobDef
         name=name,
         tags={**BUILDS_ALL_TAG, **({CORPUS_TAG: only} if only else {})},
         config=run_config(stale_op_name(name), **{PARTITIONS: {}, PROCESSES: None, EXECUTOR: default_executor()}),
-        description=f"Builds the partitions of {only or 'all corpora'} that are stale, or those of them that you list.",
+        description=f"Builds the stale partitions of {only or 'all corpora'}, or only those that you list.",
     )
     def job() -> None:
         build_stale()

@@ -77,7 +77,7 @@ class BucketSource:
 
 
 class BucketShards(TokenShards):
-    """Token arrays of one split in a bucket, given those that would be on this machine."""
+    """Token arrays of one split in a bucket, given the arrays as they would be on this machine."""
 
     def __init__(self, source: BucketSource, shards: TokenShards, plan: Plan, order: MixtureOrder) -> None:
         super().__init__(shards.arrays, dtype=plan.dtype, pad_id=plan.pad_id or 0)

@@ -65,7 +65,7 @@ def plan_mixture(
 
 
 def _empty_splits(caches: Sequence[Artifact]) -> list[str]:
-    """Return the splits that are declared for some of the caches, and of which all are empty."""
+    """Return the splits that some of the caches declare, and that are empty in all of them."""
     declared = {split for cache in caches for split in cache.manifest.settings.get("splits", {})}
     return sorted(declared - {split for cache in caches for split, of in cache.manifest.counts.items() if of["documents"]})
 

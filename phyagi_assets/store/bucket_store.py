@@ -277,7 +277,9 @@ class BucketStore(Store):
         objects = self._listings.version(of)
         manifest = self.manifests.read(of, objects) if MANIFEST in objects else None
         if manifest and (unknown := sorted(objects.keys() - {MANIFEST, *manifest.files})):
-            raise ForeignFilesError(f"{self.place(version_key(of))}: {unknown[0]} in it was not written by the store; it is left as it is")
+            raise ForeignFilesError(
+                f"{self.place(version_key(of))}: {unknown[0]} in it was not written by the store; the version is left as it is"
+            )
         if MANIFEST in objects:
             self.bucket.delete([f"{version_key(of)}/{MANIFEST}"])
         recorded = objects.keys() & set(manifest.files) if manifest else set()

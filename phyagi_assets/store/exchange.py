@@ -47,7 +47,7 @@ class Exchange:
         self.bucket.download(self._key(path), path, size, checksum)
 
     def copy(self, path: Path, target: "BucketFolder", key: str, size: int, checksum: str) -> None:
-        """Make the object with the path of a file another object of the bucket, without the content coming here."""
+        """Copy the object with the path of a file to another object of the bucket, if possible without fetching the content."""
         if not self.bucket.copy(self._key(path), target, key, size):
             self.receive(path, size, checksum)
             target.upload(path, key, checksum)

@@ -274,7 +274,7 @@ class LocalStore(Store):
 
     def _require_own(self, address: str, version: Path) -> None:
         if foreign := foreign_version(self.root, Address(address), version):
-            raise ForeignFilesError(f"{version}: {foreign}; it is left as it is")
+            raise ForeignFilesError(f"{version}: {foreign}; the version is left as it is")
 
     def _unpublish(self, address: str, version: Path) -> None:
         """Remove the pointer of an address if it points to a version."""

@@ -35,7 +35,7 @@ class Pickling:
 
     @classmethod
     def of(cls, store: Store, holder: str) -> "Pickling":
-        """Return what pickles for a run, in the process that has opened the store."""
+        """Return the pickling of a store for a run, in the process that has opened the store."""
         place = BucketAddress(str(store)) if store.is_remote else store.root
         return cls(place, holder, [store])
 

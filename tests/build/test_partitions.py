@@ -55,7 +55,7 @@ def test_partition_whose_process_is_killed_has_failed_and_the_others_are_built(p
 
     outcome = project.bring_up_to_date(processes=2, progress=OnStart(kill_the_first))
     assert outcome.failed.keys() == {"plays/three", "mix"}
-    assert outcome.failed["plays/three"].startswith("its process was killed by SIGKILL, which the system does when memory runs out")
+    assert outcome.failed["plays/three"].startswith("its process was killed by SIGKILL, as the system does when memory runs out")
     assert outcome.failed["mix"] == "not built, because of plays/three"
     assert sorted(outcome.built) == ["plays/one", "plays/two"]
     assert project.bring_up_to_date().built == ["plays/three", "mix"]

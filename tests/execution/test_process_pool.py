@@ -118,7 +118,7 @@ def test_error_is_the_result_of_its_task_and_others_finish(tmp_path: Path) -> No
 def test_dead_process_is_replaced(tmp_path: Path) -> None:
     found = done(tmp_path, 66, 1, 67, 2, size=1)
     assert [type(result) for result in found.values()] == [WorkerDied, tuple, WorkerDied, tuple]
-    assert str(found[66]).startswith("was killed by SIGKILL, which the system does when memory runs out")
+    assert str(found[66]).startswith("was killed by SIGKILL, as the system does when memory runs out")
     assert str(found[67]) == "ended with 3"
 
 
