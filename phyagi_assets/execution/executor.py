@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 
 from phyagi_assets.errors import PhyagiAssetsError, translate_limit_errors
 
-_PANIC = "PanicException"
-"""Name of the exceptions of failed assertions in Rust, as of a tokenizer's engine. They are not subclasses of `Exception`."""
+_FAILURES = {"PanicException", "CancelledError"}
+"""Names of exceptions that are not interrupts, and not subclasses of `Exception`: failed assertions in Rust, and timeouts in asyncio."""
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 OnProgress = Callable[[int], None]
@@ -111,6 +111,6 @@ def outcome_of(name: str, work: Callable[[], Result]) -> Result | Exception:
 def _interrupt_behind(problem: BaseException) -> BaseException | None:
     """Return the interrupt during whose handling an error was raised, as by the locks of `threading` if a second interrupt follows."""
     context = problem.__context__
-    while context is not None and (isinstance(context, Exception | GeneratorExit) or type(context).__name__ == _PANIC):
+    while context is not None and (isinstance(context, Exception | GeneratorExit) or type(context).__name__ in _FAILURES):
         context = context.__context__
     return context

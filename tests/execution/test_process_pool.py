@@ -1,5 +1,6 @@
 """Processes side by side: everything is done once, whatever becomes of one of them."""
 
+import asyncio
 import logging
 import multiprocessing
 import os
@@ -258,6 +259,13 @@ def test_error_raised_while_a_panic_of_an_engine_is_handled_is_an_outcome() -> N
             raise type("PanicException", (BaseException,), {})("index out of bounds")
 
     assert "the engine panicked: index out of bounds" in str(outcome_of("work", work))
+
+
+def test_timeout_of_asyncio_is_an_outcome() -> None:
+    def work() -> None:
+        asyncio.run(asyncio.wait_for(asyncio.sleep(1), timeout=0.001))
+
+    assert isinstance(outcome_of("work", work), TimeoutError)
 
 
 def in_process(prepare: Any, **options: Any) -> InProcessExecutor[Any, Any]:
