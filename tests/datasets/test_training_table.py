@@ -202,7 +202,20 @@ def trainer_of_a_stream(mixture: LoadedMixture, folder: Path) -> Shown:
         resume.add(exact(trained(of_epochs, folder, **ends, **skipped), 4 * step, 84))
     earlier = MixtureStream(mixture.train, batch_size=4, samples=True, position=36)
     refused("epoch: is 1, which begins at position 44", partial(trained, earlier, folder, num_train_epochs=2, **skipped))
-    return order, resume
+    read, verdicts = zip(*in_processes(folder, 2, partial(by_trainer, mixture.home, folder)), strict=True)
+    of_steps = [position for step in (slice(4), slice(4, 8)) for rank in read for position in rank[step]]
+    return {*order, exact(of_steps, 0, 16), *verdicts}, resume
+
+
+def by_trainer(home: Path, folder: Path, rank: int) -> Any:
+    """Return the positions that the Trainer of one of two ranks reads, and the verdict on a stream that divides the samples too."""
+    _tell_accelerate(rank, 2)
+
+    def read(**shard: int) -> list[int]:
+        return trained(MixtureStream(load_mixture(home).train, batch_size=4, samples=True, **shard), folder, max_steps=2)
+
+    verdict = refused("both accelerate and this stream would divide", read)
+    return [read(rank=0, world_size=1), verdict]
 
 
 def trainer_of_a_map_style_split(mixture: LoadedMixture, folder: Path) -> Shown:
