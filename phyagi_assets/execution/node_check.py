@@ -16,6 +16,8 @@ from phyagi_assets.errors import EXTRAS, PhyagiAssetsError
 from phyagi_assets.store.markers import StoreMarkers
 
 _MARKER = ".phyagi-assets-nodes-"
+_GONE = (0, 0)
+"""Inode and time of change of a folder that was deleted meanwhile. No folder on a node has them, so only the tasks that need it fail."""
 _OF_OUTPUT = ("jinja2", "pyarrow", "tokenizers")
 """Packages whose version can change the ids or the bytes of a file."""
 _PRESENT = "installed"
@@ -83,7 +85,9 @@ class NodeCheck:
                 try:
                     (folder.path / self.marker).touch()
                 except OSError:
-                    self.unmarked[str(folder.path)] = _stamp(folder.path)
+                    self.unmarked[str(folder.path)] = _GONE
+                    with suppress(FileNotFoundError):
+                        self.unmarked[str(folder.path)] = _stamp(folder.path)
             if self.store:
                 self.store.mark(self.marker)
             yield
