@@ -98,7 +98,7 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def ruled_table(columns: Iterable[str], *, texts: Container[str], title: str | None = None) -> Table:
-    """Return a table with a rule below its headings, whose numbers are aligned; `texts` are the columns that have none."""
+    """Return a table with a rule below its headings and right-aligned numbers; `texts` are the columns without numbers."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left")
     for name in columns:
         table.add_column(name, justify="left" if name in texts else "right", no_wrap=True)

@@ -22,7 +22,7 @@ _BAR = 24
 _LONGEST, _LABELS = 40, 30
 """Width of the longest bar of a histogram, and the room for what is beside it, in characters."""
 _LISTED = 50
-"""Largest number of parts, such as partitions, that are all listed."""
+"""Number of parts, such as partitions, up to which all are listed."""
 _ENDS = 10
 """Number of parts that are listed at the beginning and at the end of a longer list."""
 _WIDEST = 10_000

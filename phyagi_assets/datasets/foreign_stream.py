@@ -5,7 +5,7 @@ from typing import Any
 
 
 class ForeignStream:
-    """The samples of an iterable dataset in its own order: each read takes the next one, whatever the index, and begins again at its end.
+    """The samples of an iterable dataset in its own order: each read takes the next one, whatever the index; the dataset is repeated.
 
     Raises
     ------

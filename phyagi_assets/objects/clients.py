@@ -53,7 +53,7 @@ _ADDRESSES = {GCS: ("GOOGLE_BASE_URL", "STORAGE_EMULATOR_HOST"), AZURE: ("AZURE_
 
 _ADDRESS_KEYS = {S3: "AWS_ENDPOINT_URL", GCS: "GOOGLE_BASE_URL", AZURE: "AZURE_STORAGE_ENDPOINT"}
 _OUTDATED = 600.0
-"""Time after which an unanswered request says nothing of the server any more, in seconds: in an outage, requests follow each other."""
+"""Time after which an unanswered request no longer shows an outage, in which requests follow each other, in seconds."""
 _ABSENT = ".phyagi-assets-asks-whether-this-is-an-object-store"
 """Key that no object has."""
 _OF_MACHINE = re.compile(r"\bhttp://[^/\s]+/(?:latest/(?:api/token|meta-data/iam)|computeMetadata/|metadata/identity/)")
@@ -81,7 +81,7 @@ class Clients:
         self.has_answered = False
         """Whether a request was granted."""
         self._silence: tuple[float, float] | None = None
-        """Times of the first and the latest of the requests in succession that were not answered; None if the latest request was."""
+        """Times of the first and the latest request of a series without an answer; None if the latest request was answered."""
         self._options = _CLIENT | {"read_timeout": timedelta(seconds=read_timeout)}
         self._stores: dict[str, ObjectStore] = {}
         self._regions: dict[str, str] = {}

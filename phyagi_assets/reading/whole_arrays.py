@@ -26,7 +26,7 @@ def uses_of_kept(kept: Container[str], blocks: Sequence[Block]) -> list[int]:
 
 
 class WholeArrays:
-    """A thread that fetches those arrays into the cache that are fetched whole."""
+    """A thread that fetches into the cache the arrays that are fetched whole."""
 
     def __init__(self, arrays: Sequence[RemoteArray], fetching: FetchingProcess, cache: BlockCache, kept: Container[str]) -> None:
         self.problem: StoreError | None = None

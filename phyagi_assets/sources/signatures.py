@@ -64,7 +64,7 @@ def why_not_text(head: bytes) -> str | None:
     if encoding:
         return f"is {encoding} text, not UTF-8; convert the file, as with iconv -f {encoding} -t UTF-8"
     if compression := compression_of(head):
-        return f"holds {compression} data inside of its compression; {_UNPACK}"
+        return f"holds {compression} data inside its compression; {_UNPACK}"
     return next((f"is {kind}, not text; {remedy}" for kind, (start, remedy) in _OTHERS.items() if start.match(head)), None)
 
 

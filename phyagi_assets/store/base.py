@@ -90,7 +90,7 @@ class Store(Protocol):
         -------
         Artifact or None
             None if nothing is published, or if the manifest cannot be read or has another fingerprint than its folder's name. With
-            `intact`, for callers that build on it, None also if a file is missing or has another size than was written.
+            `intact`, for callers that build on it, also None if a file is missing or has another size than was written.
         """
 
     def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:

@@ -210,7 +210,7 @@ def test_byte_order_mark_is_not_part_of_the_text(tmp_path: Path, suffix: str | N
         ("text without a mark".encode("utf-32-be"), "is UTF-32BE text"),
         (bytes(5000), "begins with NUL bytes only, as an interrupted transfer"),
         (zipped(b"text"), "is a zip archive and not named as one"),
-        (gzip.compress(gzip.compress(b"text", mtime=0), mtime=0), "holds gzip data inside of its compression"),
+        (gzip.compress(gzip.compress(b"text", mtime=0), mtime=0), "holds gzip data inside its compression"),
         (b"PAR1 and so on", r"is a Parquet file, not text; declare source\.format: parquet"),
         (b"ARROW1\0\0 and so on", "is an Arrow file, not text"),
         (b"\x04\x22\x4d\x18", "is an lz4 archive, not text; unpack it"),
