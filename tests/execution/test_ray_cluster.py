@@ -390,7 +390,10 @@ def test_tasks_that_need_a_folder_that_no_node_sees_fail_alone(
     )
     assert [str(found[task]).startswith(reason) for task in (1, 2)] == [True, True]
     assert [found[task][0] for task in (3, 4)] == [3, 4]
-    assert [f"({other_version.node_id[:8]}) has phyagi-assets 0.0" in message for message in caplog.messages] == [True]
+    avoided = [
+        message for message in caplog.messages if "has phyagi-assets 0.0" in message
+    ]  # on a busy machine, tasks that wait are logged too
+    assert [f"({other_version.node_id[:8]})" in message for message in avoided] == [True]
 
 
 def test_node_that_cannot_run_tasks_is_named_once_and_avoided_even_if_it_joins_later(
