@@ -117,8 +117,8 @@ class Clients:
                             raise
                     found = action(self._store(bucket))
         except TransientError:
-            now = time.monotonic()
-            self._silence = (self._silence[0] if self._silence else now, now)
+            now, before = time.monotonic(), self._silence  # read once: other threads set it
+            self._silence = (before[0] if before else now, now)
             raise
         except Exception:
             self._silence = None  # a refusal is an answer
