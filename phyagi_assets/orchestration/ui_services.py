@@ -1,6 +1,7 @@
 """The processes of ``phyagi-assets ui``: those of ``dg dev``, with the web server that has reports and the daemon that is quicker."""
 
 import ctypes
+import os
 import signal
 import sys
 import tempfile
@@ -17,6 +18,8 @@ _STARTS = "open_ipc_subprocess"
 """Function by which Dagster starts its processes."""
 _REPLACED = {"dagster_webserver": "phyagi_assets.orchestration.webserver", "dagster._daemon": "phyagi_assets.orchestration.daemon"}
 """Modules that run instead of those of Dagster."""
+_LONGEST_SOCKET = 103
+"""Largest length of the path of a socket, in bytes, on macOS; on Linux, it is 107. Dagster's sockets are in the temporary folder."""
 
 
 def start(host: str, port: str, workspace: str) -> None:
@@ -32,7 +35,8 @@ def start(host: str, port: str, workspace: str) -> None:
 
     vars(dev)[_STARTS] = with_modules_replaced
     with temporary_folder() as folder:
-        tempfile.tempdir = str(folder)  # of this process alone: the default scratch folder of the others stays where it is
+        if len(os.fsencode(folder / "tmp_12345678")) <= _LONGEST_SOCKET:
+            tempfile.tempdir = str(folder)  # of this process alone: the default scratch folder of the others stays where it is
         dev.dev_command_impl(
             code_server_log_level="warning",
             log_level="info",
