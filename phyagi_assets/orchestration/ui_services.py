@@ -1,10 +1,8 @@
 """The processes of ``phyagi-assets ui``: those of ``dg dev``, with the web server that has reports and the daemon that is quicker."""
 
 import ctypes
-import os
 import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,14 +10,11 @@ from dagster._cli import dev
 from dagster_shared.cli import WorkspaceOpts
 
 from phyagi_assets.orchestration.sqlite import share_databases
-from phyagi_assets.store.temporary import temporary_folder
 
 _STARTS = "open_ipc_subprocess"
 """Function by which Dagster starts its processes."""
 _REPLACED = {"dagster_webserver": "phyagi_assets.orchestration.webserver", "dagster._daemon": "phyagi_assets.orchestration.daemon"}
 """Modules that run instead of those of Dagster."""
-_LONGEST_SOCKET = 103
-"""Largest length of the path of a socket, in bytes, on macOS; on Linux, it is 107. Dagster's sockets are in the temporary folder."""
 
 
 def start(host: str, port: str, workspace: str) -> None:
@@ -34,20 +29,17 @@ def start(host: str, port: str, workspace: str) -> None:
         return open_subprocess(replaced, **{"preexec_fn": _end_with_parent, **options})
 
     vars(dev)[_STARTS] = with_modules_replaced
-    with temporary_folder() as folder:
-        if len(os.fsencode(folder / "tmp_12345678")) <= _LONGEST_SOCKET:
-            tempfile.tempdir = str(folder)  # of this process alone: the default scratch folder of the others stays where it is
-        dev.dev_command_impl(
-            code_server_log_level="warning",
-            log_level="info",
-            log_format="colored",
-            port=port,
-            host=host,
-            use_legacy_code_server_behavior=False,
-            shutdown_pipe=None,
-            verbose=False,
-            workspace_opts=WorkspaceOpts(workspace=[workspace]),
-        )
+    dev.dev_command_impl(
+        code_server_log_level="warning",
+        log_level="info",
+        log_format="colored",
+        port=port,
+        host=host,
+        use_legacy_code_server_behavior=False,
+        shutdown_pipe=None,
+        verbose=False,
+        workspace_opts=WorkspaceOpts(workspace=[workspace]),
+    )
 
 
 def _end_with_parent() -> None:

@@ -9,6 +9,7 @@ a process of its own, because the report of a large corpus takes more memory and
 import html
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from starlette.routing import Mount, Route
 
 from phyagi_assets.orchestration.sqlite import share_databases
 from phyagi_assets.settings import Settings
-from phyagi_assets.store.temporary import temporary_folder
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -38,8 +38,8 @@ def report(request: Request) -> Response:
     name = str(request.path_params["name"])
     if not isinstance(Settings.resolve().store, Path):
         return _refusal(name, f"The store is in a bucket. Write the report with: phyagi-assets report {name} -o report.html")
-    with _one_at_a_time, temporary_folder() as folder:
-        page = folder / "report.html"
+    with _one_at_a_time, tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "report.html"
         command = [sys.executable, "-m", "phyagi_assets", "report", "--quiet", "-o", str(page), "--", name]
         done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
         if done.returncode == 0:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from phyagi_assets.store.artifact import Artifact, Fill
@@ -11,14 +12,13 @@ from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.store.state import State, StateKind
-from phyagi_assets.store.temporary import temporary_folder
 
 
 @contextmanager
 def read_only(store: Store) -> Iterator[Store]:
     """Return a view of a store, within whose context nothing is written to the store; what the view writes is gone at the end."""
-    with temporary_folder() as folder:
-        yield cast(Store, _View(store, folder))
+    with TemporaryDirectory(prefix="phyagi-assets-") as folder:
+        yield cast(Store, _View(store, Path(folder)))
 
 
 class _View:

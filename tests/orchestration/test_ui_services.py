@@ -3,9 +3,7 @@
 import os
 import signal
 import sys
-import tempfile
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import pytest
 from dagster._cli import dev
@@ -18,7 +16,6 @@ from tests.forks import FORKS
 def test_ui_that_a_script_started_in_the_background_can_be_terminated(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does
-    monkeypatch.setattr(tempfile, "tempdir", tempfile.tempdir)  # which is replaced
     monkeypatch.setattr(dev, "dev_command_impl", lambda **_: setup_interrupt_handlers())
     monkeypatch.setattr(dev, "open_ipc_subprocess", dev.open_ipc_subprocess)  # which is replaced
     try:
@@ -27,21 +24,6 @@ def test_ui_that_a_script_started_in_the_background_can_be_terminated(monkeypatc
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@pytest.mark.parametrize(("length", "is_own"), [(40, True), (80, False)])
-def test_ui_has_a_temporary_folder_of_its_own_unless_the_paths_of_sockets_in_it_are_too_long(
-    monkeypatch: pytest.MonkeyPatch, length: int, is_own: bool
-) -> None:
-    used: list[str] = []
-    with tempfile.TemporaryDirectory(dir="/tmp") as short:
-        area = Path(short) / ("x" * (length - len(short) - 1))
-        area.mkdir()
-        monkeypatch.setattr(tempfile, "tempdir", str(area))
-        monkeypatch.setattr(dev, "dev_command_impl", lambda **_: used.append(tempfile.gettempdir()))
-        monkeypatch.setattr(dev, "open_ipc_subprocess", dev.open_ipc_subprocess)  # which is replaced
-        start("127.0.0.1", "3000", "workspace.yaml")
-        assert [Path(folder) != area for folder in used] == [is_own]
 
 
 def start_one_and_be_killed(writes: Connection) -> None:
