@@ -34,7 +34,9 @@ ATTEMPTS = 4
 _TO_END = 10.0
 """Time for interrupted tasks to end, in seconds."""
 _REFRESHED = 5.0
-"""Time between two looks at the size of the cluster, in seconds."""
+"""Time after which the cluster is asked for its size again, in seconds."""
+_OUTAGE = 5.0
+"""Time for which an outage that was found also counts for the tasks that failed meanwhile, in seconds."""
 _TO_RECOVER = 30.0
 """Time for the server of a cluster to answer again, in seconds; after twice this time, Ray gives up."""
 _IDLE = 60.0
@@ -270,9 +272,9 @@ class _Run(Generic[Task, Result]):
         Many tasks fail at once in an outage, and each check of a server that is down takes half a minute. So an outage that was just found
         counts for the tasks that failed meanwhile.
         """
-        if time.monotonic() - self._outage > _REFRESHED and self._check.problem():
+        if time.monotonic() - self._outage > _OUTAGE and self._check.problem():
             self._outage = time.monotonic()
-        return time.monotonic() - self._outage <= _REFRESHED
+        return time.monotonic() - self._outage <= _OUTAGE
 
     def _warn_if_idle(self) -> None:
         """Log why no task has ended for some time, as far as the cluster shows it."""
