@@ -161,7 +161,7 @@ def _plot(suite: Suite, runs: Sequence[Run], settings: Sequence[Setting], path: 
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_yticks(range(len(shown)), shown)
     drawing.tight_layout()
-    drawing.savefig(path, format="svg", metadata={"Date": None})
+    drawing.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(drawing)
 
 
