@@ -1,6 +1,6 @@
 """Scan of a source: find the partitions of a corpus that have to be built again, without reading unchanged files."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from phyagi_assets.build.staleness import partition_artifacts
@@ -8,7 +8,6 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.removals import read_removals
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW, Flow
-from phyagi_assets.steps.raw import unknown_files
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.steps.tokenized_version import FIRST_PROMPT, adds_first_prompt
 from phyagi_assets.store.base import Store
@@ -69,21 +68,28 @@ def scan_source(corpus: Corpus, workspace: Workspace, settled: str = "", *, flow
     listing = text_digest(canonical_json([corpus.digest, contents, _published(corpus, partitions, workspace, flow)]))
     due: list[Due] = []
     if listing != settled:
-        budget = READ_AT_MOST
-        for key, partition in partitions.items():
-            unread = partition.bytes if unknown_files(corpus, partition, workspace) else 0
-            steps = _steps_due(corpus, partition, workspace, flow, may_read=unread <= budget)
-            budget -= unread if unread <= budget else 0
-            if steps:
+        for partition, may_read in within_budget(corpus, partitions, workspace, flow):
+            key = partition.key
+            if steps := _steps_due(corpus, partition, workspace, flow, may_read=may_read):
                 published = all(workspace.store.open(f"{corpus.config.name}/{step}/{key}", intact=True) for step in steps)
                 due.append(Due(key=key, steps=steps, content=contents[key], published=published))
     return Scan(listing=listing, partitions=partitions, due=due)
 
 
+def within_budget(
+    corpus: Corpus, partitions: Mapping[str, Partition], workspace: Workspace, flow: Flow = FLOW
+) -> Iterator[tuple[Partition, bool]]:
+    """Yield each partition, and whether its unread files may be read, so that at most `READ_AT_MOST` bytes are read in total."""
+    budget = READ_AT_MOST
+    for partition in partitions.values():
+        unread = partition.bytes if flow.steps[0].unread(corpus, partition, workspace) else 0
+        yield partition, unread <= budget
+        budget -= unread if unread <= budget else 0
+
+
 def _steps_due(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow, *, may_read: bool) -> Sequence[str]:
-    first = next(flow.of(Scope.PARTITION))
     steps = tuple(step.name for step in flow.of(Scope.PARTITION))
-    if not may_read or workspace.store.open(first.address(corpus.config.name, partition.key), intact=True) is None:
+    if not may_read or workspace.store.open(flow.steps[0].address(corpus.config.name, partition.key), intact=True) is None:
         return steps  # without reading the files, a run finds out whether the versions of the later steps can be reused
     expected = partition_artifacts(corpus, partition, workspace, flow)
     return steps if expected[0].fingerprint is None else tuple(artifact.step for artifact in expected if not artifact.is_current)

@@ -11,7 +11,6 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.executor import OnProgress
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps import raw
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Built, Chunk, Step, Workspace
 
@@ -112,8 +111,9 @@ class Builder:
         if step.input is None:
             assert work.partition is not None, "a partition is listed before its first step is built"
             return work.partition
-        address = step.address(corpus.config.name, work.key)
-        return raw.pinned_partition(corpus, work.key, self.workspace, listed=work.partition, needed_by=address)
+        pinned = self.flow.steps[0].pinned
+        assert pinned is not None, "the first step pins the files"
+        return pinned(corpus, work.key, self.workspace, work.partition, step.address(corpus.config.name, work.key))
 
     def _found_stale(self, corpus: Corpus, partition: Partition, done: set[str]) -> list[str]:
         """Return the steps that are stale now that the content is known."""

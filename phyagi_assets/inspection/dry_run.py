@@ -13,7 +13,6 @@ from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import Flow
-from phyagi_assets.steps.raw import unknown_files
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.base import Store
 from phyagi_assets.tokenizers.prepared import tokenizer_label
@@ -108,8 +107,7 @@ def dry_run(selection: Selection, workspace: Workspace) -> DryRunReport:
 
 def _has_any(corpus: Corpus, listed: Mapping[str, Partition], flow: Flow, store: Store) -> bool:
     """Return whether a partition of a corpus was ever built."""
-    first = next(flow.of(Scope.PARTITION))
-    return any(fingerprint_at(first.address(corpus.config.name, key), store) for key in listed)
+    return any(fingerprint_at(flow.steps[0].address(corpus.config.name, key), store) for key in listed)
 
 
 def _partition(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow, word: str) -> tuple[Stale | None, str | None]:
@@ -122,7 +120,7 @@ def _partition(corpus: Corpus, partition: Partition, workspace: Workspace, flow:
     stale = [
         StaleStep(
             step=artifact.step,
-            reasons=tuple(_reasons(corpus, partition, artifact, workspace, artifacts)),
+            reasons=tuple(_reasons(corpus, partition, artifact, workspace, artifacts, flow)),
             is_stored=artifact.fingerprint is not None
             and store.find(artifact.address, artifact.fingerprint, flow[artifact.step].holds(corpus, partition, workspace)) is not None,
         )
@@ -133,14 +131,18 @@ def _partition(corpus: Corpus, partition: Partition, workspace: Workspace, flow:
 
 
 def _reasons(
-    corpus: Corpus, partition: Partition, artifact: ExpectedArtifact, workspace: Workspace, artifacts: Sequence[ExpectedArtifact]
+    corpus: Corpus,
+    partition: Partition,
+    artifact: ExpectedArtifact,
+    workspace: Workspace,
+    artifacts: Sequence[ExpectedArtifact],
+    flow: Flow,
 ) -> list[str]:
     store = workspace.store
     published = store.open(artifact.address)
     if artifact.manifest is None:  # the content of remote files is unknown
-        is_first = artifacts[0].step == artifact.step
-        names = unknown_files(corpus, partition, workspace) if is_first else []
-        return [f"source file {name} is new or changed, and is fetched" for name in names[:5]]
+        names = flow[artifact.step].unread(corpus, partition, workspace)
+        return [f"source file {name} is new or changed, and is fetched" for name in list(names)[:5]]
     if published is None:
         return ["damaged: its manifest cannot be read"] if store.published_fingerprint(artifact.address) else [NEVER_BUILT]
     if published.fingerprint == artifact.fingerprint:

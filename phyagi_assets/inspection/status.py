@@ -12,7 +12,7 @@ from typing import Literal
 from phyagi_assets.build.available import lasting_failures
 from phyagi_assets.build.examine import known_inputs
 from phyagi_assets.build.failures import Failures
-from phyagi_assets.build.scan import READ_AT_MOST
+from phyagi_assets.build.scan import within_budget
 from phyagi_assets.build.staleness import fingerprint_at, mixture_artifact
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError, StoreError, TokenizerDownError, TokenizerError
@@ -21,7 +21,6 @@ from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW
-from phyagi_assets.steps.raw import unknown_files
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.artifact import Artifact
 
@@ -132,11 +131,9 @@ def _corpus(corpus: Corpus, workspace: Workspace, caches: dict[str, str | None])
     last = list(FLOW.of(Scope.PARTITION))[-1]
     not_current = []
     published: list[Artifact] = []
-    budget = READ_AT_MOST
-    for key, partition in partitions.items():
-        unread = partition.bytes if unknown_files(corpus, partition, workspace) else 0
-        stale, caches[key] = _first_stale(corpus, partition, workspace, may_read=unread <= budget)
-        budget -= unread if unread <= budget else 0
+    for partition, may_read in within_budget(corpus, partitions, workspace):
+        key = partition.key
+        stale, caches[key] = _first_stale(corpus, partition, workspace, may_read=may_read)
         artifact = workspace.store.open(last.address(name, key))
         published += [artifact] if artifact else []
         if artifact is None and not stale:  # what the pointer names is gone, or its manifest is damaged

@@ -99,7 +99,7 @@ def pinned_objects(corpus: Corpus, partition: Partition, workspace: Workspace) -
     return None if any(digests.recall(file) is None for file in objects) else ()
 
 
-def unknown_files(corpus: Corpus, partition: Partition, workspace: Workspace) -> list[str]:
+def unread_files(corpus: Corpus, partition: Partition, workspace: Workspace) -> list[str]:
     """Return the names of the files that have to be read or fetched, because they are new or their stamps have changed."""
     digests, names = _digests(corpus, partition.key, workspace), _names(pinned_objects(corpus, partition, workspace) or ())
     return [file.name for file in partition.files if file.name not in names and digests.recall(file) is None]
@@ -161,27 +161,24 @@ def _build(corpus: Corpus, partition: Partition, workspace: Workspace, pinned: S
     return reuse_or_build(workspace.store, raw_address(corpus, partition.key), wanted, fill, holding=_held(partition, pinned))
 
 
-def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, needed_by: str, listed: Partition | None = None) -> Partition:
-    """Return a partition as its raw artifact recorded it, without listing a remote source.
-
-    If any path of the source is local, the partition is returned as the source lists it.
+def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, listed: Partition | None, needed_by: str) -> Partition:
+    """Return a partition as its raw artifact recorded it, or as the source lists it if any path of the source is local.
 
     Parameters
     ----------
+    listed
+        The partition as the source lists it; None if all paths are remote and were not listed.
     needed_by
         Address of the artifact that needs the partition, for the error message.
-    listed
-        The partition as the source lists it, if that is known.
 
     Raises
     ------
     MissingArtifactsError
         The partition has no raw artifact.
-    SourceError
-        A path of the source is local, and the source no longer contains the partition.
     """
     if any(workspace.sources.remote(path) is None for path in corpus.config.source.paths):
-        return listed or listed_partition(corpus, key, workspace)
+        assert listed is not None, "a source with local files is listed before its partitions are built"
+        return listed
     raw = require(workspace.store, raw_address(corpus, key), needed_by=needed_by)
     manifest, pins = raw.manifest, pins_of(raw)
     splits: Mapping[str, str] = manifest.settings.get("splits", {})
@@ -196,20 +193,6 @@ def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, needed_b
 
     files = map(recorded, sorted(manifest.inputs["files"]))
     return Partition(key=key, files=tuple(files))
-
-
-def listed_partition(corpus: Corpus, key: str, workspace: Workspace) -> Partition:
-    """Return a partition as the source lists it now.
-
-    Raises
-    ------
-    SourceError
-        The source no longer contains the partition.
-    """
-    partitions = workspace.sources.partitions(corpus)
-    if key not in partitions:
-        raise SourceError(f"{corpus.path}: partition {key!r} is no longer in the source; there are: {', '.join(list(partitions)[:20])}")
-    return partitions[key]
 
 
 def readable_files(partition: Partition, raw: Artifact, workspace: Workspace) -> list[Readable]:
@@ -261,6 +244,8 @@ RAW = Step(
     expected=expected_raw,
     build=build_raw,
     holds=held_files,
+    unread=unread_files,
+    pinned=pinned_partition,
     facts=_facts,
     totals=attrgetter("counts"),
 )

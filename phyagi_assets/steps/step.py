@@ -139,7 +139,7 @@ def published_as_expected(expected: Manifest, address: str, store: Store, holdin
     return published if published and published.fingerprint == expected.fingerprint and published.holds(holding) else None
 
 
-def _holds_nothing(_corpus: Any, _partition: Partition, _workspace: Workspace) -> Collection[str]:
+def _no_files(_corpus: Any, _partition: Partition, _workspace: Workspace) -> Collection[str]:
     return ()
 
 
@@ -186,8 +186,14 @@ class Step:
     ``left_out``, the partitions that failed and are not among these keys. Options are keywords."""
     published: Callable[[Manifest, str, Store, Collection[str]], Artifact | None] = published_as_expected
     """Returns the published artifact if it need not be built, given the expected manifest, the address, the store and the files to hold."""
-    holds: Callable[[Any, Partition, Workspace], Collection[str]] = _holds_nothing
+    holds: Callable[[Any, Partition, Workspace], Collection[str]] = _no_files
     """Returns the files that the artifact of a partition itself has to hold, as paths in it, given the corpus of the partition."""
+    unread: Callable[[Any, Partition, Workspace], Collection[str]] = _no_files
+    """Returns the names of the source files that have to be read or fetched to find the expected manifest, given the corpus of the
+    partition."""
+    pinned: Callable[..., Partition] | None = None
+    """Returns a partition as its artifact recorded it, for the steps that follow, given the corpus, the key, the workspace, the partition
+    as the source lists it, or None, and the address of the artifact that needs it. Only the first step has it."""
     chunks: Callable[[Any, Partition, Workspace], Sequence[Chunk]] | None = None
     """Returns the chunks of a partition, given its corpus, that other processes can do before it is built; empty if it is small. None if
     the work of the step cannot be divided."""
