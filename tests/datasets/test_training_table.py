@@ -272,10 +272,11 @@ def by_accelerate_alone(home: Path, rank: int) -> Any:
     return [positions(prepared), next(iter(MixtureLoader(train, batch_size=2)))["corpus"]]
 
 
-def lightning(mixture: LoadedMixture, folder: Path) -> Shown:
-    lightning, saved, ended = pytest.importorskip("lightning"), folder / "saved.ckpt", folder / "ended.ckpt"
+def lightning_and_watched_model() -> tuple[Any, Any]:
+    """Return the package lightning, and a class of models whose `watched` tells what they are trained on."""
+    lightning = pytest.importorskip("lightning")
 
-    class Model(lightning.LightningModule):  # type: ignore[misc,name-defined]
+    class WatchedModel(lightning.LightningModule):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.watched = Watched()
@@ -286,6 +287,13 @@ def lightning(mixture: LoadedMixture, folder: Path) -> Shown:
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), 1e-3)
 
+    return lightning, WatchedModel
+
+
+def lightning(mixture: LoadedMixture, folder: Path) -> Shown:
+    (lightning, watched_model), saved, ended = lightning_and_watched_model(), folder / "saved.ckpt", folder / "ended.ckpt"
+
+    class Model(watched_model):  # type: ignore[misc,valid-type]
         def on_train_batch_end(self, *_: Any) -> None:
             if self.trainer.global_step == 5:
                 self.trainer.save_checkpoint(saved)
@@ -323,25 +331,15 @@ def lightning(mixture: LoadedMixture, folder: Path) -> Shown:
 
 
 def test_lightning_validates_and_tests_with_a_new_mixture_loader_each_time(tmp_path: Path) -> None:
-    lightning = pytest.importorskip("lightning")
+    lightning, watched_model = lightning_and_watched_model()
     mixture = mixture_of(tmp_path / "mixture", {"a": {"0": 12}, "b": {"0": 4}}, splits=("train", "validation"))
     train, split, read = MixtureLoader(mixture.train, batch_size=4), mixture.validation, list[int]()
 
-    class Model(lightning.LightningModule):  # type: ignore[misc,name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.watched = Watched()
-
-        def training_step(self, batch: dict[str, Any]) -> Any:
-            return self.watched(**batch)["loss"]
-
+    class Model(watched_model):  # type: ignore[misc,valid-type]
         def validation_step(self, batch: dict[str, Any]) -> None:
             read.extend(batch["position"].tolist())
 
         test_step = predict_step = validation_step
-
-        def configure_optimizers(self) -> Any:
-            return torch.optim.SGD(self.parameters(), 1e-3)
 
         def train_dataloader(self) -> Any:
             return train
