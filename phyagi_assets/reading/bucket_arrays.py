@@ -28,6 +28,7 @@ from phyagi_assets.reading.cache_layout import BlockUses, CacheLayout
 from phyagi_assets.reading.range_reader import RangeReader
 from phyagi_assets.reading.token_shards import TokenShards, trained_in
 from phyagi_assets.settings import CACHE_BYTES_VARIABLE, CACHE_VARIABLE, CacheSettings
+from phyagi_assets.store.bucket_keys import file_key
 from phyagi_assets.store.fingerprint import text_digest
 from phyagi_assets.store.scratch import scratch_folder
 
@@ -52,7 +53,6 @@ class BucketSource:
         store = remote.store
         self.remote: RemotePlan | None = remote
         """The plan; None in processes that this one starts, which only read token arrays."""
-        self._store = store
         address = store.bucket.address
         self.folder = BucketFolder(address, store.bucket.retry_policy, read_timeout=_READ_TIMEOUT, waits_for_access=True)
         self.fetching = FetchingProcess(self.folder)
@@ -70,7 +70,7 @@ class BucketSource:
         """Return the key of the object that the path of an array leads to."""
         if self.remote is None:
             raise StoreError(f"{path}: can only be fetched in the process that opened the mixture")
-        return self._store.key(self.remote.version(path), path.name)
+        return file_key(self.remote.version(path), path.name)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "remote": None}

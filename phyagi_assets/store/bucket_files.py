@@ -9,7 +9,7 @@ from phyagi_assets.objects.bucket import BucketFolder, StoredObject
 from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.store.addresses import Version
 from phyagi_assets.store.artifact import RemoteFiles
-from phyagi_assets.store.bucket_keys import shared_name, version_key
+from phyagi_assets.store.bucket_keys import file_key, shared_name, version_key
 from phyagi_assets.store.bucket_listing import Objects
 from phyagi_assets.store.bucket_shared import SharedFiles
 from phyagi_assets.store.disk import replace_file
@@ -83,7 +83,7 @@ class BucketFiles(RemoteFiles):
         if is_shared(name):
             self.store.shared.fetch(record, path)
         else:
-            self.store.bucket.download(f"{version_key(self.version)}/{name}", path, record.bytes, record.xxh3_128)
+            self.store.bucket.download(file_key(self.version, name), path, record.bytes, record.xxh3_128)
 
     def damage(self, *, checksums: bool) -> Sequence[str]:
         files = self.manifest.files
@@ -107,4 +107,4 @@ class BucketFiles(RemoteFiles):
     def _digest(self, name: str) -> str:
         if is_shared(name):
             return self.store.shared.folder.digest(shared_name(self.manifest.files[name]))
-        return self.store.bucket.digest(f"{version_key(self.version)}/{name}")
+        return self.store.bucket.digest(file_key(self.version, name))

@@ -18,6 +18,11 @@ def version_key(version: Version) -> str:
     return f"{version.address.folder}/{VERSIONS}/{version.folder_name}"
 
 
+def file_key(version: Version, name: str) -> str:
+    """Return the path in the bucket of a file of a version, given its path in the version."""
+    return f"{version_key(version)}/{name}"
+
+
 def split_key(key: str) -> tuple[str, str]:
     """Return the folder of artifacts that an object belongs to, and its path in the folder; empty strings for another object."""
     for kind in (VERSIONS, PUBLISHED):

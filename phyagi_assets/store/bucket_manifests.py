@@ -8,7 +8,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.objects.bucket import BucketFolder, StoredObject
 from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.store.addresses import Version
-from phyagi_assets.store.bucket_keys import version_key
+from phyagi_assets.store.bucket_keys import file_key, version_key
 from phyagi_assets.store.bucket_listing import FolderListing, Objects
 from phyagi_assets.store.disk import replace_file
 from phyagi_assets.store.manifest import MANIFEST, Manifest
@@ -46,7 +46,7 @@ class BucketManifests:
         """Return the manifest of a version; None if it cannot be read, or is of another version."""
         known = (version_key(version), objects[MANIFEST].e_tag)
         if known not in self._known and self.recall(version, objects) is None:
-            content = self._bucket.read(self._key(version))
+            content = self._bucket.read(file_key(version, MANIFEST))
             if content is None:  # removed since the listing
                 return None
             copy = self._copy(version, objects[MANIFEST])
@@ -61,12 +61,9 @@ class BucketManifests:
         missing = [(version, objects) for version, objects in versions if version and self.recall(version, objects) is None]
         list(concurrently(lambda item: self.read(*item), missing))
 
-    def _key(self, version: Version) -> str:
-        return f"{version_key(version)}/{MANIFEST}"
-
     def _parsed(self, content: bytes, version: Version) -> Manifest | None:
         try:
-            manifest = Manifest.parse(content, f"{self._bucket.address}/{self._key(version)}")
+            manifest = Manifest.parse(content, f"{self._bucket.address}/{file_key(version, MANIFEST)}")
         except StoreError:
             return None
         return manifest if manifest.fingerprint == version.fingerprint else None

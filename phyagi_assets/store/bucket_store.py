@@ -31,12 +31,7 @@ from phyagi_assets.store.addresses import Address, Version, split_version_name
 from phyagi_assets.store.artifact import Artifact, Assembled, Fill, FinishedFile, StoredVersion
 from phyagi_assets.store.base import Foreign, Store, Survey
 from phyagi_assets.store.bucket_files import BucketFiles
-from phyagi_assets.store.bucket_keys import (
-    SHARED,
-    VERSIONS,
-    pointer_key,
-    version_key,
-)
+from phyagi_assets.store.bucket_keys import SHARED, VERSIONS, file_key, pointer_key, version_key
 from phyagi_assets.store.bucket_listing import FolderListing, Listings, Objects
 from phyagi_assets.store.bucket_manifests import BucketManifests
 from phyagi_assets.store.bucket_shared import SharedFiles
@@ -113,10 +108,6 @@ class BucketStore(Store):
 
     def place(self, name: str) -> str:
         return f"{self.bucket.address}/{name}"
-
-    def key(self, version: Version, file: str) -> str:
-        """Return the key of the object that holds a file of a version, relative to the folder of the store."""
-        return f"{version_key(version)}/{file}"
 
     def open(self, address: str, *, intact: bool = False) -> Artifact | None:
         of = Address(address)
@@ -227,24 +218,24 @@ class BucketStore(Store):
         if there and there.holds(holding):
             return there
         if MANIFEST in objects:  # of a damaged version
-            self.bucket.delete([f"{version_key(version)}/{MANIFEST}"])
+            self.bucket.delete([file_key(version, MANIFEST)])
         shared = self.shared.objects(anew=True)
 
         def upload(item: tuple[str, FileRecord]) -> None:
             name, record = item
             if name in finished and not (built.path / name).exists():
-                self._exchange().copy(finished[name].path, self.bucket, f"{version_key(version)}/{name}", record.bytes, record.xxh3_128)
+                self._exchange().copy(finished[name].path, self.bucket, file_key(version, name), record.bytes, record.xxh3_128)
                 return
             if not is_shared(name):
-                self.bucket.upload(built.path / name, f"{version_key(version)}/{name}", record.xxh3_128, objects.get(name))
+                self.bucket.upload(built.path / name, file_key(version, name), record.xxh3_128, objects.get(name))
                 return
             self.shared.upload(built.path / name, record, shared)
 
         list(concurrently(upload, sorted(built.manifest.files.items())))
         self.shared.forget()
-        self.bucket.write(f"{version_key(version)}/{MANIFEST}", built.manifest.to_json().encode())
+        self.bucket.write(file_key(version, MANIFEST), built.manifest.to_json().encode())
         outdated = there.manifest.files.keys() - built.manifest.files.keys() if there else ()
-        self.bucket.delete(f"{version_key(version)}/{name}" for name in outdated if name in objects)
+        self.bucket.delete(file_key(version, name) for name in outdated if name in objects)
         written = self._artifact(version, self._listings.version(version), None, intact=True)
         if written is None:
             place = self.place(version_key(version))
@@ -269,7 +260,7 @@ class BucketStore(Store):
         of = Version(Address(address), split_version_name(version.name)[1])
         artifact = self._artifact(of, self._listings.version(of), None, intact=False)
         if artifact is None:
-            return [f"{self.place(version_key(of))}/{MANIFEST}: is missing, or is not a manifest of this version"]
+            return [f"{self.place(file_key(of, MANIFEST))}: is missing, or is not a manifest of this version"]
         return artifact.damage(checksums=True)
 
     def discard(self, address: str, version: Path) -> None:
@@ -281,9 +272,9 @@ class BucketStore(Store):
                 f"{self.place(version_key(of))}: {unknown[0]} in it was not written by the store; the version is left as it is"
             )
         if MANIFEST in objects:
-            self.bucket.delete([f"{version_key(of)}/{MANIFEST}"])
+            self.bucket.delete([file_key(of, MANIFEST)])
         recorded = objects.keys() & set(manifest.files) if manifest else set()
-        self.bucket.delete(f"{version_key(of)}/{name}" for name in recorded)
+        self.bucket.delete(file_key(of, name) for name in recorded)
         pointers = self._listings.pointers(of.address)
         if pointers and max(pointers)[1] == of.fingerprint:
             for pointer in sorted(pointers):  # the newest last: an older one must not become the published one

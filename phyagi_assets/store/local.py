@@ -97,11 +97,16 @@ class LocalStore(Store):
                     yield from (Address(f"{name}/{step}/{key}") for key in _names(folder) if is_published(folder / key))
 
     def versions(self) -> Iterator[Artifact]:
-        for folder in sorted((*self.root.glob(f"[!.]*/{VERSIONS}/*"), *self.root.glob(f"[!.]*/*/{VERSIONS}/*"))):
+        for folder in sorted(self._version_folders()):
             version = Version.of_folder(folder.parents[1].relative_to(self.root).as_posix(), folder.name)
             artifact = self._version(version.address, folder, intact=False) if version else None
             if version and artifact and artifact.fingerprint == version.fingerprint:
                 yield artifact
+
+    def _version_folders(self) -> Iterator[Path]:
+        """Yield the folders in the places of versions, of mixtures and of partitions."""
+        yield from self.root.glob(f"[!.]*/{VERSIONS}/*")
+        yield from self.root.glob(f"[!.]*/*/{VERSIONS}/*")
 
     def survey(self) -> Survey:
         return survey(self.root, self.published_fingerprint)
@@ -183,11 +188,9 @@ class LocalStore(Store):
             final.parent.mkdir(parents=True, exist_ok=True)
             if there := self.find(address, manifest.fingerprint, holding):  # another run wrote it in the meantime
                 return there
-            if os.path.lexists(final):
-                with self._aside() as take:
+            with self._aside() as take:
+                if os.path.lexists(final):
                     take(final)
-                    self._move(draft, final)
-            else:
                 self._move(draft, final)
             flush(final.parent)
         return Artifact(address=address, path=final, manifest=filled)
@@ -209,16 +212,14 @@ class LocalStore(Store):
         return self.write(artifact.address, artifact.manifest, fill, artifact.manifest.files)
 
     def _move(self, draft: Path, final: Path) -> None:
-        try:
+        with unless_elsewhere():
             draft.rename(final)
-        except OSError as problem:
-            if problem.errno != errno.EXDEV:
-                raise
-            with own_folder(final.parent.parent / STAGING) as near:  # a bind mount has the same device number but refuses renames
-                shutil.copytree(draft, near / "version")
-                for path in (near / "version").rglob("*"):
-                    flush(path)
-                (near / "version").rename(final)
+            return
+        with own_folder(final.parent.parent / STAGING) as near:  # a bind mount has the same device number but refuses renames
+            shutil.copytree(draft, near / "version")
+            for path in (near / "version").rglob("*"):
+                flush(path)
+            (near / "version").rename(final)
 
     def publish(self, artifact: Artifact) -> None:
         pointer = self.pointer(artifact.address)

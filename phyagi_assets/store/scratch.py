@@ -21,11 +21,11 @@ from pathlib import Path
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.settings import BucketAddress, parsed_size
-from phyagi_assets.store.addresses import VERSIONS, Version
+from phyagi_assets.store.addresses import Version
 from phyagi_assets.store.artifact import FinishedFile
 from phyagi_assets.store.disk import replace_file, writing_to
 from phyagi_assets.store.fingerprint import text_digest
-from phyagi_assets.store.local import LocalStore
+from phyagi_assets.store.local import STAGING, LocalStore
 from phyagi_assets.store.locks import LOCKS, create_lock, is_held, locked, own_folder, own_folder_until_exit
 from phyagi_assets.store.manifest import Manifest
 
@@ -139,7 +139,7 @@ class Scratch(LocalStore):
             self._allowance -= needed
             if self._allowance >= 0:
                 return
-            with locked(self._entry()), own_folder(self.root / ".staging") as aside:
+            with locked(self._entry()), own_folder(self.root / STAGING) as aside:
                 found = sorted(self._versions())
                 used = sum(size for _, size, _ in found)
                 bound = self._limit(used)
@@ -164,7 +164,7 @@ class Scratch(LocalStore):
 
     def _versions(self) -> Iterator[tuple[float, int, Path]]:
         """Yield the time of the last use, the size in bytes, and the folder of each version."""
-        for folder in (*self.root.glob(f"[!.]*/{VERSIONS}/*"), *self.root.glob(f"[!.]*/*/{VERSIONS}/*")):
+        for folder in self._version_folders():
             with suppress(OSError):
                 yield folder.stat().st_mtime, sum(path.lstat().st_size for path in folder.rglob("*")), folder
 
@@ -180,7 +180,7 @@ class Scratch(LocalStore):
         folder = self.root / version.path
         if not folder.exists():
             return
-        with self.writing(), own_folder(self.root / ".staging") as aside, suppress(FileNotFoundError):
+        with self.writing(), own_folder(self.root / STAGING) as aside, suppress(FileNotFoundError):
             folder.rename(aside / "version")
 
     def forget_unfinished(self, version: Version) -> None:
