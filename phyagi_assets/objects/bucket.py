@@ -23,7 +23,7 @@ from obstore.store import ObjectStore
 from phyagi_assets.errors import SourceDownError, SourceError, StoreError
 from phyagi_assets.objects.answers import lacks_bucket
 from phyagi_assets.objects.clients import SCHEMES, Clients
-from phyagi_assets.objects.retries import FIRST_SILENCES, RetryPolicy, TransientError
+from phyagi_assets.objects.retries import RetryPolicy, TransientError
 
 Result = TypeVar("Result")
 
@@ -34,6 +34,8 @@ _MOST_PARTS = 9_000
 _MOST_COPIED = 5_000_000_000
 """Size of the largest object that S3 copies in one request, in bytes."""
 _ETAG = re.compile(r"[0-9a-f]{32}(-\d+)?")
+"""Pattern of the ETags that are checksums of the content."""
+_REMEDY = "; the store is named with --store or $PHYAGI_ASSETS_STORE"
 _CHUNK = 1 << 20
 _STREAMED = 1 << 18
 """Number of bytes of a part to write to a file at once: few enough to stay in the processor's cache."""
@@ -108,7 +110,7 @@ class BucketFolder:
         def listed(client: ObjectStore) -> list[StoredObject]:
             return [self._object(found) for page in obstore.list(client, whole or None, chunk_size=1000) for found in page]
 
-        return self._retried("cannot be listed", lambda clients: clients.listed(self._place[0], listed), FIRST_SILENCES)
+        return self._retried("cannot be listed", lambda clients: clients.listed(self._place[0], listed), lists=True)
 
     def _object(self, found: Any) -> StoredObject:
         key = found["path"].removeprefix(f"{self._place[1]}/") if self._place[1] else found["path"]
@@ -352,14 +354,12 @@ class BucketFolder:
 
         return self._retried(what, lambda clients: clients.ask(self._place[0], named))
 
-    def _retried(self, what: str, action: Callable[[Clients], Result], silences: int | None = None) -> Result:
+    def _retried(self, what: str, action: Callable[[Clients], Result], *, lists: bool = False) -> Result:
         if not self._clients:
             self._clients.append(Clients(self._scheme, self.read_timeout, waits_for_access=self.waits_for_access))
+        clients = self._clients[0]
         try:
-            named = f"{self.named or self.address}: {what}"
-            clients = self._clients[0]
-            policy = clients.attempts(self.retry_policy)
-            return policy.with_retries(named, lambda: action(clients), silences=None if clients.has_answered else silences)
+            return clients.with_retries(self.retry_policy, f"{self.named or self.address}: {what}", lambda: action(clients), lists=lists)
         except SourceDownError as problem:
             raise StoreError(f"{problem}") from None
         except SourceError as problem:
@@ -387,9 +387,6 @@ def _errors_of_disk() -> Iterator[None]:
         raise _DiskError(problem) from None
 
 
-_REMEDY = "; the store is named with --store or $PHYAGI_ASSETS_STORE"
-
-
 def _streamed(client: ObjectStore, key: str) -> Iterator[bytes]:
     for chunk in obstore.get(client, key).stream(min_chunk_size=_CHUNK):
         yield bytes(chunk)
@@ -408,20 +405,16 @@ def _write_all(file: FileIO, content: memoryview) -> None:
 
 def _checksums(path: Path, part: int) -> tuple[str, str]:
     """Return the XXH3-128 of a file, and the ETag that S3 gives to it if it is uploaded in parts of a size."""
-    state, tags, whole = xxhash.xxh3_128(), [], path.stat().st_size
+    state, tags = xxhash.xxh3_128(), []
     with path.open("rb", buffering=0) as file:
-        while True:
+        for _ in range(0, max(path.stat().st_size, 1), part):
             of_part, left = hashlib.md5(usedforsecurity=False), part
             while left and (chunk := file.read(min(_CHUNK, left))):
                 state.update(chunk)
                 of_part.update(chunk)
                 left -= len(chunk)
             tags.append(of_part)
-            if left:
-                break
-    if whole <= part:
+    if len(tags) == 1:
         return state.hexdigest(), tags[0].hexdigest()
-    if whole % part == 0:
-        tags.pop()
     joined = hashlib.md5(b"".join(tag.digest() for tag in tags), usedforsecurity=False).hexdigest()
     return state.hexdigest(), f"{joined}-{len(tags)}"

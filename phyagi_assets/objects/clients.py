@@ -50,10 +50,13 @@ _CREDENTIALS = {
 }
 _UNSIGNED = {S3: "AWS_SKIP_SIGNATURE", GCS: "GOOGLE_SKIP_SIGNATURE", AZURE: "AZURE_SKIP_SIGNATURE"}
 _ADDRESSES = {GCS: ("GOOGLE_BASE_URL", "STORAGE_EMULATOR_HOST"), AZURE: ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")}
-
+_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+_ROLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 _ADDRESS_KEYS = {S3: "AWS_ENDPOINT_URL", GCS: "GOOGLE_BASE_URL", AZURE: "AZURE_STORAGE_ENDPOINT"}
 _OUTDATED = 600.0
 """Time after which an unanswered request no longer shows an outage, in which requests follow each other, in seconds."""
+_FIRST_SILENCES = 2
+"""Number of attempts without an answer after which a listing is given up, if the server has never answered."""
 _ABSENT = ".phyagi-assets-asks-whether-this-is-an-object-store"
 """Key that no object has."""
 _OF_MACHINE = re.compile(r"\bhttp://[^/\s]+/(?:latest/(?:api/token|meta-data/iam)|computeMetadata/|metadata/identity/)")
@@ -126,15 +129,22 @@ class Clients:
         self.has_answered, self._silence = True, None
         return found
 
-    def attempts(self, policy: RetryPolicy) -> RetryPolicy:
-        """Return the policy for a request, without retries if the server has not answered for long.
+    def with_retries(self, policy: RetryPolicy, what: str, action: Callable[[], Result], *, lists: bool = False) -> Result:
+        """Run an action that makes requests, and retry it as `RetryPolicy.with_retries` does, unless the server has not answered for long.
 
         Otherwise, in an outage that lasts, each of thousands of partitions would wait for all attempts before it fails.
+
+        Parameters
+        ----------
+        lists
+            Whether the action lists objects. It is given up after `_FIRST_SILENCES` attempts if the server has never answered.
         """
         now, (since, latest) = time.monotonic(), self._silence or (math.inf, math.inf)
         if now - latest > _OUTDATED:
             self._silence, since = None, math.inf
-        return replace(policy, attempts=1) if now - since > policy.outage else policy
+        if now - since > policy.outage:
+            policy = replace(policy, attempts=1)
+        return policy.with_retries(what, action, silences=_FIRST_SILENCES if lists and not self.has_answered else None)
 
     def listed(self, bucket: str, action: Callable[[ObjectStore], list[Result]]) -> list[Result]:
         """Apply a function that lists objects to the client of a bucket, and make sure that an object store says so if there are none.
@@ -345,8 +355,3 @@ def _headers(address: str) -> Message:
         return refused.headers
     except (OSError, ValueError):
         return Message()
-
-
-_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
-
-_ROLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")

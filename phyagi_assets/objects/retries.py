@@ -91,10 +91,6 @@ def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Re
     return outcome.result()
 
 
-FIRST_SILENCES = 2
-"""Number of attempts without an answer after which a listing is given up, if the server has never answered."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryPolicy:
     """Number of attempts, and the pauses between them.

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.objects.answers import lacks_bucket
 from phyagi_assets.objects.clients import Clients
-from phyagi_assets.objects.retries import FIRST_SILENCES, RetryPolicy, TransientError
+from phyagi_assets.objects.retries import RetryPolicy, TransientError
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out
 from phyagi_assets.sources.globs import Glob, fixed_prefix, is_glob
 from phyagi_assets.sources.pieces import Fetchers
@@ -70,10 +71,8 @@ class Buckets:
                 f"{declared!r} is not a valid glob: '**' must be a whole part, as in {self._scheme}bucket/**/*.txt", "source", "path"
             )
         glob, prefix = Glob(pattern), fixed_prefix(pattern)
-        what = f"{self._scheme}{bucket}/{prefix}"
-        silences = None if self._clients.has_answered else FIRST_SILENCES
-        policy = self._clients.attempts(self._retry_policy)
-        objects, files = policy.with_retries(what, lambda: self._matching(bucket, prefix, glob), silences=silences)
+        what, matching = f"{self._scheme}{bucket}/{prefix}", partial(self._matching, bucket, prefix, glob)
+        objects, files = self._clients.with_retries(self._retry_policy, what, matching, lists=True)
         left_out = tuple(
             LeftOut(origin=self._origin(bucket, found), reason=reason) for found in objects if (reason := glob.left_out(found["path"]))
         )
@@ -163,7 +162,7 @@ class Buckets:
             pinned = _described(str(stamp[0]), int(stamp[1]), *stamp[2:])
             raise SourceError(f"has changed: it was pinned as {pinned}, and {found}; materialize again, which pins what is there then")
 
-        return self._clients.attempts(self._retry_policy).with_retries(origin, once)
+        return self._clients.with_retries(self._retry_policy, origin, once)
 
     def _verify(self, file: SourceFile, bucket: str, path: Path) -> None:
         """Compare a fetched object with its ETag, which is the MD5 of the content, unless the object is encrypted with a user's key.
