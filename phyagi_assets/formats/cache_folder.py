@@ -45,16 +45,14 @@ HASHES = ".hashes.npy"
 LABELS = "_labels.npy"
 ARRAYS = (IDS, DOCUMENTS, ORIGINS, HASHES, MASK, LABELS)
 """Endings of the names of a split's arrays."""
+PIECES = "pieces"
+"""Detail of a manifest that lists the pieces of each split in pieces: the number of each, with its counts."""
 _CONFIG = "config.json"
 
 
 def array_path(cache: Path, split: str, ending: str = IDS) -> Path:
     """Return the path of an array of a split; by default, of its token array."""
     return cache / f"{split}{ending}"
-
-
-PIECES = "pieces"
-"""Detail of a manifest that lists the pieces of each split in pieces: the number of each, with its counts."""
 
 
 def counts_of_files(manifest: Manifest, split: str) -> Mapping[str, Mapping[str, int]]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +38,6 @@ _SCHEMA = pa.schema(
         "loss": pa.float32(),
     }
 )
-_HEADER = {"mixture": str, "plan": str, "seq_len": int, "run": int, "rank": int, "world_size": int, "first": int}
-"""Types of what the metadata of a file must have."""
 _REMEDY = "delete the file, which loses its steps, or restore it"
 
 
@@ -57,6 +55,10 @@ class LedgerHeader:
     rank: int
     world_size: int
     format: int = FORMAT
+
+
+_METADATA = get_type_hints(LedgerHeader) | {"first": int}
+"""Types of what the metadata of a file must have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,7 +249,7 @@ def _part(path: Path, columns: Sequence[str] | None = None) -> _Part:
             raise ValueError("its metadata are not an object")
         if described.get("format") != FORMAT:
             raise StoreError(f"{path}: has format {described.get('format')}, and this release reads {FORMAT}; upgrade phyagi-assets")
-        wrong = [name for name, kind in _HEADER.items() if type(described.get(name)) is not kind]
+        wrong = [name for name, kind in _METADATA.items() if type(described.get(name)) is not kind]
         if wrong:
             raise ValueError(f"its metadata have no valid {', '.join(wrong)}")
         header = LedgerHeader(**{name: described[name] for name in LedgerHeader.__slots__})

@@ -15,6 +15,10 @@ from phyagi_assets.formatting import counted, one_line
 
 HEADER_BYTES = 128
 """Size of the header of a 1-D array that an `ArrayWriter` wrote."""
+REMEDY = "phyagi-assets check --discard removes what is damaged, and materialize builds it again"
+"""End of a message about a damaged file of the store."""
+_ATTEMPTS = 3
+"""Number of times that a header is read again after a SystemError: Python 3.11's parser can fail on valid text while threads use it."""
 
 
 class ArrayWriter(AbstractContextManager["ArrayWriter"]):
@@ -126,10 +130,6 @@ def array_length(path: Path) -> int:
     return int(shape[0])
 
 
-REMEDY = "phyagi-assets check --discard removes what is damaged, and materialize builds it again"
-"""End of a message about a damaged file of the store."""
-
-
 def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Read the header of a ``.npy`` file; return shape and dtype, and leave the file at the first byte of the array.
 
@@ -145,10 +145,6 @@ def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
         except SystemError:
             file.seek(start)
     return _parse_header(file)
-
-
-_ATTEMPTS = 3
-"""Number of times that a header is read again after a SystemError: Python 3.11's parser can fail on valid text while threads use it."""
 
 
 def _parse_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

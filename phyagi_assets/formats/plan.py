@@ -183,7 +183,8 @@ class Group:
         """Return the number of training samples that the partitions of the group make."""
         if self.packed:
             return sum(corpus.partitions[partition].packed_samples("train") for partition in self.partitions)
-        return group_samples(self.token_ranges(corpus), seq_len, crosses=self.crosses)
+        tokens = [of.tokens for of in self.token_ranges(corpus)]
+        return samples_in(sum(tokens), seq_len) if self.crosses else sum(samples_in(of, seq_len) for of in tokens)
 
     def token_ranges(self, corpus: PlannedCorpus, split: str = "train") -> Iterator[TokenRange]:
         """Yield the tokens that the group reads, in reading order, without empty partitions."""
@@ -216,6 +217,11 @@ class Source:
     def samples(self) -> int:
         """Number of training samples of the corpus."""
         return sum(group.samples for group in self.groups)
+
+    @property
+    def partitions(self) -> list[int]:
+        """Indices of the partitions of the corpus that are read, sorted."""
+        return sorted({index for group in self.groups for index in group.partitions})
 
     @property
     def packed(self) -> bool:
@@ -299,7 +305,7 @@ class Plan:
 
     def partitions(self, source: Source) -> list[PlannedPartition]:
         """Return the partitions that a source reads, in the order of the corpus."""
-        return [self.corpora[source.corpus].partitions[index] for index in partition_indices(source)]
+        return [self.corpora[source.corpus].partitions[index] for index in source.partitions]
 
     def shards(self, source: Source, split: str) -> list[Shard]:
         """Return the token arrays of a split that a source reads, in the order of its partitions."""
@@ -310,7 +316,7 @@ class Plan:
 
         Training samples are the corpora's own, each counted once.
         """
-        sources = self.current.sources if source is None else (source,)
+        sources = self._sources(source)
         if count == "samples":
             return sum(of.samples if split == "train" else self._evaluated(of, split) for of in sources)
         return sum(getattr(shard, count) for of in sources for shard in self.shards(of, split))
@@ -328,13 +334,15 @@ class Plan:
 
         A token that is only the label of the last token of a sample counts as uncovered. Packed samples contain every token.
         """
-        sources = self.current.sources if source is None else (source,)
-        return sum(self.total("train", "tokens", of) - self.seq_len * of.samples for of in sources if not of.packed)
+        return sum(self.total("train", "tokens", of) - self.seq_len * of.samples for of in self._sources(source) if not of.packed)
 
     def padding(self, source: Source | None = None) -> int:
         """Return the number of tokens of padding in the packed training samples of one source or of the whole last segment."""
-        sources = self.current.sources if source is None else (source,)
-        return sum(self.seq_len * of.samples - self.total("train", "tokens", of) for of in sources if of.packed)
+        return sum(self.seq_len * of.samples - self.total("train", "tokens", of) for of in self._sources(source) if of.packed)
+
+    def _sources(self, source: Source | None) -> Sequence[Source]:
+        """Return one source, or all of the last segment."""
+        return self.current.sources if source is None else (source,)
 
     @property
     def has_packed(self) -> bool:
@@ -391,17 +399,6 @@ def _record(value: Any, later: set[int]) -> Any:
     return record
 
 
-def partition_indices(source: Source) -> list[int]:
-    """Return the indices of the partitions that a source reads, sorted."""
-    return sorted({index for group in source.groups for index in group.partitions})
-
-
 def samples_in(tokens: int, seq_len: int) -> int:
     """Return the number of whole samples in a stream of tokens; the last token is only ever a label, so no sample begins with it."""
     return max(tokens - 1, 0) // seq_len
-
-
-def group_samples(ranges: Iterator[TokenRange], seq_len: int, *, crosses: bool) -> int:
-    """Return the number of training samples in the tokens of a group."""
-    tokens = [each.tokens for each in ranges]
-    return samples_in(sum(tokens), seq_len) if crosses else sum(samples_in(of, seq_len) for of in tokens)

@@ -15,7 +15,6 @@ from phyagi_assets.formats.plan import (
     Shard,
     Source,
     TokenRange,
-    partition_indices,
 )
 from phyagi_assets.order.best_fit import PackedSamples
 from phyagi_assets.order.blocks import Blocks
@@ -221,7 +220,7 @@ def _single_pass(plan: Plan, split: str) -> Segment:
     for source in plan.current.sources:
         samples = plan.total(split, "samples", source)
         whole = Group(
-            partitions=tuple(partition_indices(source)),
+            partitions=tuple(source.partitions),
             samples=samples,
             offset=0,
             key=0,

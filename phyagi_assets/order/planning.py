@@ -25,8 +25,6 @@ from phyagi_assets.formats.plan import (
     Segment,
     Source,
     TokenRange,
-    group_samples,
-    partition_indices,
     samples_in,
 )
 from phyagi_assets.order.schedule import Interleaved
@@ -165,7 +163,7 @@ def until(plan: Plan, position: int) -> Plan:
     kept = [segment for segment in plan.segments if segment.start < position]
     read: dict[int, int] = {}
     for source in (source for segment in kept for source in segment.sources):
-        read[source.corpus] = max(read.get(source.corpus, -1), *partition_indices(source))
+        read[source.corpus] = max(read.get(source.corpus, -1), *source.partitions)
     # Later segments list their corpora and partitions after those of earlier segments, so that no index changes.
     corpora = [replace(corpus, partitions=corpus.partitions[: read.get(number, -1) + 1]) for number, corpus in enumerate(plan.corpora)]
     return replace(plan, segments=tuple(kept), corpora=tuple(corpora[: max(read) + 1]), evaluation=())
@@ -224,7 +222,7 @@ def _groups(
     ]
     new = Group(
         partitions=tuple(of.partition for of in ranges),
-        samples=group_samples(iter(ranges), seq_len, crosses=True),
+        samples=samples_in(sum(of.tokens for of in ranges), seq_len),
         offset=0,
         key=_key(seed),
         cuts=tuple(cuts),

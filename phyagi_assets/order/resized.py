@@ -13,7 +13,7 @@ FindIndex = Callable[[str, PlannedPartition, int], PlannedIndex | None]
 """Function that finds the index of a partition for a length of samples, given also the name of its corpus; None if it was not built."""
 
 
-def resized(plan: Plan, seq_len: int, find_index: FindIndex | None = None) -> Plan:
+def resized(plan: Plan, seq_len: int, find_index: FindIndex) -> Plan:
     """Return a plan of the caches and weights of a plan, with samples of another length.
 
     Stages begin at the same number of tokens, rounded down to whole samples. What was read before a segment was appended is left out.
@@ -50,7 +50,7 @@ def resized(plan: Plan, seq_len: int, find_index: FindIndex | None = None) -> Pl
     return with_evaluation(found, [plan.corpora[number] for number in plan.evaluation])
 
 
-def _planned(plan: Plan, source: Source, seq_len: int, find_index: FindIndex | None) -> tuple[MixturePart, PlannedCorpus]:
+def _planned(plan: Plan, source: Source, seq_len: int, find_index: FindIndex) -> tuple[MixturePart, PlannedCorpus]:
     """Return a corpus of a segment as it was declared, with the partitions that the segment reads."""
     corpus = _corpus(plan, source, seq_len, find_index)
     tokens = plan.total("train", "tokens", source)
@@ -62,11 +62,11 @@ def _planned(plan: Plan, source: Source, seq_len: int, find_index: FindIndex | N
     return MixturePart(corpus=corpus.name, weight=source.weight, share=source.share), corpus
 
 
-def _corpus(plan: Plan, source: Source, seq_len: int, find_index: FindIndex | None) -> PlannedCorpus:
+def _corpus(plan: Plan, source: Source, seq_len: int, find_index: FindIndex) -> PlannedCorpus:
     """Return a corpus as the plan reads it, with the indices of packed samples of another length if it is packed."""
     name, partitions = plan.corpora[source.corpus].name, plan.partitions(source)
     if source.packed:
-        indices = [find_index(name, partition, seq_len) if find_index else None for partition in partitions]
+        indices = [find_index(name, partition, seq_len) for partition in partitions]
         if bare := next((of for of, index in zip(partitions, indices, strict=True) if index is None), None):
             raise ValueError(
                 f"seq_len: corpus {name!r} of mixture {plan.name!r} is packed, and partition {bare.key!r} has no index of samples of "
