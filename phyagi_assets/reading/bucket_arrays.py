@@ -27,7 +27,7 @@ from phyagi_assets.reading.byte_ranges import Ranges, RemoteArray
 from phyagi_assets.reading.cache_layout import BlockUses, CacheLayout
 from phyagi_assets.reading.range_reader import RangeReader
 from phyagi_assets.reading.token_shards import TokenShards, trained_in
-from phyagi_assets.settings import CACHE_BYTES_VARIABLE, CACHE_VARIABLE, CacheSettings
+from phyagi_assets.settings import CACHE_BYTES_VARIABLE, CACHE_VARIABLE, BucketAddress, CacheSettings
 from phyagi_assets.store.bucket_keys import file_key
 from phyagi_assets.store.fingerprint import text_digest
 from phyagi_assets.store.scratch import scratch_folder
@@ -38,6 +38,8 @@ _READS_IN_CACHE = 64
 """A read is at most 1/_READS_IN_CACHE of the cache, so that what is read and what is fetched ahead fit in it."""
 _ENDS_IN_MEMORY = 256 << 20
 """Number of bytes of document ends to keep in memory."""
+_WHOLE = 1 << 40
+"""End of the range that is a whole object."""
 
 
 class BucketSource:
@@ -54,10 +56,9 @@ class BucketSource:
         self.remote: RemotePlan | None = remote
         """The plan; None in processes that this one starts, which only read token arrays."""
         address = store.bucket.address
-        self.folder = BucketFolder(address, store.bucket.retry_policy, read_timeout=_READ_TIMEOUT, waits_for_access=True)
-        self.fetching = FetchingProcess(self.folder)
+        self.fetching = FetchingProcess(BucketFolder(address, store.bucket.retry_policy, read_timeout=_READ_TIMEOUT, waits_for_access=True))
         self.fetching.start()
-        home = settings.folder / text_digest(address)[:16] if settings.folder else scratch_folder(address)
+        home = settings.folder / BucketAddress(address).digest if settings.folder else scratch_folder(address)
         remedy = (
             f"it is the cache of the training data: free some space, name a folder on another disk with cache_dir or ${CACHE_VARIABLE}, "
             f"or set a smaller cache_bytes or ${CACHE_BYTES_VARIABLE}"
@@ -191,10 +192,6 @@ class BucketShards(TokenShards):
         key = self._keys[shard]
         request = PartRequest(key=key.removesuffix(".npy") + suffix if suffix else key, start=start, stop=stop, size=0)
         return self._source.fetching.submit([request])[0].result()
-
-
-_WHOLE = 1 << 40
-"""End of the range that is a whole object."""
 
 
 def _parsed(content: bytes, path: Path) -> npt.NDArray[Any]:

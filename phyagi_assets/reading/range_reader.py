@@ -88,7 +88,7 @@ class RangeReader:
         self._parts: dict[tuple[int, int, int], tuple[Future[bytes], int]] = {}
         """Ranges that are fetched into memory, each with the part of the object that it comes with, and its place in that part."""
         self._future: Iterator[tuple[int, Ranges]] = iter(())
-        self._ahead: deque[tuple[int, Ranges]] = deque()
+        self._ahead: deque[Ranges] = deque()
         self._ahead_bytes, self._read_bytes = 0, 0
         """Number of bytes of the reads ahead, and of those that were read."""
         self._position = 0
@@ -166,20 +166,20 @@ class RangeReader:
                 self._filler = WholeArrays(self._arrays, self._fetching, self._cache, self._kept)
             self._position = position
             self._pace.begin_read(len(ranges.begin))
-            if not any(ranges.same_as(of) for _, of in list(self._ahead)[:2]):
+            if not any(ranges.same_as(of) for of in list(self._ahead)[:2]):
                 if self._ahead:  # another read than was expected
                     self._forget()
                 first = next(self._future, None)
                 if first is not None and not first[1].same_as(ranges):
                     self._future = iter(())
                 self._append(position, ranges)
-            while not self._ahead[0][1].same_as(ranges):
-                self._ahead_bytes -= self._ahead.popleft()[1].size
+            while not self._ahead[0].same_as(ranges):
+                self._ahead_bytes -= self._ahead.popleft().size
             self._advance()
             try:
-                return self._gathered(ranges, position)
+                return self._gathered(ranges)
             finally:
-                self._ahead_bytes -= self._ahead.popleft()[1].size
+                self._ahead_bytes -= self._ahead.popleft().size
                 self._read_bytes += ranges.size
                 self._advance()
                 self._pace.end_read()
@@ -196,7 +196,7 @@ class RangeReader:
 
     def _append(self, position: int, ranges: Ranges) -> None:
         self._serial += 1
-        self._ahead.append((position, ranges))
+        self._ahead.append(ranges)
         self._ahead_bytes += ranges.size
         array, begin, end, block, _ = self._pieces(ranges)
         one_by_one = block == _NO_BLOCK
@@ -311,13 +311,13 @@ class RangeReader:
                 for key in of_request:
                     self._parts[key] = content, key[1] - request.start
 
-    def _gathered(self, ranges: Ranges, position: int) -> npt.NDArray[np.uint8]:
+    def _gathered(self, ranges: Ranges) -> npt.NDArray[np.uint8]:
         self._collect()
         joined = np.empty(ranges.size, np.uint8)
         view = joined.data
         missing = self._read_blocks(zip(*(column.tolist() for column in self._pieces(ranges)), strict=True), view)
         if missing:
-            self._fetch_missing(missing, view, position)
+            self._fetch_missing(missing, view)
         return joined
 
     def _read_blocks(self, pieces: Iterable[_Piece], view: memoryview) -> list[_Piece]:
@@ -350,7 +350,7 @@ class RangeReader:
             os.close(self._files.popitem(last=False)[1][0])
         return file
 
-    def _fetch_missing(self, pieces: Sequence[_Piece], view: memoryview, position: int) -> None:
+    def _fetch_missing(self, pieces: Sequence[_Piece], view: memoryview) -> None:
         """Fetch pieces that are in no block of the cache, and wait for them."""
         needed: Counter[tuple[int, int]] = Counter()
         for array, begin, end, number, _ in pieces:
@@ -379,7 +379,7 @@ class RangeReader:
         self._collect()
         if late:
             self._request_parts(*np.array([piece[:3] for piece in late], dtype=np.int64).T)
-            self._fetch_missing(late, view, position)
+            self._fetch_missing(late, view)
 
     def _wait(self, key: tuple[int, int]) -> None:
         """Wait for a block that is on its way; if another process fetches it, only for a while, because that process may have died."""
