@@ -13,7 +13,9 @@ from phyagi_assets.datasets.mixture_stream import MixtureStream
 
 logger = logging.getLogger(__name__)
 
-_FIT_LOOPS = frozenset(f"{package}.loops.fit_loop" for package in ("lightning.pytorch", "pytorch_lightning"))
+LIGHTNING = ("lightning.pytorch", "pytorch_lightning")
+"""The packages of Lightning, whose modules have the same names."""
+_FIT_LOOPS = frozenset(f"{package}.loops.fit_loop" for package in LIGHTNING)
 
 
 def fit_loop() -> Any:

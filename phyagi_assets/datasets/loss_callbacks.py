@@ -7,13 +7,13 @@ from typing import Any, Protocol
 
 import torch
 
+from phyagi_assets.datasets.lightning_loop import LIGHTNING
 from phyagi_assets.datasets.token_losses import reduced, token_losses
 
 _COLUMNS = ("position", "dataset_idx", "document_ids", "corpus")
 """Columns of a batch that models do not take."""
 _HOOK = "_phyagi_assets_loss_hook"
 """Attribute of a model with the handle of the hook that takes these columns out of its inputs."""
-_LIGHTNING = ("lightning.pytorch", "pytorch_lightning")
 
 
 class Recorder(Protocol):
@@ -140,7 +140,7 @@ def _lightning() -> Any:
     ImportError
         Neither package is installed.
     """
-    for name in sorted(_LIGHTNING, key=lambda name: name not in sys.modules):
+    for name in sorted(LIGHTNING, key=lambda name: name not in sys.modules):
         try:
             return importlib.import_module(name).Callback
         except ModuleNotFoundError:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from phyagi_assets.datasets.lightning_loop import EpochsOfLightning, fit_loop, require_same_step
+from phyagi_assets.datasets.lightning_loop import LIGHTNING, EpochsOfLightning, fit_loop, require_same_step
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.datasets.mixture_stream import MixtureStream, unstacked
 from phyagi_assets.datasets.sent_samples import SentSamples
@@ -202,7 +202,7 @@ class _OwnStream(MixtureStream):
         return False
 
 
-_LIGHTNING_MODULES = frozenset(f"{package}.trainer.connectors.data_connector" for package in ("lightning.pytorch", "pytorch_lightning"))
+_LIGHTNING_MODULES = frozenset(f"{package}.trainer.connectors.data_connector" for package in LIGHTNING)
 """Names of the modules in which Lightning first iterates over its loaders, to check them."""
 _PROCESS_OPTIONS = frozenset({"generator", "worker_init_fn", "pin_memory_device"})
 _WORKER_OPTIONS = frozenset({"prefetch_factor", "multiprocessing_context", "timeout", "persistent_workers"})
