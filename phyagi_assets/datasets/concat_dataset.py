@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 from torch.utils.data import ConcatDataset, IterableDataset
 
-from phyagi_assets.datasets.cursor import Cursor, checked_index
+from phyagi_assets.datasets.cursor import Cursor
 from phyagi_assets.datasets.foreign_stream import ForeignStream
 from phyagi_assets.datasets.sharding import SharedStream
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.permutation import Ints, derived_key, permuted
 from phyagi_assets.order.schedule import Interleaved
-from phyagi_assets.reading.numbers import checked_int
+from phyagi_assets.reading.numbers import checked_index, checked_int
+from phyagi_assets.store.disk import replace_file
 
 Weight = float | Fraction
 
@@ -311,12 +312,8 @@ class WeightedConcatIterableDataset(SharedStream):
 
     def save_state(self, output_dir: str | Path, step: str | int) -> None:
         """Save the state of this rank under a step, and replace an earlier state of the same step."""
-        folder = Path(output_dir).expanduser() / _STATES_FOLDER / str(step)
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"rank-{self._reader().rank}.json"
-        draft = file.with_suffix(".draft")
-        draft.write_text(json.dumps(self.state_dict()) + "\n", encoding="utf-8")
-        draft.replace(file)
+        file = Path(output_dir).expanduser() / _STATES_FOLDER / str(step) / f"rank-{self._reader().rank}.json"
+        replace_file(file, f"{json.dumps(self.state_dict())}\n".encode())
 
     def load_state(self, load_dir: str | Path, step: str | int | None = None) -> None:
         """Load the state that `save_state` saved for this rank.

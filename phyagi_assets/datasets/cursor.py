@@ -1,37 +1,17 @@
-"""The position of this process in a stream that training processes and loader workers divide.
+"""The numbers that say where the next iteration over a dataset begins, in memory that loader workers share.
 
-A `Cursor` keeps where the next iteration begins in memory that loader workers share, so that workers that
-outlive an epoch see it change; how far a loader worker has read is known to that worker only. `DividedStream` is the base class of every
-stream: it knows the part that this process reads.
+Workers that outlive an epoch see the numbers change. How far a loader worker has read is known to that worker only.
 """
 
-import operator
 import os
-import sys
 from collections.abc import Callable, Mapping
-from typing import Any, SupportsIndex
+from typing import Any
 from weakref import WeakSet
 
 import torch
-import torch.distributed
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import get_worker_info
 
-from phyagi_assets.formatting import counted
-from phyagi_assets.reading.steps import Reader, Shard
-
-
-def shard_of_process() -> Shard:
-    """Return the part that this process reads: that of ``torch.distributed``, or everything."""
-    if is_distributed():
-        return Shard(rank=torch.distributed.get_rank(), world_size=torch.distributed.get_world_size())
-    return Shard()
-
-
-def this_reader(shard: Shard) -> Reader:
-    """Return the reader that runs this code, for the part of its training process."""
-    worker = get_worker_info()
-    index, workers = (worker.id, worker.num_workers) if worker else (0, 0)
-    return Reader(rank=shard.rank, world_size=shard.world_size, worker=index, workers=workers)
+_MOVES, _BEGUN, _LOADER = "moves", "moves when loader workers began", "seed of the loader whose workers began"
 
 
 class Cursor:
@@ -159,92 +139,3 @@ def _require_own() -> None:
 
 
 os.register_at_fork(before=_require_own)  # loader workers must share the memory of their training process, not of its parent
-
-_MOVES, _BEGUN, _LOADER = "moves", "moves when loader workers began", "seed of the loader whose workers began"
-
-
-class DividedStream(IterableDataset[dict[str, Any]]):
-    """Base class of the streams that training processes and loader workers divide among themselves.
-
-    Parameters
-    ----------
-    rank, world_size
-        Rank of this process, and the number of processes; None for those of ``torch.distributed`` when the stream is read, or 0 and 1
-        without it.
-    numbers
-        The numbers of the cursor, and their initial values.
-    """
-
-    def __init__(self, rank: int | None, world_size: int | None, numbers: Mapping[str, int]) -> None:
-        self._cursor = Cursor(**numbers)
-        self.set_rank_and_world_size(rank, world_size)
-
-    @property
-    def shard(self) -> Shard:
-        """The rank of this process, and the number of processes."""
-        return self._shard or shard_of_process()
-
-    def set_rank_and_world_size(self, rank: int | None, world_size: int | None) -> None:
-        """Set the rank of this process and the number of processes; None and None for those of ``torch.distributed`` at read time."""
-        self._shard = Shard.given(rank, world_size)
-
-    def _reader(self) -> Reader:
-        """Return the reader that runs this code.
-
-        Raises
-        ------
-        ValueError
-            ``accelerate`` runs several processes, and the rank and world size of the stream are not set; or a ``datasets.IterableDataset``
-            over this stream is read by several loader workers.
-        """
-        worker = get_worker_info()
-        if worker and worker.num_workers > 1 and type(worker.dataset).__module__.partition(".")[0] == "datasets":
-            raise ValueError(
-                "num_workers: both a datasets.IterableDataset and this stream would divide the samples among the loader workers, and "
-                "samples would be left out; pass the stream itself to the DataLoader, or use one loader worker"
-            )
-        if self._shard is None and self.shard.world_size > 1 and accelerate_runs():
-            raise ValueError(
-                "rank, world_size: both accelerate and this stream would divide the samples among the processes; if accelerate prepares "
-                "the loader, call set_rank_and_world_size(0, 1); otherwise set the rank and the world size"
-            )
-        return this_reader(self.shard)
-
-    def _require_known(self) -> None:
-        """Raise an error in a training process whose loader workers read the stream."""
-        if get_worker_info() is None and self._cursor.is_read_by_workers:
-            raise ValueError(
-                "loader workers read this stream, and only their loader knows how much of it was delivered; save the state of a "
-                "MixtureLoader or of torchdata's StatefulDataLoader instead"
-            )
-
-    def __getstate__(self) -> dict[str, Any]:
-        shard = self._shard
-        if shard is None and is_distributed() and not accelerate_runs():
-            shard = shard_of_process()  # a spawned loader worker cannot ask torch.distributed
-        return {**self.__dict__, "_shard": shard}
-
-
-def checked_index(index: SupportsIndex, length: int, unit: str) -> int:
-    """Convert an index that may count from the end to one that counts from 0.
-
-    Raises
-    ------
-    IndexError
-        The index is out of range.
-    """
-    number = operator.index(index)
-    if not -length <= number < length:
-        raise IndexError(f"index {number} is outside a dataset of {counted(length, unit)}")
-    return number % length if length else 0
-
-
-def is_distributed() -> bool:
-    """Return whether ``torch.distributed`` is initialized."""
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def accelerate_runs() -> bool:
-    """Return whether ``accelerate`` is in use in this process."""
-    state = sys.modules.get("accelerate.state")
-    return state is not None and bool(state.is_initialized())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 import torch
 
-from phyagi_assets.datasets.cursor import shard_of_process
+from phyagi_assets.datasets.divided_stream import shard_of_process
 from phyagi_assets.datasets.loss_callbacks import lightning_callback, trainer_callback
 from phyagi_assets.datasets.token_losses import reduced, token_losses
 from phyagi_assets.errors import PhyagiAssetsError

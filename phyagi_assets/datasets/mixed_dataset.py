@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from phyagi_assets.datasets.cursor import Cursor, checked_index
+from phyagi_assets.datasets.cursor import Cursor
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.mixture_samples import MixtureSamples, ReadSamples
-from phyagi_assets.reading.numbers import checked_int
+from phyagi_assets.reading.numbers import checked_index, checked_int
 
 
 class MixedDataset(MixtureSamples, Dataset[dict[str, Any]]):

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from phyagi_assets.datasets.cursor import DividedStream, accelerate_runs, is_distributed, shard_of_process, this_reader
+from phyagi_assets.datasets.divided_stream import DividedStream, accelerate_runs, is_distributed, shard_of_process, this_reader
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.formatting import counted
 from phyagi_assets.reading.numbers import checked_int
@@ -90,9 +90,7 @@ class MixtureStream(DividedStream):
         # begins at `position` plus one step for each worker before it. `is_placed`: whether the next iteration begins at `position` because
         # that was asked for; if not, the next pass over another split than train begins at its start, wherever the last one was left.
         # `is_asked`: whether a position other than 0 was set, and no iteration has begun since.
-        asked = {"is_placed": 1, "is_asked": int(position > 0)}
-        numbers = {"position": position, "origin": position, "end": _NO_END, "loaded_end": _NO_END, "given": 0, **asked}
-        super().__init__(rank, world_size, numbers)
+        super().__init__(rank, world_size, {**_asked_for(position), "origin": position, "end": _NO_END})
 
     @property
     def seq_len(self) -> int:
@@ -107,8 +105,7 @@ class MixtureStream(DividedStream):
     @position.setter
     def position(self, position: int) -> None:
         position = checked_int("position", position)
-        asked = {"is_placed": 1, "is_asked": int(position > 0)}
-        self._cursor.move(position=position, origin=position, loaded_end=_NO_END, given=0, **asked)
+        self._cursor.move(origin=position, **_asked_for(position))
 
     @property
     def step(self) -> int:
@@ -365,9 +362,13 @@ class MixtureStream(DividedStream):
                 "the state of the loader worker is from an earlier release, which did not record the batch size and the number of "
                 "processes; it is valid only if both are unchanged"
             )
-        loaded_end = _NO_END if end is None else int(end)
-        numbers = {"position": position, "given": given, "loaded_end": loaded_end, "is_placed": 1, "is_asked": int(position + given > 0)}
-        self._cursor.load(**numbers, **({"end": loaded_end} if reader.workers else {"origin": position}))
+        numbers = _asked_for(position, given, _NO_END if end is None else end)
+        self._cursor.load(**numbers, **({"end": numbers["loaded_end"]} if reader.workers else {"origin": position}))
+
+
+def _asked_for(position: int, given: int = 0, loaded_end: int = _NO_END) -> dict[str, int]:
+    """Return the numbers of a cursor whose next iteration begins at a position that was asked for."""
+    return {"position": position, "given": given, "loaded_end": loaded_end, "is_placed": 1, "is_asked": int(position + given > 0)}
 
 
 def unstacked(batch: Mapping[str, Any]) -> list[dict[str, Any]]:

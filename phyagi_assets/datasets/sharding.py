@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import get_worker_info
 
-from phyagi_assets.datasets.cursor import DividedStream
+from phyagi_assets.datasets.divided_stream import DividedStream
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.permutation import Ints, derived_key, uniform
 from phyagi_assets.reading.numbers import checked_int

@@ -1,9 +1,9 @@
-"""Integer arguments of loaders, streams and samples, checked in one way."""
+"""Integer arguments and indices of loaders, streams and samples, checked in one way."""
 
 import operator
-from typing import Any
+from typing import Any, SupportsIndex
 
-from phyagi_assets.formatting import LARGEST
+from phyagi_assets.formatting import LARGEST, counted
 
 
 def checked_int(name: str, value: Any, least: int = 0) -> int:
@@ -32,3 +32,17 @@ def checked_int(name: str, value: Any, least: int = 0) -> int:
     if number > LARGEST:
         raise ValueError(f"{name}: is {number}; use at most {LARGEST:,}")
     return number
+
+
+def checked_index(index: SupportsIndex, length: int, unit: str) -> int:
+    """Convert an index that may count from the end to one that counts from 0.
+
+    Raises
+    ------
+    IndexError
+        The index is out of range.
+    """
+    number = operator.index(index)
+    if not -length <= number < length:
+        raise IndexError(f"index {number} is outside a dataset of {counted(length, unit)}")
+    return number % length if length else 0

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from phyagi_assets.datasets import MixtureLoader, MixtureStream
-from phyagi_assets.datasets.cursor import Cursor, checked_index
+from phyagi_assets.datasets.cursor import Cursor
+from phyagi_assets.reading.numbers import checked_index
 from phyagi_assets.reading.steps import Reader, Shard
 from tests.datasets.mixtures import mixture_of
 from tests.datasets.processes import in_processes

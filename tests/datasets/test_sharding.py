@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from phyagi_assets.datasets import StreamLMDataset, WeightedConcatIterableDataset
-from phyagi_assets.datasets.cursor import shard_of_process
+from phyagi_assets.datasets.divided_stream import shard_of_process
 from phyagi_assets.datasets.sharding import SharedStream
 from phyagi_assets.reading.steps import Reader, Shard
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from phyagi_assets.datasets.cursor import checked_index
 from phyagi_assets.errors import translate_missing_packages
 from phyagi_assets.formatting import counted
+from phyagi_assets.reading.numbers import checked_index
 
 logger = logging.getLogger(__name__)
 

@@ -9,13 +9,12 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from phyagi_assets.datasets.cursor import checked_index
 from phyagi_assets.datasets.mapped import packed, unpacked
 from phyagi_assets.formats.joined_array import JoinedArray
 from phyagi_assets.formats.plan import samples_in
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.permutation import uniform
-from phyagi_assets.reading.numbers import checked_int
+from phyagi_assets.reading.numbers import checked_index, checked_int
 
 logger = logging.getLogger(__name__)
 
