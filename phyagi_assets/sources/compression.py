@@ -142,8 +142,11 @@ def _members(raw: BinaryIO) -> Iterator[Opened]:
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as problem:
         raise OSError(f"is not a whole zip archive: {problem}") from None
     with archive:
+        if archive.infolist() and all(member.header_offset for member in archive.infolist()):  # the last of joined archives begins later
+            raise OSError("is not a whole zip archive: its list of members leaves out the first one; keep joined archives apart")
         for member in archive.infolist():
-            if member.is_dir() or not _EVERYTHING.matches(member.filename):
+            path = "/".join(part for part in member.filename.split("/") if part.strip("."))  # without the dots of ./a and ../a
+            if member.is_dir() or not _EVERYTHING.matches(path):
                 continue
             if archive.getinfo(member.filename) is not member:
                 raise UnreadableContentError(

@@ -141,12 +141,19 @@ def test_zip_archive_with_two_members_of_a_name_is_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_zip_archive_may_have_a_folder_twice(tmp_path: Path) -> None:
+def test_zip_archive_may_have_a_folder_twice_and_dots_before_names(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.jsonl.zip", "w") as archive:
         for name in ("a/", "a/", "__MACOSX/._a", "__MACOSX/._a"):
             archive.writestr(name, "")
-        archive.writestr("a/a", '{"text": "a"}\n')
-    assert texts(tmp_path / "a.jsonl.zip", "json") == ["a"]
+        for name in ("a/a", "./b", "../c"):
+            archive.writestr(name, f'{{"text": "{name}"}}\n')
+    assert texts(tmp_path / "a.jsonl.zip", "json") == ["a/a", "./b", "../c"]
+
+
+def test_zip_archives_that_were_joined_are_refused(tmp_path: Path) -> None:
+    joined = write_text(tmp_path / "a.jsonl.zip", zipped(b'{"text": "one"}') + zipped(b'{"text": "two"}'))
+    with pytest.raises(SourceError, match=r"a\.jsonl\.zip: cannot be read: .* leaves out the first one; keep joined archives apart"):
+        texts(joined, "json")
 
 
 def test_column_that_a_member_of_a_zip_archive_does_not_have_is_named_with_the_member(tmp_path: Path) -> None:
@@ -197,6 +204,8 @@ def test_byte_order_mark_is_not_part_of_the_text(tmp_path: Path, suffix: str | N
     marked = b"\xef\xbb\xbf" + content
     path = write_text(tmp_path / f"a.{suffix}", COMPRESS[suffix](marked)) if suffix else write_text(tmp_path / "a", marked)
     assert texts(path, kind) == ["text"]
+    if kind != "text":
+        assert texts(write_text(tmp_path / "empty", b"\xef\xbb\xbf"), kind) == []
 
 
 @pytest.mark.parametrize(
