@@ -96,7 +96,7 @@ def _found(source: Readable | str, schema: pa.Schema, name: str, *, nested: bool
     path, kind = find_field(source, schema, name, "the text in columns", nested=nested)
     kind = _storage(kind)
     text = _storage(kind.value_type) if pa.types.is_dictionary(kind) else kind
-    if text not in _BYTES_OF.keys() | set(_BYTES_OF.values()):
+    if text not in _BYTES_OF.keys() | set(_BYTES_OF.values()) | {pa.null()}:
         inside = f"; name one of its fields, as in {name}.{kind.field(0).name}" if pa.types.is_struct(kind) and kind.num_fields else ""
         raise SourceError(f"{source}: column {name!r} holds {text}, not text; name a column of text in columns{inside}")
     return TextColumn(name=name, path=path)

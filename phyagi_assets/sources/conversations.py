@@ -235,7 +235,7 @@ def find_conversations(source: Readable, schema: pa.Schema, name: str) -> Conver
         The column is missing, occurs twice, or holds neither lists nor text.
     """
     path, kind = find_field(source, schema, name, "the conversations in messages")
-    if not (_is_list(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if not (_is_list(kind) or kind in (pa.string(), pa.large_string(), pa.string_view(), pa.null())):
         raise SourceError(f"{source}: column {name!r} holds {kind}; use lists of messages, or their JSON as text")
     return ConversationColumn(name=name, path=path, has_tools=schema.names.count(TOOLS) == 1)
 

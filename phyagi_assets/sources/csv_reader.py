@@ -21,7 +21,7 @@ from phyagi_assets.sources.csv_quotes import QuotesChecked
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.rows import BLOCK, ReadOptions, RowProblem, Rows, parts_of
-from phyagi_assets.sources.signatures import CONVERT
+from phyagi_assets.sources.signatures import BOM, CONVERT
 
 _TOO_SMALL = re.compile("straddl|out of sync|cannot infer number of columns")
 """Pattern of pyarrow's messages about blocks that end in the middle of a row or of the header."""
@@ -59,7 +59,7 @@ def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_
     first = 0
     delimiter = options.delimiter or ("\t" if plain_suffix(source.name) == ".tsv" else ",")
     for number, (header, file) in enumerate(zip(contents(source), contents(source), strict=True)):
-        if not header.head.strip():
+        if not header.head.removeprefix(BOM).strip():
             continue  # an empty file is a table without rows
         schema = _csv_schema(header, options.columns, delimiter, block)
         place = f"{source}: its member {header.member!r}" if header.member else source
@@ -96,8 +96,9 @@ def _opened(source: Readable, number: int) -> Iterator[Opened]:
         yield next(islice(tables, number, None))
 
 
-_END = b"\x03 end of the table \x03"
-"""Value in all columns of a row that is added to each table. A quoted value without its closing quote contains this row."""
+_END = "␃␃␃".encode()
+"""Value in all columns of a row that is added to each table. A quoted value without its closing quote contains this row. A delimiter is an
+ASCII character, so it is not in the value."""
 
 
 class _Ended(io.RawIOBase):

@@ -25,13 +25,14 @@ def partitioned(corpus: Corpus, files: Iterable[SourceFile]) -> dict[str, Partit
     Raises
     ------
     DeclarationError
-        With ``partition_by: file``, two files would have the same key; or a file does not match the regex.
-    SourceError
-        A key is too long.
+        With ``partition_by: file``, two files would have the same key; or a file does not match the regex; or a key is too long.
     """
     divided: dict[str, list[SourceFile]] = {}
     for file in files:
-        key = _key(corpus, file)
+        try:
+            key = _key(corpus, file)
+        except SourceError as problem:
+            raise corpus.error(f"{file.origin}: {problem}, or leave the file out of source.path", "partition_by") from None
         if corpus.config.partition_by == "file" and key in divided:
             twin = divided[key][0].name
             raise corpus.error(

@@ -147,6 +147,9 @@ def test_name_too_long_for_the_store_is_refused(tmp_path: Path, letter: str) -> 
 
     with pytest.raises(SourceError, match="too long"):
         touch_each_length()
+    path = write_text(tmp_path / "raw" / f"{'x' * 240}.txt", "a")
+    with pytest.raises(DeclarationError, match=rf"c\.yaml:\d+: partition_by: {path}: .*; divide by a regex .*, or leave the file out"):
+        list_partitions(declare_corpus(tmp_path, "c", "raw/*.txt", partition_by="file"), tmp_path)
 
 
 @pytest.mark.parametrize(

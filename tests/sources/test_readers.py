@@ -291,6 +291,7 @@ def test_csv_header_that_is_not_utf8_is_refused_with_a_remedy(tmp_path: Path) ->
         ("a.tsv.gz", None, "id\ttext\n1\ta, b\n", ["a, b"]),
         ("a.csv", ";", 'id;text\n1;"a;b"\n', ["a;b"]),
         ("a.tsv", ",", "id,text\n1,a\tb\n", ["a\tb"]),
+        ("a.csv", " ", 'id text\n1 "a b"\n', ["a b"]),
     ],
 )
 def test_delimiter_is_declared_or_taken_from_the_suffix(
@@ -360,6 +361,17 @@ def test_text_is_read_from_every_text_column_type(tmp_path: Path, kind: Format, 
     assert texts(tmp_path / "file", kind, columns=("meta.text",)) == ["one", None, "zw\u00f6lf and more", ""]
     write_nested(tmp_path / "nested", kind, nested)
     assert texts(tmp_path / "nested", kind, columns=("meta.text",)) == ["one", None, "zw\u00f6lf and more", ""]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+@pytest.mark.parametrize("values", [[], [None, None]])
+def test_column_without_a_type_has_no_text(tmp_path: Path, kind: Format, values: list[None]) -> None:
+    nested = pa.StructArray.from_arrays([pa.array(values, pa.null())], names=["text"])  # as pandas writes a column without values
+    write_nested(tmp_path / "file", kind, nested, nested.field(0))
+    assert texts(tmp_path / "file", kind, columns=("meta.text",)) == values
+    options = ReadOptions(columns=(), sample_by="document", messages="meta.text")
+    read = list(read_rows(Span(file=local_file(tmp_path / "file")), kind, options))
+    assert [text for rows in read for text in rows.columns[0].to_pylist()] == values
 
 
 @pytest.mark.parametrize("writer", ["parquet", "arrow stream", "arrow file"])
