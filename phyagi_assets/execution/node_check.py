@@ -5,7 +5,7 @@ does not see the marker sees another folder, or none.
 """
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -120,11 +120,9 @@ class NodeCheck:
     def _first(self, findings: Findings) -> str:
         return findings.problem or next((f"does not see {folder.named}" for folder in self.folders if folder in findings.unseen), "")
 
-    def without_unseen(self, nodes: Iterable[Findings]) -> tuple["NodeCheck", frozenset[NeededFolder]]:
-        """Return the check without the folders that no node with all other requirements sees, and these folders."""
-        unseen = [node.unseen for node in nodes if not node.problem]
-        nowhere = unseen[0].intersection(*unseen) if unseen else frozenset()
-        return replace(self, folders=tuple(folder for folder in self.folders if folder not in nowhere)), nowhere
+    def needing(self, folders: Collection[Path]) -> "NodeCheck":
+        """Return the check for tasks that need these folders, of those that not all tasks need."""
+        return replace(self, folders=tuple(folder for folder in self.folders if folder.by_all or folder.path in folders))
 
     def _other_package(self) -> str:
         for name, found in installed_packages().items():

@@ -14,9 +14,11 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic
 
@@ -43,6 +45,7 @@ _IDLE = 60.0
 """Time between two warnings that no node runs any task, in seconds."""
 _NODE_ID = "ray.io/node-id"
 """Label in which Ray keeps the id of each node."""
+_ALL_FOLDERS = "all folders that it needs; mount them at the same path on all nodes, or move them to a bucket"
 _RUN_TASK = pickle.dumps(run_task)
 
 logger = logging.getLogger(__name__)
@@ -67,7 +70,8 @@ class RayExecutor(Executor[Task, Result]):
     check: NodeCheck
     """The check that each node has to pass before it runs tasks."""
     folders: Callable[[Task], Collection[Path]] = _no_folders
-    """Returns the folders of the check that a task needs and others may not need. If no node sees one, only the tasks that need it fail."""
+    """Returns the folders of the check that a task needs and others may not need. Tasks that different nodes can run are run one after the
+    other; those that no node can run fail alone."""
     size: int = sys.maxsize
     """Largest number of tasks that run at the same time; by default, as many as the cluster has processors for."""
     processors: int = 1
@@ -84,17 +88,39 @@ class RayExecutor(Executor[Task, Result]):
         if self.waiting:
             with connected(self.cluster), self.check.marked():
                 findings = check_nodes(self.check)
-                check, unseen = self.check.without_unseen(findings.values())
-                yield from self._failed({folder.path: folder.named for folder in unseen})
-                if self.waiting:
+                unseen = {node: frozenset(folder.path for folder in of.unseen) for node, of in findings.items() if not of.problem}
+                by_nodes = self._by_nodes(unseen)
+                if unseen:
+                    yield from self._failed(by_nodes.pop(frozenset(), ()), frozenset.intersection(*unseen.values()))
+                for tasks in by_nodes.values():
+                    self.waiting.extend(tasks)
+                    check = self.check.needing({folder for task in tasks for folder in self.folders(task)})
                     yield from _Run(self, check, check.problems_of(findings)).results()
 
-    def _failed(self, unseen: Mapping[Path, str]) -> Iterator[tuple[Task, PhyagiAssetsError]]:
-        """Drop the tasks that need a folder that no node sees, and yield them with the reason."""
-        failed = {id(task): (task, lacking) for task in self.waiting if unseen and (lacking := unseen.keys() & self.folders(task))}
-        self.drop(lambda task: id(task) in failed)
-        for task, lacking in failed.values():
-            yield task, PhyagiAssetsError(f"no node of the Ray cluster sees {unseen[min(lacking)]}")
+    def _by_nodes(self, unseen: Mapping[str, frozenset[Path]]) -> dict[frozenset[str], deque[Task]]:
+        """Take all waiting tasks, and return them by the nodes that see the folders that they need.
+
+        Parameters
+        ----------
+        unseen
+            The folders that a node does not see, by node id.
+        """
+
+        @cache
+        def seeing(needed: frozenset[Path]) -> frozenset[str]:
+            return frozenset(node for node, lacking in unseen.items() if lacking.isdisjoint(needed))
+
+        by_nodes = defaultdict[frozenset[str], deque[Task]](deque)
+        while self.waiting:
+            task = self.waiting.popleft()
+            by_nodes[seeing(frozenset(self.folders(task)))].append(task)
+        return by_nodes
+
+    def _failed(self, tasks: Iterable[Task], nowhere: frozenset[Path]) -> Iterator[tuple[Task, PhyagiAssetsError]]:
+        """Yield tasks that no node can run with the reason, given the folders that no node sees."""
+        for task in tasks:
+            lacking = (folder.named for folder in self.check.folders if folder.path in nowhere.intersection(self.folders(task)))
+            yield task, PhyagiAssetsError(f"no node of the Ray cluster sees {next(lacking, _ALL_FOLDERS)}")
 
 
 class _Run(Generic[Task, Result]):
@@ -103,7 +129,7 @@ class _Run(Generic[Task, Result]):
     Parameters
     ----------
     check
-        The check, without the folders of tasks that have failed.
+        The check, without the folders that no task of the run needs.
     """
 
     def __init__(self, executor: RayExecutor[Task, Result], check: NodeCheck, unfit: Mapping[str, str]) -> None:

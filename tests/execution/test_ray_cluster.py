@@ -333,6 +333,23 @@ def test_interrupt_is_raised_as_it_is_and_ends_the_tasks(nodes: RayNodes, tmp_pa
     assert not (tmp_path / "did 100").exists()
 
 
+def test_tasks_are_run_on_the_nodes_that_see_their_folders(nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ones, twos, both = (NeededFolder(what=name, path=tmp_path / name, by_all=False) for name in ("ones", "twos", "both"))
+    for folder in (ones, twos, both):
+        folder.path.mkdir()
+    first, second = nodes.cluster.worker_nodes
+    found_there = {first.node_id: Findings(unseen=frozenset({twos})), second.node_id: Findings(unseen=frozenset({ones}))}
+    monkeypatch.setattr(ray_cluster, "check_nodes", lambda _check: found_there)
+    needed = {1: {ones.path}, 2: {twos.path}, 3: {both.path}, 4: {ones.path, twos.path}}
+    check = NodeCheck(folders=(ones, twos, both))
+    executor = executor_on(nodes.address, partial(counting, tmp_path), check=check, folders=lambda task: needed[task // 10])
+    found = outcomes(executor, [10, 20, 30, 40, 11, 21])
+    assert str(found[40]).startswith("no node of the Ray cluster sees all folders that it needs; mount them at the same path")
+    assert [found[task][0] for task in (10, 11, 20, 21, 30)] == [10, 11, 20, 21, 30]
+    scratch_of_ones, scratch_of_twos = ({found[task][1] for task in tasks} for tasks in ((10, 11), (20, 21)))
+    assert (len(scratch_of_ones), len(scratch_of_twos), len(scratch_of_ones | scratch_of_twos)) == (1, 1, 2)
+
+
 OTHER_VERSION = """
 import sys, types
 sys.modules["phyagi_assets"] = other = types.ModuleType("other")
