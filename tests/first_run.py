@@ -13,7 +13,7 @@ from unittest import mock
 from phyagi_assets.build.selection import select
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.orchestration.materialize import Runner
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from tests.project import RecordingProgress, opened_project
 from tests.support import declare_corpus, write_text
 

@@ -18,7 +18,7 @@ from phyagi_assets.settings import Settings
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from tests.support import declare, declare_corpus, write_text
 
 PLAY = "ALL THE WORLD. And all the men and women merely players; they have their exits and their entrances. "

@@ -22,7 +22,7 @@ from phyagi_assets.steps.facts import Facts, Place
 from phyagi_assets.store.artifact import Artifact, Fill
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from phyagi_assets.tokenizers.identity import Identities
 
 logger = logging.getLogger(__name__)

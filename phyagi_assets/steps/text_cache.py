@@ -26,7 +26,8 @@ from phyagi_assets.steps.encoding import encode_in_order
 from phyagi_assets.steps.eos import BY_TOKENIZER, EOS_BY, eos_to_append, with_eos
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
-from phyagi_assets.tokenizers.exact import EngineMismatch, EnginePool, Engines, ExactTokenizer
+from phyagi_assets.tokenizers.engine_pool import EnginePool, Engines
+from phyagi_assets.tokenizers.exact import EngineMismatch, ExactTokenizer
 from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 
 STEP = "text_cache"

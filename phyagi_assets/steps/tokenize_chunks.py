@@ -35,8 +35,9 @@ from phyagi_assets.steps.row_numbers import RowNumbers
 from phyagi_assets.steps.special_tokens import refuse_special_tokens
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.artifact import Artifact, FinishedFile
+from phyagi_assets.tokenizers.engine_pool import Engines
 from phyagi_assets.tokenizers.engines import ReferenceEngine
-from phyagi_assets.tokenizers.exact import Engines, ExactTokenizer
+from phyagi_assets.tokenizers.exact import ExactTokenizer
 from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 
 _ROWS, _DOCUMENTS = "arrow", "documents"

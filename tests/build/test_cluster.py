@@ -38,7 +38,7 @@ from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.pickling import Pickling
 from phyagi_assets.store.scratch import SCRATCH_VARIABLE
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
-from phyagi_assets.tokenizers.exact import GIGATOKEN
+from phyagi_assets.tokenizers.engine_pool import GIGATOKEN
 from phyagi_assets.tokenizers.prepare import tokenizer_store
 from tests.project import Project
 from tests.ray_nodes import RayNodes

@@ -14,7 +14,7 @@ from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from tests.support import GPT2, build, copy_data, copy_store, declare, declare_corpus, write_text
 
 PLAYS = {"hamlet": "To be, or not to be, that is the question.", "lear": "Nothing will come of nothing.", "macbeth": "Out, brief candle."}

@@ -19,7 +19,8 @@ from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.row_tally import RowTally
 from phyagi_assets.steps.conversations import ConversationRecipe, EncodedConversations
 from phyagi_assets.tokenizers.chat_template import DEFAULT, ChatFormat
-from phyagi_assets.tokenizers.exact import EnginePool, ExactTokenizer
+from phyagi_assets.tokenizers.engine_pool import EnginePool
+from phyagi_assets.tokenizers.exact import ExactTokenizer
 from phyagi_assets.tokenizers.identity import Identities
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepare_chat import PreparedChat, prepare_chat

@@ -15,7 +15,7 @@ from phyagi_assets.cli import main
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
-from phyagi_assets.tokenizers.exact import GIGATOKEN
+from phyagi_assets.tokenizers.engine_pool import GIGATOKEN
 from tests.command import command
 from tests.robustness.command import Command
 from tests.support import copy_data, copy_store, declare, declare_corpus, write_jsonl, write_text

@@ -15,7 +15,7 @@ from phyagi_assets.inspection.overview import CorpusOverview, MixtureOverview, S
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from tests.project import declare_plays
 from tests.support import build, copy_store, declare, declare_corpus, write_jsonl
 

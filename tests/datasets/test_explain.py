@@ -14,7 +14,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from tests.support import build, copy_store, declare, declare_corpus, write_jsonl, write_text
 
 EOS = 50_256

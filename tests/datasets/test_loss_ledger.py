@@ -29,7 +29,7 @@ from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
-from phyagi_assets.tokenizers.exact import GIGATOKEN, EnginePool
+from phyagi_assets.tokenizers.engine_pool import GIGATOKEN, EnginePool
 from tests.cli.test_reports import valid
 from tests.datasets.mixtures import mixture_of
 from tests.order.plans import partitions, plan_of

@@ -25,7 +25,7 @@ from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
-from phyagi_assets.tokenizers.exact import GIGATOKEN, EnginePool
+from phyagi_assets.tokenizers.engine_pool import GIGATOKEN, EnginePool
 from tests.command import command
 from tests.datasets.processes import in_processes
 from tests.support import DATA, REPOSITORY, build, declare, declare_corpus, write_jsonl, write_text

@@ -28,7 +28,7 @@ from phyagi_assets.sources.conversations import conversation_json
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.chat_template import ChatTemplate
-from phyagi_assets.tokenizers.exact import GIGATOKEN
+from phyagi_assets.tokenizers.engine_pool import GIGATOKEN
 from tests.command import command
 from tests.support import declare, declare_corpus, write_text
 from tests.tokenizers.faulty_engines import give_report

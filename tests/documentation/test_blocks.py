@@ -19,7 +19,7 @@ from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.scratch import SCRATCH_VARIABLE
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from tests.command import command
 from tests.documentation.running import PageRun, normalised
 from tests.s3 import BUCKET, S3Server

@@ -19,7 +19,7 @@ from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from tests.steps.test_exclusions import id_of, remove
 from tests.support import build, copy_store, declare, declare_corpus, write_jsonl
 

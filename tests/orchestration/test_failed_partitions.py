@@ -23,7 +23,7 @@ from phyagi_assets.inspection.status import status
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.steps.mixture import LEFT_OUT
 from phyagi_assets.store.artifact import Artifact
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from tests.project import PLAY, Project, declare_plays, opened_project
 from tests.support import copy_data, copy_store, declare, write_text
 

@@ -10,7 +10,7 @@ from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.settings import Settings
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.bucket_store import BucketStore
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from tests.orchestration.test_mixtures import asked, carry_out, reason, tick
 from tests.project import PLAY, Project, declare_plays
 from tests.support import copy_store, write_text

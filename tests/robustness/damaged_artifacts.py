@@ -31,7 +31,7 @@ from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import MANIFEST
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from tests.robustness.variants import damaged, texts
 from tests.support import build, declare, declare_corpus, write_jsonl

@@ -13,7 +13,7 @@ from phyagi_assets.settings import Settings
 from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.local import STAGING, LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
-from phyagi_assets.tokenizers.exact import GIGATOKEN
+from phyagi_assets.tokenizers.engine_pool import GIGATOKEN
 from tests.robustness.command import Changes, Command
 from tests.support import copy_store, declare, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import give_report, store_contents

@@ -15,7 +15,7 @@ from phyagi_assets.sources.files import readable
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from tests.hub import Hub
 from tests.s3 import S3Server
 from tests.support import DATA, build, declare_corpus, write_text

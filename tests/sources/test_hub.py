@@ -20,7 +20,7 @@ from phyagi_assets.steps.raw import raw_address
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers import conformance
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from tests.hub import WIKITEXT, Hub
 from tests.support import DATA, build, declare, declare_corpus, write_jsonl, write_text
 

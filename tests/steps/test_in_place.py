@@ -34,7 +34,7 @@ from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.copying import copyings, run_all
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
-from phyagi_assets.tokenizers.exact import GIGATOKEN, EnginePool
+from phyagi_assets.tokenizers.engine_pool import GIGATOKEN, EnginePool
 from phyagi_assets.tokenizers.prepare import tokenizer_store
 from tests.s3 import SECRET, S3Server
 from tests.support import build, build_partition, copy_store, declare_corpus

@@ -17,7 +17,7 @@ from phyagi_assets.reading import load_mixture
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from tests.support import build, copy_data, copy_store, declare, declare_corpus, made_once, write_jsonl
 
 SEQ_LEN = 16

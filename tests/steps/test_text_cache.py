@@ -17,7 +17,7 @@ from phyagi_assets.steps.step import Workspace
 from phyagi_assets.steps.text_cache import TextCache, Texts, document_cut, write_text_cache
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
-from phyagi_assets.tokenizers.exact import EngineChoice, EnginePool
+from phyagi_assets.tokenizers.engine_pool import EngineChoice, EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 from tests.support import declare_corpus

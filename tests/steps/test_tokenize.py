@@ -31,8 +31,8 @@ from phyagi_assets.steps.tokenize import build_tokenized
 from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from phyagi_assets.tokenizers.engines import ReferenceEngine
-from phyagi_assets.tokenizers.exact import EnginePool
 from tests.support import DATA, GPT2, build, build_partition, copy_store, declare_corpus, list_partitions, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import REFUSING, faulty, pool_of, store_contents
 

@@ -29,7 +29,7 @@ from phyagi_assets.steps.text_hashes import text_hashes
 from phyagi_assets.steps.tokenize import TOKENIZE, build_tokenized
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
-from phyagi_assets.tokenizers.exact import GIGATOKEN, EnginePool
+from phyagi_assets.tokenizers.engine_pool import GIGATOKEN, EnginePool
 from tests.support import copy_store, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import WRONG_ABOUT_BEWARE, give_report, store_contents, trusting
 

@@ -11,8 +11,8 @@ from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.manifest import Manifest
+from phyagi_assets.tokenizers.engine_pool import EngineChoice, EnginePool
 from phyagi_assets.tokenizers.engines import Encoded, Engine, FastokensEngine
-from phyagi_assets.tokenizers.exact import EngineChoice, EnginePool
 from phyagi_assets.tokenizers.identity import Identities
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer, tokenizer_store
 from phyagi_assets.tokenizers.prepared import tokenizer_label

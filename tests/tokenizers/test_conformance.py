@@ -16,8 +16,9 @@ from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers import conformance as conformance_run
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.conformance import Conformance, conformance, examine
+from phyagi_assets.tokenizers.engine_pool import FASTOKENS, GIGATOKEN, EngineChoice, EnginePool, Engines
 from phyagi_assets.tokenizers.engines import FastokensEngine, ReferenceEngine
-from phyagi_assets.tokenizers.exact import FASTOKENS, GIGATOKEN, EngineChoice, EnginePool, Engines, ExactTokenizer
+from phyagi_assets.tokenizers.exact import ExactTokenizer
 from phyagi_assets.tokenizers.identity import Identities
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepared import PreparedTokenizer

@@ -10,7 +10,7 @@ from phyagi_assets.tokenizers import conformance_reports
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.conformance import Conformance, conformance
 from phyagi_assets.tokenizers.conformance_reports import PLATFORM, REPORTS_FOLDER_VARIABLE, keep_report, known_report
-from phyagi_assets.tokenizers.exact import GIGATOKEN
+from phyagi_assets.tokenizers.engine_pool import GIGATOKEN
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare_tokenizer
 from tests.support import GPT2, declare_corpus
 from tests.tokenizers.faulty_engines import refusing

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phyagi_assets.tokenizers.engine_pool import Engines
 from phyagi_assets.tokenizers.engines import Engine, FastokensEngine, ReferenceEngine
-from phyagi_assets.tokenizers.exact import EngineMismatch, Engines, ExactTokenizer
+from phyagi_assets.tokenizers.exact import EngineMismatch, ExactTokenizer
 from tests.tokenizers.faulty_engines import FailingEngine, FaultyEngine
 
 

@@ -28,7 +28,7 @@ from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.state import State
 from phyagi_assets.tokenizers.awkward import awkward_strings
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from phyagi_assets.tokenizers.identity import Identities
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer, save_forms
 from phyagi_assets.tokenizers.prepared import _appended_ids, facts_of, tokenizer_label

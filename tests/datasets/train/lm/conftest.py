@@ -7,7 +7,7 @@ import pytest
 from phyagi_assets.settings import STORE_VARIABLE
 from phyagi_assets.steps import text_cache
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.tokenizers.exact import GIGATOKEN, EnginePool
+from phyagi_assets.tokenizers.engine_pool import GIGATOKEN, EnginePool
 from tests.support import copy_store, declare_corpus
 from tests.tokenizers.faulty_engines import give_report
 

@@ -18,7 +18,7 @@ from phyagi_assets.datasets.train.lm.lm_dataset_provider import _tokenize_concat
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, TokenizerError
 from phyagi_assets.settings import STORE_VARIABLE
 from phyagi_assets.steps import text_cache
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.engine_pool import EnginePool
 from tests.datasets.leftovers import contents, in_shared_memory, left_in_shared_memory
 from tests.datasets.train.lm.folders import AWKWARD, DOCUMENTS, PLAIN, expected, ids, made, saved, shouted, words
 from tests.hub import JSON_LINES, WIKITEXT
