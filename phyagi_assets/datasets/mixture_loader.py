@@ -115,6 +115,19 @@ class MixtureLoader:
             "load a state, or add batches * batch_size * processes to the loader's position"
         )
 
+    def __getitem__(self, index: object) -> NoReturn:
+        """Refuse access, because a loader has no samples to index.
+
+        Raises
+        ------
+        TypeError
+            Always. A ``Trainer`` or ``DataLoader`` that was given the loader as its dataset accesses it, so the message says what to give.
+        """
+        raise TypeError(
+            "a MixtureLoader is a loader and not a dataset; give a Trainer or a DataLoader the samples themselves: "
+            "MixtureStream(mixture.train, batch_size=…, samples=True)"
+        )
+
     def __len__(self) -> int:
         """Return the number of batches up to the end of the epoch of the mixture, or of the pass over another split.
 

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -192,9 +193,15 @@ class MixtureStream(DividedStream):
         Raises
         ------
         ValueError
-            ``accelerate`` runs several processes, and the rank and world size of the stream are not set. In a loader worker: the stream was
-            already read from this position, or the loader has another batch size than the stream.
+            ``accelerate`` runs several processes, and the rank and world size of the stream are not set; or a loader would stack the
+            batches of the stream. In a loader worker: the stream was already read from this position, or the loader has another batch
+            size than the stream.
         """
+        if not self.samples and _is_stacked_by_loader():
+            raise ValueError(
+                "batch_size: the stream yields whole batches, and the loader would stack them; give the DataLoader batch_size=None, or, "
+                "for a Trainer, give the stream samples=True"
+            )
         reader, cursor = self._reader(), self._cursor
         if reader.workers:
             return self._in_worker(reader)
@@ -374,6 +381,12 @@ def _asked_for(position: int, given: int = 0, loaded_end: int = _NO_END) -> dict
 def unstacked(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the samples of a batch, as a list."""
     return [{name: column[i] for name, column in batch.items()} for i in range(len(batch["position"]))]
+
+
+def _is_stacked_by_loader() -> bool:
+    """Return whether a ``DataLoader`` that makes batches of samples begins to read the dataset whose ``__iter__`` calls this function."""
+    frame = sys._getframe(2)
+    return frame.f_globals.get("__name__") == _FETCHER_MODULE and bool(frame.f_locals.get("auto_collation"))
 
 
 def _batch_size_of_loader() -> int | None:

@@ -11,7 +11,7 @@ import pytest
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from phyagi_assets.datasets import LoadedMixture, MixtureStream, load_mixture
+from phyagi_assets.datasets import LoadedMixture, MixtureLoader, MixtureStream, load_mixture
 from phyagi_assets.declare.mixture_schema import MixturePart
 from phyagi_assets.order.planning import extended
 from tests.datasets.mixtures import mixture_of
@@ -143,6 +143,22 @@ def test_loader_of_another_batch_size_keeps_the_order_or_raises(mixture: LoadedM
             next(iter(loader))
         same = MixtureStream(mixture.train, batch_size=4, samples=True)
         assert positions(DataLoader(same, batch_size=4, num_workers=workers)) == list(range(44))
+
+
+@pytest.mark.parametrize("loader", [DataLoader, StatefulDataLoader])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loader_that_would_stack_batches_is_refused(mixture: LoadedMixture, loader: Any, workers: int) -> None:
+    for batch_size in (1, 4):
+        stacked = loader(MixtureStream(mixture.train, batch_size=4), batch_size=batch_size, num_workers=workers)
+        with pytest.raises(ValueError, match="batch_size: the stream yields whole batches, and the loader would stack them"):
+            next(iter(stacked))
+    collated = loader(MixtureStream(mixture.train, batch_size=4), batch_size=None, num_workers=workers, collate_fn=lambda batch: [batch])
+    assert positions(batch for (batch,) in collated) == list(range(44))
+
+
+def test_mixture_loader_given_as_a_dataset_is_refused(mixture: LoadedMixture) -> None:
+    with pytest.raises(TypeError, match="a MixtureLoader is a loader and not a dataset; give a Trainer or a DataLoader the samples"):
+        next(iter(DataLoader(MixtureLoader(mixture.train, batch_size=4), batch_size=4)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("workers", "batch_size", "samples"), [(0, 3, True), (1, 3, True), (2, 4, True), (2, None, False)])
