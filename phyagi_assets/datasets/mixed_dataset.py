@@ -1,6 +1,6 @@
 """The samples of a mixture, in the order of training."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,7 @@ class MixedDataset(MixtureSamples, Dataset[dict[str, Any]]):
         """Return several samples, read in one pass; ``DataLoader`` calls this method."""
         length = len(self)
         wanted = [checked_index(number, length, "sample") for number in indices]
-        batch = self.batch(np.array(wanted, dtype=np.int64) + self.epochs.start(self._cursor["epoch"]))
-        return [{name: column[i] for name, column in batch.items()} for i in range(len(indices))]
+        return unstacked(self.batch(np.array(wanted, dtype=np.int64) + self.epochs.start(self._cursor["epoch"])))
 
     def batch(self, positions: Ints) -> dict[str, Any]:
         """Return the samples at an array of positions, stacked.
@@ -129,3 +128,8 @@ class MixedDataset(MixtureSamples, Dataset[dict[str, Any]]):
         """Yield samples that were read in batches of `batch_size`, which divides their number."""
         for batch in super().batches(samples, batch_size):
             yield {name: column if name == "corpus" else torch.from_numpy(column) for name, column in batch.items()}
+
+
+def unstacked(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the samples of a batch, as a list."""
+    return [{name: column[i] for name, column in batch.items()} for i in range(len(batch["position"]))]

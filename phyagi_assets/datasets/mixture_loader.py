@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from phyagi_assets.datasets.lightning_loop import LIGHTNING, EpochsOfLightning, fit_loop, require_same_step
-from phyagi_assets.datasets.mixed_dataset import MixedDataset
-from phyagi_assets.datasets.mixture_stream import MixtureStream, unstacked
+from phyagi_assets.datasets.mixed_dataset import MixedDataset, unstacked
+from phyagi_assets.datasets.mixture_stream import MixtureStream
 from phyagi_assets.datasets.sent_samples import SentSamples
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.numbers import checked_int

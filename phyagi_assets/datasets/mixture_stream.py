@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from phyagi_assets.datasets.divided_stream import DividedStream, accelerate_runs, is_distributed, shard_of_process, this_reader
-from phyagi_assets.datasets.mixed_dataset import MixedDataset
+from phyagi_assets.datasets.mixed_dataset import MixedDataset, unstacked
 from phyagi_assets.formatting import counted
 from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.position import position_of, state_at
@@ -154,9 +154,10 @@ class MixtureStream(DividedStream):
         elif epoch >= self.dataset.epochs.at(position) and not (self._cursor["is_asked"] and self._cursor.is_read_by_workers):
             self._cursor.move()  # not after workers read from a set position: a caller that counts epochs from 0 would read it again
 
-    def _end_position(self, position: int, loaded_end: int) -> int | None:
+    def _end_of(self, begin: int) -> int | None:
         """Return the end of an iteration that begins at a position: the end of the epoch, or that of an interrupted iteration."""
-        return loaded_end if self._trains and not self.endless and loaded_end != _NO_END else self._steps.end(position)
+        loaded_end = self._cursor["loaded_end"]
+        return loaded_end if self._trains and not self.endless and loaded_end != _NO_END else self._steps.end(begin)
 
     def _begin(self) -> tuple[int, int]:
         """Return the position at which the next iteration begins, and the number of samples of its run that were yielded before."""
@@ -177,7 +178,7 @@ class MixtureStream(DividedStream):
             The stream is endless.
         """
         begin, given = self._begin()
-        stop = self._end_position(begin, self._cursor["loaded_end"])
+        stop = self._end_of(begin)
         if stop is None:
             raise TypeError("an endless stream has no length")
         steps, shard = self._steps, self.shard
@@ -236,7 +237,7 @@ class MixtureStream(DividedStream):
         return deliver
 
     def _start_iteration(self, begin: int, given: int = 0) -> int | None:
-        stop = self._end_position(begin, self._cursor["loaded_end"])
+        stop = self._end_of(begin)
         self._cursor.put(position=begin, given=given, end=_NO_END if stop is None else stop, loaded_end=_NO_END, is_asked=0)
         return stop
 
@@ -247,7 +248,7 @@ class MixtureStream(DividedStream):
         else:
             cursor.forget_own()
             begin, given = self._begin()
-        stop = self._end_position(begin, cursor["loaded_end"])
+        stop = self._end_of(begin)
         if not is_loaded:
             cursor.put(position=begin, given=given, end=_NO_END)
         return self._read_in_worker(reader, begin, given, stop, moves, is_loaded=is_loaded)
@@ -376,11 +377,6 @@ class MixtureStream(DividedStream):
 def _asked_for(position: int, given: int = 0, loaded_end: int = _NO_END) -> dict[str, int]:
     """Return the numbers of a cursor whose next iteration begins at a position that was asked for."""
     return {"position": position, "given": given, "loaded_end": loaded_end, "is_placed": 1, "is_asked": int(position + given > 0)}
-
-
-def unstacked(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the samples of a batch, as a list."""
-    return [{name: column[i] for name, column in batch.items()} for i in range(len(batch["position"]))]
 
 
 def _is_stacked_by_loader() -> bool:
