@@ -137,7 +137,7 @@ class RemotePlan:
 
     def fetch_indices(self, plan: Plan) -> None:
         """Fetch the indices of packed samples, which the order of the samples is read from."""
-        paths = [partition.index.path for corpus in plan.corpora for partition in corpus.partitions if partition.index]
+        paths = [partition.index.path for partition in plan.all_partitions() if partition.index]
         list(concurrently(self.fetch, paths))
 
 

@@ -208,7 +208,7 @@ class Source:
     share: float | None
     """Declared share of the samples of the mixture, if a share was declared."""
     rate: int
-    """Share of the samples of the mixture, in units of 1 / (sum of the rates of all sources)."""
+    """Share of the samples of the mixture, in units of 1 / `Segment.total_rate`."""
     drawn: int
     """Samples per epoch of the mixture."""
     groups: tuple[Group, ...]
@@ -252,6 +252,11 @@ class Segment:
     def drawn(self) -> int:
         """Samples per epoch of the mixture."""
         return sum(source.drawn for source in self.sources)
+
+    @property
+    def total_rate(self) -> int:
+        """Sum of the rates of all sources."""
+        return sum(source.rate for source in self.sources)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -303,6 +308,10 @@ class Plan:
         """The last segment."""
         return self.segments[-1]
 
+    def all_partitions(self) -> Iterator[PlannedPartition]:
+        """Yield the partitions of all corpora."""
+        return (partition for corpus in self.corpora for partition in corpus.partitions)
+
     def partitions(self, source: Source) -> list[PlannedPartition]:
         """Return the partitions that a source reads, in the order of the corpus."""
         return [self.corpora[source.corpus].partitions[index] for index in source.partitions]
@@ -347,7 +356,7 @@ class Plan:
     @property
     def has_packed(self) -> bool:
         """Whether any corpus is packed; if so, all samples of all splits tell of their documents."""
-        return any(partition.index is not None for corpus in self.corpora for partition in corpus.partitions)
+        return any(partition.index is not None for partition in self.all_partitions())
 
     def evaluated(self) -> Iterator[tuple[str, "Plan"]]:
         """Yield the name of each corpus that is not trained on, and a plan whose validation split is that corpus."""
@@ -359,11 +368,10 @@ class Plan:
 
     def paths(self) -> Iterator[str]:
         """Yield every path that the plan names, relative to its folder: token arrays, indices of packed samples, and the tokenizer."""
-        for corpus in self.corpora:
-            for partition in corpus.partitions:
-                yield from (path for shard in partition.shards.values() for path, _ in shard.files)
-                if partition.index:
-                    yield partition.index.path
+        for partition in self.all_partitions():
+            yield from (path for shard in partition.shards.values() for path, _ in shard.files)
+            if partition.index:
+                yield partition.index.path
         yield self.tokenizer
 
     def agrees(self, fingerprint: str, position: int) -> bool:

@@ -63,8 +63,7 @@ def largest_deviation(plan: Plan) -> float:
     segment = plan.current
     length = min(segment.drawn, _PREFIX)
     located = MixtureOrder(plan, "train").locate(segment.start + np.arange(length))
-    total = sum(source.rate for source in segment.sources)
-    worst = 0.0
+    worst, total = 0.0, segment.total_rate
     for source in segment.sources:
         given = np.cumsum(located.corpus == source.corpus)
         worst = max(worst, float(np.abs(given - np.arange(1, length + 1) * (source.rate / total)).max(initial=0)))

@@ -68,14 +68,14 @@ def _with_blocks(segment: Segment, plan: Plan, known: Container[int]) -> Segment
 
     The groups that are read at the same time share the window in proportion to the samples that are drawn from them.
     """
-    window, rates = plan.window_samples, sum(source.rate for source in segment.sources)
+    window, total = plan.window_samples, segment.total_rate
 
     def blocked(group: Group, source: Source) -> Group:
         if not window or group.packed or group.key in known:
             return group
         share = Fraction(1)
         if plan.concat == "interleaved":
-            share = Fraction(source.rate, rates) * Fraction(group.samples, max(source.samples, 1))
+            share = Fraction(source.rate, total) * Fraction(group.samples, max(source.samples, 1))
         return replace(group, block=block_for(int(window * share), group.samples))
 
     return replace(

@@ -55,8 +55,8 @@ class SegmentOrder:
         self._samples = np.array([group.samples for group in groups], dtype=np.int64)
         self._offset = np.array([group.offset for group in groups], dtype=np.int64)
         self._key = np.array([group.key for group in groups], dtype=np.uint64)
-        rates = sum(source.rate for source in segment.sources)
-        self._share = np.array([of.rate / rates * group.samples / max(of.samples, 1) for of in segment.sources for group in of.groups])
+        total = segment.total_rate
+        self._share = np.array([of.rate / total * group.samples / max(of.samples, 1) for of in segment.sources for group in of.groups])
         self._block = np.array([group.block for group in groups], dtype=np.int64)
         self._is_windowed = shuffled and bool(self._block.any())
         self._crosses = [group.crosses for group in groups]

@@ -48,7 +48,7 @@ class CacheLayout:
         """The blocks of the shuffle in each segment."""
         self._shards = {shard: of for blocks in self.blocks for shard, of in blocks.shards.items()}
         self._item = plan.sample_bytes // plan.seq_len
-        shards = [shard for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values()]
+        shards = (shard for partition in plan.all_partitions() for shard in partition.shards.values())
         every = sum(shard.tokens * self._item + (0 if shard.trained is None else mask_bytes(shard.tokens)) for shard in shards)
         self._fits = every <= _USABLE * bound or (order.split != "train" and size <= _SHARE_OF_EVALUATION * bound)
         """Whether all arrays fit in the cache."""

@@ -18,8 +18,7 @@ class PackedIndices:
     def __init__(self, plan: Plan, home: Path) -> None:
         self._folders = {
             index.fingerprint: (PlanPaths(plan, home).resolve(index.path), {split: of.tokens for split, of in partition.shards.items()})
-            for corpus in plan.corpora
-            for partition in corpus.partitions
+            for partition in plan.all_partitions()
             if (index := partition.index)
         }
         self._maps = ArrayMaps(min(_MOST_MAPS, maps_allowed(3 * len(self._folders)))) if self._folders else None

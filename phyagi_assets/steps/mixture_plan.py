@@ -149,7 +149,7 @@ def _training_tokens(partitions: Sequence[PlannedPartition]) -> int:
 def _check_draws(mixture: Mixture, plan: Plan) -> None:
     """Raise a `DeclarationError` if the weights make an epoch so long that positions do not fit into 64 bits."""
     for segment in plan.segments:
-        if max(sum(source.rate for source in segment.sources), segment.drawn) > _MOST_DRAWN:
+        if max(segment.total_rate, segment.drawn) > _MOST_DRAWN:
             heaviest = max(segment.sources, key=lambda source: source.drawn)
             message = f"{heaviest.amount} makes an epoch of the mixture {segment.drawn:,} samples long; the most is {_MOST_DRAWN:,}"
             name = plan.corpora[heaviest.corpus].name

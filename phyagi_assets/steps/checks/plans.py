@@ -99,11 +99,11 @@ def _length_problem(array: Path, name: str, kind: str, wanted: int, planned: str
 
 
 def _shards(plan: Plan) -> list[Shard]:
-    return [shard for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values()]
+    return [shard for partition in plan.all_partitions() for shard in partition.shards.values()]
 
 
 def _indices(plan: Plan) -> list[PlannedIndex]:
-    return [partition.index for corpus in plan.corpora for partition in corpus.partitions if partition.index]
+    return [partition.index for partition in plan.all_partitions() if partition.index]
 
 
 def _arrays(plan: Plan, problems: Sequence[str]) -> Check:
