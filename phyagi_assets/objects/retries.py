@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
-_LOOK = 0.5
+LOOK = 0.5
 """Interval of checking for signals, in seconds: a signal just before a wait without a time limit would not interrupt the wait."""
 
 
@@ -84,7 +84,7 @@ def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Re
             outcome.set_exception(problem)
 
     threading.Thread(target=run, name=f"look at {what}", daemon=True).start()
-    while not wait([outcome], timeout=max(0.0, min(_LOOK, until - time.monotonic()))).done and time.monotonic() < until:
+    while not wait([outcome], timeout=max(0.0, min(LOOK, until - time.monotonic()))).done and time.monotonic() < until:
         pass
     if not outcome.done():
         raise SourceDownError(f"{what}: no answer within {seconds:g} s; check that the source is up and that its address is right")

@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import BinaryIO
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
@@ -20,6 +19,7 @@ from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.sources.compression import is_compressed
 from phyagi_assets.sources.files import SourceFile, Span, format_of
 from phyagi_assets.sources.readable import Readable
+from phyagi_assets.sources.rows import line_feeds
 from phyagi_assets.sources.signatures import compression_of, why_not_text
 
 CHUNK_BYTES = 128 << 20
@@ -179,7 +179,7 @@ def _lines_before(span: Span) -> int:
 def _count_lines(content: BinaryIO, size: int) -> int:
     lines = 0
     while block := content.read(max(0, min(_BLOCK, size))):
-        lines += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))  # twice as fast as bytes.count
+        lines += line_feeds(block)
         size -= len(block)
     return lines
 

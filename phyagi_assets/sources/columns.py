@@ -94,8 +94,8 @@ def find_columns(source: Readable | str, schema: pa.Schema, names: Sequence[str]
 
 def _found(source: Readable | str, schema: pa.Schema, name: str, *, nested: bool) -> TextColumn:
     path, kind = find_field(source, schema, name, "the text in columns", nested=nested)
-    kind = _storage(kind)
-    text = _storage(kind.value_type) if pa.types.is_dictionary(kind) else kind
+    kind = storage_type(kind)
+    text = storage_type(kind.value_type) if pa.types.is_dictionary(kind) else kind
     if text not in _BYTES_OF.keys() | set(_BYTES_OF.values()) | {pa.null()}:
         inside = f"; name one of its fields, as in {name}.{kind.field(0).name}" if pa.types.is_struct(kind) and kind.num_fields else ""
         raise SourceError(f"{source}: column {name!r} holds {text}, not text; name a column of text in columns{inside}")
@@ -115,12 +115,13 @@ def find_field(
             raise SourceError(f"{source}: {message}{_hint(schema)}")
         if len(matching) > 1:
             raise SourceError(f"{source}: has {len(matching)} columns {part!r}; rename all but one")
-        kind = _storage(matching[0].type)
+        kind = storage_type(matching[0].type)
         fields = [kind.field(i) for i in range(kind.num_fields)] if pa.types.is_struct(kind) else []
     return path, matching[0].type
 
 
-def _storage(kind: pa.DataType) -> pa.DataType:
+def storage_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that an extension type is stored as, or the type itself."""
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources.columns import find_field
+from phyagi_assets.sources.columns import find_field, storage_type
 from phyagi_assets.sources.jsonlines import MISSING, filled_lines, key_names, object_in, refuse_missing_key, refuse_other_json, value_of
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.rows import ReadPart, RowProblem, Rows
@@ -212,7 +212,7 @@ class ConversationColumn:
         messages, tools = columns[top], columns.get(TOOLS) if self.has_tools else None
         kind = messages.type
         for name in path:
-            kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+            kind = storage_type(kind)
             kind = kind.field(kind.get_field_index(name)).type
         convert, convert_tools = _conversion(kind), _conversion(tools.type) if tools is not None else _same
 

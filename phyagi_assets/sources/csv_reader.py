@@ -20,7 +20,7 @@ from phyagi_assets.sources.compression import Opened, UnreadableContentError, co
 from phyagi_assets.sources.csv_quotes import QuotesChecked
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.readable import Readable
-from phyagi_assets.sources.rows import BLOCK, ReadOptions, RowProblem, Rows, parts_of
+from phyagi_assets.sources.rows import BLOCK, ReadOptions, RowProblem, Rows, consecutive, parts_of
 from phyagi_assets.sources.signatures import BOM, CONVERT
 
 _TOO_SMALL = re.compile("straddl|out of sync|cannot infer number of columns")
@@ -215,5 +215,5 @@ def _around(missing: npt.NDArray[np.int64], first: int, count: int) -> npt.NDArr
     first
         Index of the first row among the rows that are not missing.
     """
-    places = np.arange(first, first + count, dtype=np.int64)
+    places = consecutive(first, count)
     return places + np.searchsorted(missing - np.arange(len(missing)), places, side="right")

@@ -14,6 +14,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from phyagi_assets.objects.retries import LOOK
 from phyagi_assets.sources.readable import ByteRange
 
 PIECE = 4 << 20
@@ -24,8 +25,6 @@ _SMALLEST = 1 << 16
 """Smallest number of bytes that are fetched without having been announced."""
 _THREADS = 16
 """Number of requests at the same time."""
-_LOOK = 0.5
-"""Interval of checking for signals, in seconds."""
 _IDLE = 10.0
 """Time after which a thread without a piece to fetch ends, in seconds."""
 
@@ -199,7 +198,7 @@ class PieceFile(io.RawIOBase):
 
 
 def _result(future: "Future[bytes]") -> bytes:
-    while not wait([future], timeout=_LOOK).done:
+    while not wait([future], timeout=LOOK).done:
         pass
     with suppress(CancelledError):
         return future.result()

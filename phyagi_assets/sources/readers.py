@@ -29,7 +29,7 @@ from phyagi_assets.sources.csv_reader import read_csv
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.jsonlines import parse_lines
 from phyagi_assets.sources.readable import Readable
-from phyagi_assets.sources.rows import BLOCK, MOST_ROWS, ReadOptions, Rows, consecutive
+from phyagi_assets.sources.rows import BLOCK, MOST_ROWS, ReadOptions, Rows, consecutive, line_feeds
 from phyagi_assets.sources.signatures import BOM, CONVERT, why_not_whole
 from phyagi_assets.sources.table_readers import read_arrow, read_parquet
 
@@ -213,8 +213,7 @@ def _json_blocks(span: Span, options: ReadOptions) -> Iterator[Block]:
     for file in contents(span.file, span.start):
         for block in _blocks(file, _bytes_left(span, file)):
             refuse(why_not_whole(block))
-            # A third of the time of bytes.count, which also holds the interpreter's lock.
-            lines = int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n"))) + (not block.endswith(b"\n"))
+            lines = line_feeds(block) + (not block.endswith(b"\n"))
             rows = partial(_json, span.file, block, options, first, lines, consumed=file.consumed(), member=file.member)
             yield Block(size=len(block), rows=rows)
             first += lines

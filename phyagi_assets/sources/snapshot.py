@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import TypeVar
 
+from phyagi_assets.objects.retries import LOOK
 from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import SourceFile
 from phyagi_assets.sources.listing import Sources
@@ -30,9 +31,6 @@ _AT_ONCE = 32
 """Largest number of files that are fetched in parallel: a transfer waits for the network most of the time."""
 _TO_STOP = 2.0
 """Time for interrupted transfers to stop, in seconds."""
-
-_LOOK = 0.5
-"""Interval of checking for signals, in seconds: a signal just before a wait without a time limit would not interrupt the wait."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -120,7 +118,7 @@ def _side_by_side(action: Callable[[Item], Result], items: Sequence[Item], stop:
             thread.start()
         for thread in threads:
             while thread.is_alive():
-                thread.join(_LOOK)
+                thread.join(LOOK)
     except BaseException:
         stop.set()
         until = time.monotonic() + _TO_STOP
