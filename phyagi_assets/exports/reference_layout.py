@@ -43,7 +43,7 @@ from phyagi_assets.store.addresses import Address, Version
 from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.disk import flush, writing_to
-from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
+from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, records_of
 from phyagi_assets.store.scratch import scratch_folder
 
 _BLOCK = 1 << 20
@@ -244,7 +244,7 @@ def _join(cache: Artifact, folder: Path) -> Manifest:
             _joined(array_path(folder, split, LABELS), _labels(cache, split), np.dtype(np.int32))
     details = {name: of for name, of in manifest.details.items() if name != PIECES}
     counts = {split: {name: of for name, of in of_split.items() if name != "trained"} for split, of_split in manifest.counts.items()}
-    files = {path.relative_to(folder).as_posix(): FileRecord.of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = records_of(folder)
     for name in others:
         if files[name] != manifest.files[name]:
             raise StoreError(_damaged(cache, name))

@@ -18,7 +18,7 @@ from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.cache_folder import ARRAYS, array_path
 from phyagi_assets.paths import real_path
-from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
+from phyagi_assets.store.manifest import MANIFEST, Manifest, records_of
 
 _DRAFT = ".draft-"
 
@@ -47,7 +47,7 @@ def replace_cache(folder: Path, wanted: Manifest, fill: Callable[[Path], Manifes
     """
     with draft_in(folder) as draft:
         filled = fill(draft)
-        files = {path.relative_to(draft).as_posix(): FileRecord.of(path) for path in sorted(draft.rglob("*")) if path.is_file()}
+        files = records_of(draft)
         manifest = replace(filled, files=files)
         with closing(_Lock(folder)):
             known = _files_of(folder)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.store.addresses import Address, Version
+from phyagi_assets.store.disk import size_of_files
 from phyagi_assets.store.manifest import FileRecord, Manifest
 
 
@@ -89,7 +90,7 @@ class Artifact:
     @property
     def bytes(self) -> int:
         """Size of the version in the store, in bytes, including files that other versions share."""
-        return self.remote.bytes if self.remote else sum(file.lstat().st_size for file in self.path.rglob("*") if file.is_file())
+        return self.remote.bytes if self.remote else size_of_files(self.path)
 
     @property
     def written(self) -> float:

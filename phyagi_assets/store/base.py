@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from phyagi_assets.store.addresses import Address, Version
 from phyagi_assets.store.artifact import Artifact, Fill, StoredVersion
-from phyagi_assets.store.disk import folders_in
+from phyagi_assets.store.disk import folders_in, size_of_files
 from phyagi_assets.store.exchange import Exchange
 from phyagi_assets.store.locks import LOCKS, create_lock, is_held, locked
 from phyagi_assets.store.manifest import Manifest
@@ -60,7 +60,7 @@ class UnfinishedWork:
     @property
     def bytes(self) -> int:
         """Size of the files, in bytes."""
-        return sum(file.lstat().st_size for file in self.path.rglob("*") if file.is_file())
+        return size_of_files(self.path)
 
 
 class Store(Protocol):

@@ -35,6 +35,7 @@ from phyagi_assets.store.bucket_keys import SHARED, VERSIONS, file_key, pointer_
 from phyagi_assets.store.bucket_listing import FolderListing, Listings, Objects
 from phyagi_assets.store.bucket_manifests import BucketManifests
 from phyagi_assets.store.bucket_shared import SharedFiles
+from phyagi_assets.store.disk import size_of_files
 from phyagi_assets.store.exchange import UNFINISHED, Exchange
 from phyagi_assets.store.leases import Leases
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, is_shared
@@ -200,7 +201,7 @@ class BucketStore(Store):
             return content
 
         built = built or self.local.write(address, manifest, filled, holding)
-        self.local.make_room(sum(path.stat().st_size for path in built.path.rglob("*") if path.is_file()))
+        self.local.make_room(size_of_files(built.path))
         return self._upload(version, built, holding, finished)
 
     def put(self, artifact: Artifact) -> Artifact:

@@ -115,6 +115,11 @@ def folders_in(folder: Path) -> list[Path]:
         return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
 
 
+def size_of_files(folder: Path) -> int:
+    """Return the size of the files in a folder, in bytes."""
+    return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file that appears complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ from phyagi_assets.store.artifact import Artifact, Assembled, Fill, FinishedFile
 from phyagi_assets.store.base import Store, Survey
 from phyagi_assets.store.disk import flush, folders_in, free_path, link, unless_elsewhere, writing_to
 from phyagi_assets.store.locks import LOCKS, create_lock, hold_until_exit, locked, locked_if_free, own_folder
-from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
+from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, records_of
 from phyagi_assets.store.manifest_cache import ManifestCache
 from phyagi_assets.store.ownership import (
     foreign_version,
@@ -174,10 +174,9 @@ class LocalStore(Store):
             draft = staging / "version"
             draft.mkdir()
             filled, finished = _parts(fill(draft))
-            names = sorted(path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file())
             with ThreadPoolExecutor() as pool:  # flush in parallel, while the checksums are computed
                 flushed = pool.map(flush, list(draft.rglob("*")))
-                files = {name: FileRecord.of(draft / name) for name in names} | {name: of.record for name, of in finished.items()}
+                files = records_of(draft) | {name: of.record for name, of in finished.items()}
                 filled = replace(filled, files=dict(sorted(files.items())))
                 list(flushed)
             for name, file in finished.items():

@@ -49,6 +49,12 @@ class FileRecord:
             return False
 
 
+def records_of(folder: Path) -> dict[str, FileRecord]:
+    """Return the records of the files in a folder, by path relative to it, sorted by path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): FileRecord.of(path) for path in files}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
     """The manifest of one version of an artifact."""
