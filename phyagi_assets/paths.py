@@ -4,6 +4,14 @@ import os
 from pathlib import Path
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a path leads to a file; False also for a name that is too long, for which `Path.is_file` raises an error."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def real_path(path: Path) -> Path:
     """Return where a path leads through all links; a link in a loop leads to itself, for which `Path.resolve` raises in Python 3.11."""
     return Path(os.path.realpath(path))

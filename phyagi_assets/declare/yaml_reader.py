@@ -325,8 +325,8 @@ def _hint(kind: str, found: Any, at: KeyPath) -> str:
         return f"; write {float(found.rstrip('% ')) / 100:g}"
     if _EXPONENT.fullmatch(found):
         return "; YAML reads an exponent only after a point and with a sign: write 1.0e+6, not 1e6"
-    if _DECIMAL.fullmatch(found):
-        return f"; write it as a number, without quotes: {found.replace(',', '.')}"
+    if _DECIMAL.fullmatch(found) and not (kind == "int_type" and "." in found):
+        return f"; write it as a number, without quotes: {found.replace(',', '' if kind == 'int_type' else '.')}"
     return ""
 
 

@@ -12,7 +12,7 @@ from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import plan_folder
 from phyagi_assets.formats.plan_versions import mixtures_in, open_mixture
 from phyagi_assets.objects.concurrently import concurrently
-from phyagi_assets.paths import real_path
+from phyagi_assets.paths import is_file, real_path
 from phyagi_assets.settings import Settings
 from phyagi_assets.store.addresses import Version, is_part, root_around
 from phyagi_assets.store.artifact import Artifact
@@ -61,7 +61,7 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan
     if below := artifact_in_bucket(str(mixture), {STEP: False}):
         mixture, store = below.address.partition("/")[0], below.store
     path = Path(mixture)
-    is_path = not below and (path.is_file() or (path / PLAN).is_file())  # a folder can have the name of a mixture without being one
+    is_path = not below and (is_file(path) or is_file(path / PLAN))  # a folder can have the name of a mixture without being one
     place = Settings.resolve(store=store).store if store is not None or not is_path else None
     if is_path and place and is_part(str(mixture)):
         is_path = open_mixture(open_store(place), str(mixture)) is None

@@ -9,6 +9,7 @@ from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.formatting import listed
 from phyagi_assets.inspection.describe import InspectReport, describe, inspect_artifact, inspect_corpus
 from phyagi_assets.inspection.missing import no_address
+from phyagi_assets.paths import is_file
 from phyagi_assets.steps import mixture
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.step import Scope, Workspace
@@ -47,12 +48,12 @@ def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -
             raise StoreError(f"{place.store} has nothing named {place.address!r}, as an address or as the path of an artifact")
         return describe(artifact)
     path = Path(name)
-    folders = [path.parent if path.is_file() else path]
+    folders = [path.parent if is_file(path) else path]
     address = name if "/" in name else mixture.MIXTURE.address(name)
     with suppress(StoreError):  # the name is not an address
         folders.append(store.pointer(address))
     for folder in folders:
-        if (folder / MANIFEST).is_file():
+        if is_file(folder / MANIFEST):
             return _with_failed(inspect_artifact(folder), name, workspace)
     if store.is_remote and (artifact := _in_store(store, address)):
         return _with_failed(describe(artifact), name, workspace)

@@ -33,6 +33,8 @@ def test_name_in_a_store_that_does_not_exist_is_an_error_that_says_where_to_go(w
     (tmp_path / "data" / "corpora").mkdir(parents=True)
     done = CliRunner().invoke(main, [*words.split(), "--data", str(tmp_path / "data")])
     assert done.stderr.strip().endswith("; materialize it with: phyagi-assets materialize x")
+    done = CliRunner().invoke(main, [*words.replace(" x", " x" + "x" * 300, 1).split(), "--data", str(tmp_path / "data")])
+    assert (done.exit_code, done.stderr[:7]) == (1, "error: "), done.exception
 
 
 def test_check_of_a_folder_without_declarations_is_an_error(tmp_path: Path) -> None:

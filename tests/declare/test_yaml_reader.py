@@ -202,6 +202,12 @@ def test_nested_aliases_are_refused_before_they_are_expanded(tmp_path: Path) -> 
         load_yaml(path, MixtureConfig)
 
 
+@pytest.mark.parametrize(("written", "hint"), [("2,048", "write it as a number, without quotes: 2048"), ("'2.048'", "(found '2.048')")])
+def test_hint_at_a_whole_number_is_a_whole_number(tmp_path: Path, written: str, hint: str) -> None:
+    with pytest.raises(DeclarationError, match=re.escape(hint) + "$"):
+        load_yaml(write_text(tmp_path / "x.yaml", f"name: x\ndatasets: [{{corpus: one}}]\nseq_len: {written}\n"), MixtureConfig)
+
+
 def test_long_wrong_value_is_cut_in_the_message(tmp_path: Path) -> None:
     path = write_text(tmp_path / "x.yaml", f"name: mix\nseq_len: {'x' * 10_000}\ndatasets: [{{corpus: one}}]\n")
     with pytest.raises(DeclarationError) as caught:
