@@ -1,12 +1,11 @@
 """A mixture as a stream that ranks and loader workers share, and that resumes from one integer."""
 
-import inspect
 import logging
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from phyagi_assets.datasets.divided_stream import DividedStream, accelerate_runs, is_distributed, shard_of_process, this_reader
+from phyagi_assets.datasets.loader_frames import batch_size_of_loader, is_stacked_by_loader
 from phyagi_assets.datasets.mixed_dataset import MixedDataset, unstacked
 from phyagi_assets.formatting import counted
 from phyagi_assets.reading.numbers import checked_int
@@ -198,7 +197,7 @@ class MixtureStream(DividedStream):
             batches of the stream. In a loader worker: the stream was already read from this position, or the loader has another batch
             size than the stream.
         """
-        if not self.samples and _is_stacked_by_loader():
+        if not self.samples and is_stacked_by_loader():
             raise ValueError(
                 "batch_size: the stream yields whole batches, and the loader would stack them; give the DataLoader batch_size=None, or, "
                 "for a Trainer, give the stream samples=True"
@@ -271,7 +270,7 @@ class MixtureStream(DividedStream):
                 )
             begin = given = 0
         if self.samples and reader.workers > 1:
-            batch_size = _batch_size_of_loader()
+            batch_size = batch_size_of_loader()
             if batch_size not in (None, self.batch_size):
                 raise ValueError(
                     f"batch_size: the loader has {batch_size} and the stream has {self.batch_size}; with several loader workers, another "
@@ -377,37 +376,3 @@ class MixtureStream(DividedStream):
 def _asked_for(position: int, given: int = 0, loaded_end: int = _NO_END) -> dict[str, int]:
     """Return the numbers of a cursor whose next iteration begins at a position that was asked for."""
     return {"position": position, "given": given, "loaded_end": loaded_end, "is_placed": 1, "is_asked": int(position + given > 0)}
-
-
-def _is_stacked_by_loader() -> bool:
-    """Return whether a ``DataLoader`` that makes batches of samples begins to read the dataset whose ``__iter__`` calls this function."""
-    frame = sys._getframe(2)
-    return frame.f_globals.get("__name__") == _FETCHER_MODULE and bool(frame.f_locals.get("auto_collation"))
-
-
-def _batch_size_of_loader() -> int | None:
-    """Return the batch size of the loader whose worker reads, or None for any other reader.
-
-    ``DataLoader`` does not pass it to its dataset; the frame of its fetcher is the only place where a worker can find it. Where
-    ``accelerate`` divides what a worker reads among processes, the size is that of all processes together.
-    """
-    frame = inspect.currentframe()
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if module.startswith("accelerate."):
-            return _batch_size_of_shard(frame.f_locals.get("self"))
-        if frame.f_code.co_name == "fetch" and module == _FETCHER_MODULE:
-            asked = frame.f_locals.get("possibly_batched_index")
-            return len(asked) if isinstance(asked, list) else None
-        frame = frame.f_back
-    return None
-
-
-def _batch_size_of_shard(shard: Any) -> int | None:
-    """Return the number of samples that an ``IterableDatasetShard`` of ``accelerate`` divides at a time; None for another object."""
-    if type(shard).__name__ != "IterableDatasetShard":
-        return None
-    return int(shard.batch_size) * (1 if shard.split_batches else int(shard.num_processes))
-
-
-_FETCHER_MODULE = "torch.utils.data._utils.fetch"
