@@ -109,7 +109,7 @@ class LocalStore(Store):
         yield from self.root.glob(f"[!.]*/*/{VERSIONS}/*")
 
     def survey(self) -> Survey:
-        return survey(self.root, self.published_fingerprint)
+        return survey(self)
 
     def published_fingerprint(self, address: str) -> str:
         pointer = self.pointer(address)

@@ -3,13 +3,12 @@
 Apart from interrupted transfers, ``clean`` removes only versions found here, and none that is `StoredVersion.protected`.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.store.addresses import VERSIONS, Address, Version, is_part, spare_of
 from phyagi_assets.store.artifact import StoredVersion
-from phyagi_assets.store.base import Foreign, Survey
+from phyagi_assets.store.base import Foreign, Store, Survey
 from phyagi_assets.store.locks import LOCKS
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.store.ownership import foreign_folder, foreign_version, is_published
@@ -18,16 +17,16 @@ SET_ASIDE = ".damaged"
 """Folder for damaged versions whose manifest cannot be read, so that the files written by the store are unknown."""
 
 
-def survey(root: Path, published_fingerprint: Callable[[Address], str]) -> Survey:
+def survey(store: Store) -> Survey:
     """List every version in a store, and every foreign entry. The store's own records, whose names begin with a dot, are skipped."""
-    found = Survey()
+    found, root = Survey(), store.root
     for top in entries(root):
         if not top.is_dir() or not is_part(top.name):
             found.foreign.append(_foreign(top))
             continue
         if top.is_symlink() and (why := foreign_folder(root, Address(f"{top.name}/any"))):
             found.foreign.append(Foreign(path=top, why=why))
-        _survey_folder(root, published_fingerprint, top.name, found)
+        _survey_folder(store, top.name, found)
         for step in entries(top):
             if is_published(step):
                 continue
@@ -36,18 +35,19 @@ def survey(root: Path, published_fingerprint: Callable[[Address], str]) -> Surve
                 continue
             if step.is_symlink():
                 found.foreign.append(_foreign(step))
-            _survey_folder(root, published_fingerprint, f"{top.name}/{step.name}", found)
+            _survey_folder(store, f"{top.name}/{step.name}", found)
             found.foreign.extend(_foreign(path) for path in entries(step) if not is_published(path))
     return found
 
 
-def _survey_folder(root: Path, published_fingerprint: Callable[[Address], str], prefix: str, found: Survey) -> None:
+def _survey_folder(store: Store, prefix: str, found: Survey) -> None:
     """Add the versions of the artifacts in one folder of the store to `found`."""
+    root = store.root
     folder = root / prefix / VERSIONS
     if folder.is_symlink():
         found.foreign.append(_foreign(folder))
     for path in entries(folder):
-        version = _version(root, published_fingerprint, prefix, path)
+        version = _version(store, prefix, path)
         if isinstance(version, Foreign):
             found.foreign.append(version)
             continue
@@ -61,19 +61,19 @@ def _survey_folder(root: Path, published_fingerprint: Callable[[Address], str], 
     found.foreign.extend(Foreign(path=path, why="was set aside, because its manifest could not be read") for path in set_aside)
 
 
-def _version(root: Path, published_fingerprint: Callable[[Address], str], prefix: str, path: Path) -> StoredVersion | Foreign:
+def _version(store: Store, prefix: str, path: Path) -> StoredVersion | Foreign:
     try:
         version = Version.of_folder(prefix, spare_of(path.name) or path.name)
         if version is None or path.is_symlink() or not path.is_dir():
             return _foreign(path)
         manifest = Manifest.read(path)
-        is_published = not spare_of(path.name) and published_fingerprint(version.address) == version.fingerprint
+        is_published = not spare_of(path.name) and store.published_fingerprint(version.address) == version.fingerprint
     except StoreError as problem:
         return Foreign(path=path, why=f"cannot be accounted for ({problem})")
     if manifest.fingerprint != version.fingerprint or manifest.step != version.address.step:
         return Foreign(path=path, why="has the manifest of another artifact")
-    was_made = (root / LOCKS / f"{version.address}.lock").is_file()  # every address that was built has a lock file
-    why = foreign_version(root, version.address, path) or ("" if was_made else "the store has no record of having made it")
+    was_made = (store.root / LOCKS / f"{version.address}.lock").is_file()  # every address that was built has a lock file
+    why = foreign_version(store.root, version.address, path) or ("" if was_made else "the store has no record of having made it")
     return StoredVersion(address=version.address, path=path, manifest=manifest, is_published=is_published, protected=why)
 
 
