@@ -1,19 +1,19 @@
 """Sources on the Hugging Face Hub, read by its own clients, which take its address and the token from the environment."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.corpus_schema import FORMAT_OF_SUFFIX, SourceConfig
-from phyagi_assets.errors import AccessError, PhyagiAssetsError, SourceDownError, SourceError
-from phyagi_assets.objects.retries import RetryPolicy, TransientError, within
+from phyagi_assets.errors import SourceError
+from phyagi_assets.objects.retries import RetryPolicy, within
 from phyagi_assets.sources.compression import plain_suffix
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out, warn_of_split
 from phyagi_assets.sources.globs import Glob, is_glob
+from phyagi_assets.sources.hub_errors import translated
 from phyagi_assets.sources.transfer import Fetched, OnBytes, append_chunks
 from phyagi_assets.store.base import Store
 
@@ -69,7 +69,7 @@ class Hub:
     def _list(self, corpus: Corpus, source: SourceConfig, repository: str, pattern: str) -> Listing:
         from huggingface_hub import HfApi
 
-        with _translated("dataset", source.revision):
+        with translated("dataset", source.revision):
             found = HfApi().dataset_info(repository, revision=source.revision, timeout=_SECONDS)
         identity, commit = str(found.id), str(found.sha)
         state = self._store.state("listings", corpus.config.name)
@@ -79,7 +79,7 @@ class Hub:
             if known["asked"] == asked:
                 files = tuple(SourceFile(**{**file, "stamp": tuple(file["stamp"])}) for file in known["files"])
                 return Listing(files=files, left_out=tuple(LeftOut(**file) for file in known["left_out"]))
-        with _translated("dataset", source.revision):
+        with translated("dataset", source.revision):
             listing = within(_LISTING_SECONDS, "the Hub", lambda: self._list_commit(corpus, identity, commit, pattern))
         state.remember({"asked": asked, **asdict(listing)})
         return listing
@@ -105,7 +105,7 @@ class Hub:
 
         repository, _, rest = file.origin.removeprefix(SCHEME).partition("@")
         commit, _, path = rest.partition("/")
-        with _translated("dataset", fetches=True):
+        with translated("dataset", fetches=True):
             if file.size < _LARGE:
                 arrived = append_chunks(folder / "content", file.size, lambda start: _content(repository, commit, path, start), on_bytes)
             else:
@@ -128,7 +128,7 @@ def commit_of_model(name: str, revision: str) -> str | None:
     from huggingface_hub import HfApi
 
     def ask() -> str | None:
-        with _translated("model", revision):
+        with translated("model", revision):
             found = HfApi().model_info(name, revision=revision, timeout=_COMMIT_SECONDS).sha
         return str(found) if found else None
 
@@ -204,102 +204,3 @@ def _of_other_formats(files: Mapping[str, SourceFile], chosen: Mapping[str, Sour
     others = [file for path, file in files.items() if plain_suffix(path) in formats and path not in chosen and path != "dataset_infos.json"]
     reason = f"not {' or '.join(sorted(read))}: a dataset is read in one format; name the others in source.path"
     return tuple(LeftOut(origin=file.origin, reason=reason) for file in others)
-
-
-@contextmanager
-def _translated(kind: str, revision: str | None = None, *, fetches: bool = False) -> Iterator[None]:
-    """Turn exceptions of the Hub's clients into transient errors and errors that the user can act on.
-
-    Parameters
-    ----------
-    kind
-        Kind of the repository, ``dataset`` or ``model``.
-    fetches
-        Whether a file is fetched, and not asked about.
-    """
-    from huggingface_hub import errors as raised
-
-    try:
-        yield
-    except (PhyagiAssetsError, TransientError):
-        raise
-    except (raised.RevisionNotFoundError, raised.RemoteEntryNotFoundError) as problem:
-        if fetches:
-            raise SourceDownError("is gone since it was listed, as when the history is rewritten; list the source again") from None
-        unknown = f"there is no revision {revision!r}; name a branch, tag or commit {_NAMED[kind]}"
-        is_file = isinstance(problem, raised.RemoteEntryNotFoundError)
-        raise SourceError("a file of the repository is gone; list the source again" if is_file else unknown) from None
-    except raised.GatedRepoError:
-        raise AccessError("is gated; ask for access on its page, and log in (HF_TOKEN, or: hf auth login)") from None
-    except raised.RepositoryNotFoundError:
-        raise (AccessError if fetches else SourceError)(
-            f"there is no such {kind}, or it is private and nobody is logged in (HF_TOKEN, or: hf auth login)"
-        ) from None
-    except raised.OfflineModeIsEnabled:
-        raise SourceError("the Hub's clients are told to stay offline (HF_HUB_OFFLINE)") from None
-    except raised.HfHubHTTPError as problem:
-        raise _of_answer(problem.response) from None
-    except Exception as problem:
-        if fetches and isinstance(problem, OSError) and problem.errno is not None and not isinstance(problem, ConnectionError):
-            raise  # an error of the disk that the file is written to
-        if any(type(cause).__name__ in _OF_SETTINGS for cause in _causes(problem)):
-            raise SourceError(f"the Hub's address or the token is not valid (HF_ENDPOINT, HF_TOKEN): {type(problem).__name__}") from None
-        if problem_of_network := next(filter(_is_of_network, _causes(problem)), None):
-            raise TransientError(f"cannot be reached, or broke off: {type(problem_of_network).__name__}") from None
-        told = next(iter(str(problem).splitlines()), "").partition(" with any supported extension")[0]
-        if fetches and isinstance(problem, OSError):  # the client compares the size of what arrived
-            raise TransientError(told) from None
-        unusable = f"the {kind} cannot be loaded: {type(problem).__name__}: {told}; {_REMEDY[kind]}"
-        raise SourceError(answered_by_page(problem) or unusable) from None
-
-
-def answered_by_page(problem: BaseException) -> str:
-    """Return the message about an answer of the Hub that is a web page, given the exception that it led to; empty if it is none."""
-    if any(isinstance(cause, json.JSONDecodeError) and cause.doc.lstrip().startswith("<") for cause in _causes(problem)):
-        return "the Hub's address answers with a web page, as a proxy's login page does; check the address (HF_ENDPOINT) and the network"
-    return ""
-
-
-def _of_answer(response: Any) -> Exception:
-    """Return the error for an answer of the Hub, which is None if the client does not have it."""
-    status, headers = (500, {}) if response is None else (response.status_code, response.headers)
-    if reason := _REFUSALS.get(status):
-        return AccessError(f"{reason} (HF_TOKEN, or: hf auth login)")
-    if status < 500 and status not in (408, 429):
-        return SourceError(f"the Hub answers {status}")
-    asked = str(headers.get("Retry-After", ""))
-    wait = float(asked) if asked.isdecimal() else 0.0
-    return TransientError(f"the Hub answers {status}" + (f" and asks to wait {wait:,.0f} s" if wait else ""), wait=wait)
-
-
-def _causes(problem: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and the chain of exceptions that caused it."""
-    while problem is not None:
-        yield problem
-        problem = problem.__cause__ or (None if problem.__suppress_context__ else problem.__context__)
-
-
-def _is_of_network(problem: BaseException) -> bool:
-    """Return whether an exception is about a connection or a time limit, for any HTTP client that the Hub's libraries use."""
-    is_of_client = any(f"{kind.__module__.partition('.')[0]}.{kind.__name__}" in _NETWORK for kind in type(problem).__mro__)
-    return is_of_client or isinstance(problem, ConnectionError | TimeoutError)
-
-
-_NETWORK = {
-    *(f"{client}.TransportError" for client in ("httpx", "httpx2")),
-    *("aiohttp.ClientConnectionError", "aiohttp.ClientPayloadError", "huggingface_hub.LocalEntryNotFoundError"),
-}
-"""Package and class of the exceptions that are transient."""
-_OF_SETTINGS = ("UnsupportedProtocol", "InvalidURL", "LocalProtocolError")
-"""Exceptions of HTTP clients for addresses and headers that they cannot use; some of them derive from network errors."""
-_REFUSALS = {
-    401: "the Hub refuses the token, which is wrong or has expired; log in again",
-    403: "access is denied; use a token that may read the repository",
-}
-_NAMED = {"dataset": "with source.revision", "model": "after the @"}
-"""Place in a declaration of the revision of a repository, by kind of repository."""
-_REMEDY = {
-    "dataset": "correct the repository, or name its files in source.path, as in hf://org/name/data/*.jsonl",
-    "model": "correct the name of the tokenizer",
-}
-"""Remedy for a repository that cannot be loaded, by kind."""

@@ -16,7 +16,7 @@ from phyagi_assets.errors import SourceError, StoreError
 from phyagi_assets.objects import clients
 from phyagi_assets.objects.bucket import BucketFolder
 from phyagi_assets.objects.retries import NoAnswerError, RetryPolicy
-from phyagi_assets.sources.hub import answered_by_page
+from phyagi_assets.sources.hub_errors import answered_by_page
 from phyagi_assets.sources.object_store import Buckets
 from tests.s3 import KEY, SECRET, S3Server
 from tests.support import declare_corpus

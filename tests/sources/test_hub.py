@@ -14,7 +14,7 @@ from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, TokenizerDownError
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.reading import load_mixture
-from phyagi_assets.sources.hub import _translated
+from phyagi_assets.sources.hub_errors import translated
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.raw import raw_address
 from phyagi_assets.steps.step import Built, Workspace
@@ -308,5 +308,5 @@ def test_file_that_is_gone_while_a_source_is_listed_is_not_told_as_a_revision() 
     from huggingface_hub import errors
 
     answer = httpx.Response(404, request=httpx.Request("GET", "http://hub"))
-    with pytest.raises(SourceError, match="a file of the repository is gone"), _translated("dataset", "main"):
+    with pytest.raises(SourceError, match="a file of the repository is gone"), translated("dataset", "main"):
         raise errors.RemoteEntryNotFoundError("gone", response=answer)
