@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phyagi_assets.declare.corpus_schema import TrainOn
-from phyagi_assets.sources.conversations import conversation_json
+from phyagi_assets.sources.conversation_json import conversation_json
 from phyagi_assets.sources.documents import Documents, SpanPart
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.row_tally import RowTally

@@ -24,7 +24,7 @@ from phyagi_assets.declare.removals import Removal
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.progress import logged_progress
-from phyagi_assets.sources.conversations import conversation_json
+from phyagi_assets.sources.conversation_json import conversation_json
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.chat_template import ChatTemplate
