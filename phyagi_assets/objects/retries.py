@@ -135,8 +135,8 @@ class RetryPolicy:
                     tried = f"tried {attempt} times" if attempt > 1 else "tried once"
                     if isinstance(problem, RefusedError):
                         raise AccessError(f"{what}: {problem} ({tried})") from None
-                    message = f"{what}: {problem} ({tried}); what was built before is kept; check whether the server is up"
-                    raise SourceDownError(message) from None
+                    remedy = "what was built before is kept; check that the server is up and that its address is right"
+                    raise SourceDownError(f"{what}: {problem} ({tried}); {remedy}") from None
                 level = logging.WARNING if attempt == 1 else logging.DEBUG  # one line for a server that is down
                 logger.log(
                     level, "%s; trying again up to %d times, in %.0f s", redacted(f"{what}: {problem}"), self.attempts - attempt, pause

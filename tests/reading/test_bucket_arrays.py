@@ -213,7 +213,7 @@ def test_server_that_is_down_or_refuses_for_a_while_is_asked_again(disk: LocalSt
         next(iter(MixtureLoader(remote.train, batch_size=5, position=200)))
     s3.faults.forbidden = 0
     s3.faults.is_down = True
-    with pytest.raises(StoreError, match=r"train\.npy cannot be read: http://\S+ cannot be reached, .* check whether the server is up"):
+    with pytest.raises(StoreError, match=r"train\.npy cannot be read: http://\S+ cannot be reached, .* check that the server is up"):
         next(iter(MixtureLoader(remote.train, batch_size=5, position=300)))
 
 
