@@ -155,7 +155,5 @@ def _digest(path: Path, algorithm: str) -> str:
     state = hashlib.new("sha1" if algorithm == "git" else algorithm, usedforsecurity=False)
     if algorithm == "git":
         state.update(b"blob %d\0" % path.stat().st_size)
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            state.update(chunk)
-    return state.hexdigest()
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, lambda: state).hexdigest()

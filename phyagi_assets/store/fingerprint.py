@@ -19,8 +19,6 @@ import xxhash
 
 _EXACT = frozenset({str, int, bool, type(None)})
 """Types of which every value has canonical JSON; of a subclass, JSON may show something else."""
-_CHUNK = 1 << 18
-"""Bytes that are read and hashed at a time, few enough to stay in the processor's cache in between."""
 
 
 def fingerprint(step: str, *, code_version: str, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
@@ -95,9 +93,5 @@ def _plain(value: Any, at: str) -> Any:
 
 def file_digest(path: Path) -> str:
     """Return the XXH3-128 of the content of a file, as 32 hexadecimal digits. It detects changes and damage, but not tampering."""
-    state = xxhash.xxh3_128()
-    chunk = memoryview(bytearray(_CHUNK))
     with path.open("rb", buffering=0) as file:
-        while size := file.readinto(chunk):
-            state.update(chunk[:size])
-    return state.hexdigest()
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
