@@ -22,7 +22,8 @@ from obstore.store import ObjectStore
 
 from phyagi_assets.errors import SourceDownError, SourceError, StoreError
 from phyagi_assets.objects.answers import lacks_bucket
-from phyagi_assets.objects.clients import SCHEMES, Clients
+from phyagi_assets.objects.clients import Clients
+from phyagi_assets.objects.kinds import SCHEMES
 from phyagi_assets.objects.retries import RetryPolicy, TransientError
 
 Result = TypeVar("Result")

@@ -1,4 +1,4 @@
-"""Clients of object stores, and their errors in terms that a user can act on.
+"""Clients of object stores.
 
 Credentials, endpoints and regions come from the usual places: the environment, the profile files of AWS, the application default
 credentials of Google, or the role of the machine. This package never handles them itself.
@@ -23,15 +23,14 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import BaseError, InvalidPathError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 
-from phyagi_assets.errors import AccessError, SourceError, redacted
-from phyagi_assets.objects.answers import ELEMENTS, NO_BUCKET, OF_PAGES, REASONS, Answer, first_line
+from phyagi_assets.errors import SourceError, redacted
+from phyagi_assets.objects.answers import Answer, Server, first_line
 from phyagi_assets.objects.aws_profiles import S3Settings, s3_endpoint, s3_settings
-from phyagi_assets.objects.retries import NoAnswerError, RefusedError, RetryPolicy, TransientError
-
-S3, GCS, AZURE = SCHEMES = ("s3://", "gs://", "az://")
+from phyagi_assets.objects.kinds import AZURE, GCS, KINDS, S3
+from phyagi_assets.objects.retries import RetryPolicy, TransientError
 
 Result = TypeVar("Result")
 
@@ -41,25 +40,14 @@ _CLIENT: dict[str, Any] = {
     "timeout": timedelta(days=7),  # of a whole transfer, which may be large; one that stalls ends by the read timeout
 }
 _RETRIES: dict[str, Any] = {"max_retries": 0}  # the retry policy repeats requests, not obstore
-
-_NAMES = {S3: "S3", GCS: "Google Cloud Storage", AZURE: "Azure"}
-_CREDENTIALS = {
-    S3: "AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws",
-    GCS: "GOOGLE_APPLICATION_CREDENTIALS, gcloud auth application-default login",
-    AZURE: "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, AZURE_USE_AZURE_CLI",
-}
-_UNSIGNED = {S3: "AWS_SKIP_SIGNATURE", GCS: "GOOGLE_SKIP_SIGNATURE", AZURE: "AZURE_SKIP_SIGNATURE"}
-_ADDRESSES = {GCS: ("GOOGLE_BASE_URL", "STORAGE_EMULATOR_HOST"), AZURE: ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")}
-_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 _ROLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
-_ADDRESS_KEYS = {S3: "AWS_ENDPOINT_URL", GCS: "GOOGLE_BASE_URL", AZURE: "AZURE_STORAGE_ENDPOINT"}
 _OUTDATED = 600.0
 """Time after which an unanswered request no longer shows an outage, in which requests follow each other, in seconds."""
 _FIRST_SILENCES = 2
 """Number of attempts without an answer after which a listing is given up, if the server has never answered."""
 _ABSENT = ".phyagi-assets-asks-whether-this-is-an-object-store"
 """Key that no object has."""
-_OF_MACHINE = re.compile(r"\bhttp://[^/\s]+/(?:latest/(?:api/token|meta-data/iam)|computeMetadata/|metadata/identity/)")
+_ROLE_ADDRESS = re.compile(r"\bhttp://[^/\s]+/(?:latest/(?:api/token|meta-data/iam)|computeMetadata/|metadata/identity/)")
 """Address of the credentials of a machine's role."""
 
 
@@ -71,7 +59,7 @@ class Clients:
     Parameters
     ----------
     scheme
-        The kind of object store: `S3`, `GCS` or `AZURE`.
+        The scheme of the kind of object store, one of `SCHEMES`.
     read_timeout
         Time without a byte of an answer after which a request is given up, in seconds.
     waits_for_access
@@ -79,7 +67,7 @@ class Clients:
     """
 
     def __init__(self, scheme: str, read_timeout: float = 60.0, *, waits_for_access: bool = False) -> None:
-        self._scheme = scheme
+        self._kind = KINDS[scheme]
         self._waits_for_access = waits_for_access
         self.has_answered = False
         """Whether a request was granted."""
@@ -90,7 +78,7 @@ class Clients:
         self._regions: dict[str, str] = {}
         self._found: set[str] = set()
         """Buckets that have answered a listing."""
-        self._is_signed = os.environ.get(_UNSIGNED[scheme], "").lower() not in ("true", "1", "yes", "on", "y", "t")
+        self._is_signed = os.environ.get(self._kind.unsigned, "").lower() not in ("true", "1", "yes", "on", "y", "t")
         self._lock = Lock()
 
     def ask(self, bucket: str, action: Callable[[ObjectStore], Result]) -> Result:
@@ -166,14 +154,7 @@ class Clients:
         """Ask for an object that does not exist; other servers answer with a page to this question too."""
         with suppress(FileNotFoundError, PermissionDeniedError, UnauthenticatedError):
             obstore.head(store, _ABSENT)
-            raise SourceError(self._not_an_object_store)
-
-    @property
-    def _not_an_object_store(self) -> str:
-        return (
-            f"{self._server} does not answer as {_NAMES[self._scheme]} does: it may be the address of a web page, or a proxy's login page "
-            f"answers instead{_by_proxy()}; check the address ({_ADDRESS_KEYS[self._scheme]}) and the network"
-        )
+            raise SourceError(self._server.not_an_object_store)
 
     def time(self) -> datetime:
         """Return the time by the server's clock, or the earliest possible time if the server does not tell."""
@@ -184,69 +165,17 @@ class Clients:
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Turn exceptions of obstore into transient errors and errors that the user can act on.
-
-        Answers of servers contain no secrets, but addresses and headers may, so these are never shown.
-        """
+        """Turn exceptions of obstore into transient errors and errors that the user can act on."""
         try:
             yield
-        except (PreconditionError, FileNotFoundError) as problem:
-            code = Answer(str(problem)).code
-            if code in NO_BUCKET:
-                raise SourceError(REASONS[code]) from None
-            message = "the object is gone or has changed since it was listed, or its key ends in a slash; list the source again"
-            raise SourceError(message) from None
-        except InvalidPathError as problem:
-            found = re.search(r"[Pp]ath (\".*?\")[ :]", first_line(problem))
-            key = f"the key {found[1]}" if found else "a key"
-            raise SourceError(f"{key} is not a valid path of a file; rename it, or narrow source.path") from None
         except (BaseError, OSError, ValueError) as problem:
-            raise self._error(problem) from None
-
-    def _error(self, problem: Exception) -> Exception:
-        """Return the error to raise for one of obstore."""
-        text = str(problem)
-        answer = Answer(text)
-        if provider := re.search(r"External \w+ credential provider: (?:SourceError: )?(.*)", text):
-            return RefusedError(provider[1]) if self._waits_for_access and self.has_answered else SourceError(provider[1])
-        if answer.status or isinstance(problem, PermissionDeniedError | UnauthenticatedError):
-            return self._refusal(answer)
-        if kind := re.search(r"HttpError \{\s*kind: (\w+)", text):
-            raised = NoAnswerError if kind[1] == "Timeout" else TransientError
-            return raised(f"{self._server} cannot be reached, or broke off: {kind[1]}{_by_proxy()}")
-        if isinstance(problem, OSError):
-            return TransientError(f"{self._server} cannot be reached, or broke off: {type(problem).__name__}")
-        if missing := re.search(r"missing field `(\w+)`", text):
-            thing = ELEMENTS.get(missing[1], missing[1])
-            return SourceError(f"objects are listed with no {thing}, so that a change could not be noticed; use a server that gives it")
-        said = re.sub(r"^Generic \w+ error: ", "", first_line(problem))
-        if any(part in text for part in OF_PAGES):
-            reason = self._not_an_object_store
-        elif "Received redirect" in text:  # by a server that does not name the region
-            reason = REASONS["AuthorizationHeaderMalformed"]
-        else:
-            reason = f"the settings of {_NAMES[self._scheme]} are not valid: {said} ({_CREDENTIALS[self._scheme]})"
-        return SourceError(reason)
-
-    def _refusal(self, answer: Answer) -> Exception:
-        """Return the error for a request that the server refused."""
-        if answer.is_busy:
-            return TransientError(f"the server says {answer.code or answer.status}")
-        is_denied = answer.status in (0, 401, 403)
-        credentials = _CREDENTIALS[self._scheme]
-        if is_denied and not self._is_signed:
-            return SourceError(f"access is denied without credentials, and there are none ({credentials})")
-        code = answer.code or ("AccessDenied" if is_denied else f"the server answers with the HTTP status {answer.status}")
-        reason = f"{REASONS.get(code, code).format(credentials=credentials)}: {answer.message}".rstrip(": ")
-        if self._waits_for_access and self.has_answered and (is_denied or answer.has_expired):
-            return RefusedError(reason)
-        return AccessError(reason) if answer.status == 401 or answer.has_expired else SourceError(reason)
+            raise self._server.error(problem) from None
 
     def _is_settled(self, bucket: str, store: ObjectStore, problem: str) -> bool:
         """Return whether a problem is due to a role that the machine has not, or a region that is now known, and does not recur."""
         if self._stores.get(bucket) is not store:  # settled by another thread
             return True
-        if self._is_signed and _OF_MACHINE.search(first_line(problem)):
+        if self._is_signed and _ROLE_ADDRESS.search(first_line(problem)):
             self._is_signed = False
             self._stores.clear()
             return True
@@ -255,7 +184,7 @@ class Clients:
             self._stores.clear()
             return True
         is_elsewhere = "Received redirect" in problem or "AuthorizationHeaderMalformed" in problem
-        if self._scheme == S3 and is_elsewhere and bucket not in self._regions:
+        if self._kind is S3 and is_elsewhere and bucket not in self._regions:
             region = _headers(f"{self._address or 'https://s3.amazonaws.com'}/{bucket}").get("x-amz-bucket-region")
             if region:
                 self._regions[bucket] = region
@@ -265,7 +194,7 @@ class Clients:
 
     def _has_other_credentials(self) -> bool:
         """Read the files of AWS again, and return whether they contain other credentials, or name a process that may give them."""
-        if self._scheme != S3 or not self._is_signed:
+        if self._kind is not S3 or not self._is_signed:
             return False
         with suppress(SourceError):  # a file is being written
             found = s3_settings()
@@ -284,9 +213,9 @@ class Clients:
         address = self._address
         config: dict[str, Any] = {} if self._is_signed else {"skip_signature": True}
         config |= {"client_options": self._options, "retry_config": _RETRIES}
-        if self._scheme == GCS:
+        if self._kind is GCS:
             return GCSStore(bucket, **config | ({"base_url": address} if address else {}))
-        if self._scheme == AZURE:
+        if self._kind is AZURE:
             return AzureStore(bucket, **config)
         region = {"region": self._regions[bucket]} if bucket in self._regions else {}
         provider: Any = self._profile.credential_provider if self._is_signed else None
@@ -304,20 +233,26 @@ class Clients:
         return settings
 
     @property
-    def _server(self) -> str:
-        """Address of the server, for messages."""
+    def _server(self) -> Server:
+        """The server, as its errors describe it."""
         try:
-            return redacted(self._address) or f"the server of {_NAMES[self._scheme]}"
+            address = redacted(self._address)
         except SourceError:
-            return f"the server of {_NAMES[self._scheme]}"
+            address = ""
+        return Server(
+            kind=self._kind,
+            address=address or f"the server of {self._kind.name}",
+            is_signed=self._is_signed,
+            may_grant_later=self._waits_for_access and self.has_answered,
+        )
 
     @cached_property
     def _address(self) -> str:
         """Address of the server, or an empty string if it is the default one."""
-        if self._scheme == S3:
-            name, address = "AWS_ENDPOINT_URL", s3_endpoint(self._profile)
+        if self._kind is S3:
+            name, address = S3.addresses[0], s3_endpoint(self._profile)
         else:
-            name, address = next(((name, found) for name in _ADDRESSES[self._scheme] if (found := os.environ.get(name))), ("", ""))
+            name, address = next(((name, found) for name in self._kind.addresses if (found := os.environ.get(name))), ("", ""))
         if name == "STORAGE_EMULATOR_HOST":
             self._is_signed = False
             address = address if "://" in address else f"http://{address}"
@@ -328,15 +263,9 @@ class Clients:
             is_valid = False
         if address and not is_valid:
             raise SourceError(
-                f"the settings of {_NAMES[self._scheme]} are not valid: {name} is not the address of a server, such as https://host:9000"
+                f"the settings of {self._kind.name} are not valid: {name} is not the address of a server, such as https://host:9000"
             )
         return address.rstrip("/")
-
-
-def _by_proxy() -> str:
-    """Return the variables that name proxies, for messages; empty if none is set."""
-    found = [name for name in _PROXIES if os.environ.get(name) or os.environ.get(name.lower())]
-    return f" (by the proxy of {', '.join(found)})" if found else ""
 
 
 def _read(bundle: str) -> bytes:

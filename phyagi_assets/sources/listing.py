@@ -12,7 +12,7 @@ from phyagi_assets.declare.corpus_schema import HeldOut, applies_to
 from phyagi_assets.declare.splits import Split
 from phyagi_assets.errors import SourceError
 from phyagi_assets.formatting import counted
-from phyagi_assets.objects.clients import SCHEMES
+from phyagi_assets.objects.kinds import SCHEMES
 from phyagi_assets.objects.retries import RetryPolicy, within
 from phyagi_assets.sources.files import LeftOut, Listing, Partition, SourceFile, format_of, known_format
 from phyagi_assets.sources.hub import SCHEME as HUB

@@ -16,7 +16,7 @@ from pathlib import Path
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.execution.executor import OnProgress
-from phyagi_assets.objects.clients import SCHEMES
+from phyagi_assets.objects.kinds import SCHEMES
 from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import Partition, SourceFile, held_out
 from phyagi_assets.sources.local_file import LocalFile
