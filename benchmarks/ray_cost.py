@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from pathlib import Path
@@ -153,17 +153,15 @@ class Pickles:
         return pickle.loads(pickled)
 
 
-@contextmanager
-def nothing(_on_progress: object) -> Iterator[Callable[[object], None]]:
-    """Prepare a process for tasks that do nothing."""
-    yield lambda _task: None
+def nothing(_task: object, _on_progress: object) -> None:
+    """Run a task that does nothing."""
 
 
 def empty_tasks(given: Namespace, address: RayAddress) -> None:
     """Print the driver's time and memory per task, of tasks that do nothing."""
     for count in (given.tasks // 10, given.tasks):
         executor = RayExecutor[Any, Any](
-            cluster=address, prepare=nothing, pickling=Pickles(), check=NodeCheck(), name=str, on_start=id, on_progress=lambda *_: None
+            cluster=address, run=nothing, pickling=Pickles(), check=NodeCheck(), name=str, on_start=id, on_progress=lambda *_: None
         )
         memory = resident(os.getpid())
         for task in range(count):

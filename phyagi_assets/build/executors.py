@@ -5,7 +5,6 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,7 +18,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.corpus_schema import TOKENIZERS_TEMPLATE
 from phyagi_assets.declare.removals import removals_file
 from phyagi_assets.errors import MissingArtifactsError, PhyagiAssetsError, StoreError
-from phyagi_assets.execution.executor import Executor, InProcessExecutor, OnProgress
+from phyagi_assets.execution.executor import Executor, InProcessExecutor, OnProgress, Run
 from phyagi_assets.execution.node_check import NeededFolder, NodeCheck
 from phyagi_assets.execution.process_pool import ProcessPool
 from phyagi_assets.execution.processors import THREADS, processors
@@ -81,7 +80,7 @@ def new_executor(
         pickling = Pickling.of(workspace.store, f"run {uuid.uuid4().hex}")
         return RayExecutor(
             cluster=cluster,
-            prepare=partial(_prepared_on_node, replace(builder, workspace=on_nodes)),
+            run=partial(_run_on_node, replace(builder, workspace=on_nodes).run),
             pickling=pickling,
             check=node_check(corpora, work, workspace, pickling),
             folders=partial(_folders_of_task, builder),
@@ -91,10 +90,9 @@ def new_executor(
         )
     size = min(processes_by_default() if processes is None else processes, sum(item.chunks for item in work))
     builder.workspace.identities.find_on_hub(corpora)  # if each process asked the Hub, a branch could move in between
-    prepare = partial(_prepared, builder)
     if size <= 1:
-        return InProcessExecutor(prepare=prepare, **calls)
-    return ProcessPool(prepare=prepare, size=size, threads=_threads(size), **calls)
+        return InProcessExecutor(run=builder.run, **calls)
+    return ProcessPool(run=builder.run, size=size, threads=_threads(size), **calls)
 
 
 def node_check(corpora: Sequence[Corpus], work: Sequence[Work], workspace: Workspace, pickling: Pickling) -> NodeCheck:
@@ -137,22 +135,12 @@ def _threads(size: int) -> int:
     return min(share, int(given)) if given.isdecimal() and int(given) else share
 
 
-@contextmanager
-def _prepared(builder: Builder, on_progress: OnProgress) -> Iterator[Callable[[Task], TaskResult]]:
-    yield partial(builder.run, on_progress=on_progress)
-
-
-@contextmanager
-def _prepared_on_node(builder: Builder, on_progress: OnProgress) -> Iterator[Callable[[Task], TaskResult]]:
-    yield partial(_run_on_node, partial(builder.run, on_progress=on_progress))
-
-
-def _run_on_node(run: Callable[[Task], TaskResult], task: Task) -> TaskResult:
+def _run_on_node(run: Run[Task, TaskResult], task: Task, on_progress: OnProgress) -> TaskResult:
     """Run a task on a node of a cluster. Add the name of the node to errors of the store or a disk, which may affect this node only."""
     if isinstance(task, PartitionTask) and task.work.partition:  # for chunks, the last task of the partition compares the stamps
         _require_as_listed(task.work.partition.files)
     try:
-        result = run(task)
+        result = run(task, on_progress)
     except MissingArtifactsError:
         raise
     except (StoreError, OSError) as problem:

@@ -4,7 +4,6 @@ import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
@@ -17,10 +16,8 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 OnProgress = Callable[[int], None]
 """Function that long steps call with the number of bytes of source that they processed since the last call."""
-Prepare = Callable[[OnProgress], AbstractContextManager[Callable[[Task], Result]]]
-"""Context manager that a process enters before its first task, given a progress callback; returns the function that runs a task."""
-
-
+Run = Callable[[Task, OnProgress], Result]
+"""Function that runs a task, given a function to call with its progress. It can be pickled."""
 PACKAGE = "phyagi_assets"
 """Name of the logger above all of this package. Processes take over its level, and pass on its records."""
 
@@ -40,7 +37,7 @@ class Executor(ABC, Generic[Task, Result]):
     A task that fails does not stop the others. A task must be safe to run again: it writes to a place that follows from the task alone.
     """
 
-    prepare: Prepare[Task, Result]
+    run: Run[Task, Result]
     name: Callable[[Task], str]
     """Returns the name of a task for messages, such as the one about too little memory; called in the process that runs the task."""
     on_start: Callable[[Task], None]
@@ -84,11 +81,9 @@ class InProcessExecutor(Executor[Task, Result]):
     """Executor that runs one task after another in this process."""
 
     def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
-        running: list[Task] = []
-        with self.prepare(lambda consumed: self.on_progress(running[-1], consumed)) as run:
-            while self.waiting:
-                running[:] = [self.take()]
-                yield running[0], outcome_of(self.name(running[0]), partial(run, running[0]))
+        while self.waiting:
+            task = self.take()
+            yield task, outcome_of(self.name(task), partial(self.run, task, partial(self.on_progress, task)))
 
 
 def outcome_of(name: str, work: Callable[[], Result]) -> Result | Exception:

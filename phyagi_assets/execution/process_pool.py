@@ -26,7 +26,7 @@ from threading import Lock, Thread
 from typing import Any, Generic
 
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.execution.executor import PACKAGE, Executor, Prepare, Result, Task, TaskCrashed, WorkerDied, outcome_of
+from phyagi_assets.execution.executor import PACKAGE, Executor, Result, Run, Task, TaskCrashed, WorkerDied, outcome_of
 from phyagi_assets.execution.processors import THREADS
 
 _TO_END = 10.0
@@ -127,18 +127,18 @@ class ProcessPool(Executor[Task, Result]):
         )
 
     def _new_worker(self) -> _Worker[Task]:
-        context = _context(self.prepare)
+        context = _context(self.run, self.name)
         here, there = context.Pipe()
         level = logging.getLogger(PACKAGE).getEffectiveLevel()
-        arguments = (there, self.prepare, self.threads, self.name, level, dict(os.environ))
+        arguments = (there, self.run, self.threads, self.name, level, dict(os.environ))
         process = context.Process(target=_work, args=arguments)  # type: ignore[attr-defined]
         process.start()
         there.close()
         return _Worker(process=process, connection=here)
 
 
-def _context(prepare: Prepare[Any, Any]) -> BaseContext:
-    """Return the way in which worker processes are started.
+def _context(*functions: Callable[..., Any]) -> BaseContext:
+    """Return the way in which worker processes are started, given the functions that they call.
 
     On Linux, they are forks of a process that has imported what they need, once; importing it again takes 1.3 s of CPU in each. Elsewhere,
     libraries of the system may not work in a forked process, and each worker is a new interpreter.
@@ -146,7 +146,7 @@ def _context(prepare: Prepare[Any, Any]) -> BaseContext:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([prepare.func.__module__ if isinstance(prepare, partial) else prepare.__module__])
+    context.set_forkserver_preload([(called.func if isinstance(called, partial) else called).__module__ for called in functions])
     return context
 
 
@@ -190,7 +190,12 @@ class _Sender:
 
 
 def _work(
-    connection: Connection, prepare: Prepare[Any, Any], threads: int, name: Callable[[Any], str], level: int, environment: Mapping[str, str]
+    connection: Connection,
+    run: Run[Any, Any],
+    threads: int,
+    name: Callable[[Any], str],
+    level: int,
+    environment: Mapping[str, str],
 ) -> None:
     """Run the tasks that come through the pipe until it closes; the target of a worker process."""
     os.environ.clear()  # a fork has the environment of the first pool
@@ -201,19 +206,18 @@ def _work(
     logger.setLevel(level)
     logger.addHandler(logging.handlers.QueueHandler(sender))  # type: ignore[arg-type]
     with suppress(KeyboardInterrupt, ConnectionError):
-        ended = outcome_of("preparing a process", lambda: _run_tasks(_received(connection), sender, prepare, name))
+        ended = outcome_of("receiving a task", lambda: _run_tasks(_received(connection), sender, run, name))
         if ended is not None:
             sender.send(_Ended(outcome=ended, is_last=True))
 
 
-def _run_tasks(tasks: Iterator[Any], sender: _Sender, prepare: Prepare[Any, Any], name: Callable[[Any], str]) -> TaskCrashed | None:
-    """Prepare this process, and run tasks until none is left or one crashes; return the crash."""
-    with prepare(sender.send) as run:
-        for task in tasks:
-            outcome = outcome_of(name(task), partial(run, task))
-            if isinstance(outcome, TaskCrashed):
-                return outcome
-            sender.send(_Ended(outcome=outcome))
+def _run_tasks(tasks: Iterator[Any], sender: _Sender, run: Run[Any, Any], name: Callable[[Any], str]) -> TaskCrashed | None:
+    """Run tasks until none is left or one crashes; return the crash."""
+    for task in tasks:
+        outcome = outcome_of(name(task), partial(run, task, sender.send))
+        if isinstance(outcome, TaskCrashed):
+            return outcome
+        sender.send(_Ended(outcome=outcome))
     return None
 
 

@@ -146,7 +146,7 @@ class _Run(Generic[Task, Result]):
         job = Job(
             pickling=executor.pickling,
             check=check,
-            prepare=executor.pickling.dumps(executor.prepare),
+            run=executor.pickling.dumps(executor.run),
             name=executor.name,
             threads=self._each,
             level=logging.getLogger(PACKAGE).getEffectiveLevel(),

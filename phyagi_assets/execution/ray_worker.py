@@ -8,13 +8,12 @@ import logging.handlers
 import os
 import pickle
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.execution.executor import PACKAGE, Prepare, outcome_of
+from phyagi_assets.execution.executor import PACKAGE, Run, outcome_of
 from phyagi_assets.execution.node_check import NodeCheck
 from phyagi_assets.execution.processors import THREADS
 from phyagi_assets.store.pickling import Pickling
@@ -29,8 +28,8 @@ class Job:
 
     pickling: Pickling
     check: NodeCheck
-    prepare: bytes
-    """The context manager, pickled, that a process enters before its first task."""
+    run: bytes
+    """The function that runs a task, pickled."""
     name: Callable[[Any], str]
     threads: int
     level: int
@@ -55,11 +54,10 @@ class _Process:
 
     job: bytes = b""
     """The run that it has prepared for."""
-    exit_stack: ExitStack = field(default_factory=ExitStack)
     pickling: Pickling | None = None
     check: NodeCheck | None = None
     name: Callable[[Any], str] = str
-    run: Callable[[Any], Any] | None = None
+    run: Run[Any, Any] | None = None
     consumed: int = 0
 
 
@@ -110,11 +108,10 @@ def _run(number: bytes, job: Sequence[Any], task: bytes) -> Any:
     assert _process.pickling is not None
     assert _process.run is not None
     given = _process.pickling.loads(task)
-    return outcome_of(_process.name(given), partial(_process.run, given))
+    return outcome_of(_process.name(given), partial(_process.run, given, _progressed))
 
 
 def _prepare(number: bytes, content: bytes) -> None:
-    _process.exit_stack.close()
     _process.job, _process.check = b"", None
     job: Job = pickle.loads(content)
     os.environ[THREADS] = str(job.threads)
@@ -122,8 +119,7 @@ def _prepare(number: bytes, content: bytes) -> None:
     if problem := job.check.problem():  # of a node that came after the run had begun
         raise UnfitNodeError(problem)
     _process.pickling, _process.check, _process.name = job.pickling, job.check, job.name
-    prepare: Prepare[Any, Any] = job.pickling.loads(job.prepare)
-    _process.run = _process.exit_stack.enter_context(prepare(_progressed))
+    _process.run = job.pickling.loads(job.run)
     _process.job = number
 
 

@@ -23,6 +23,7 @@ from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.removals import Removal, add_removals
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, StoreError
+from phyagi_assets.execution.executor import OnProgress
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.sources.files import Partition, SourceFile
@@ -208,13 +209,13 @@ def test_errors_of_a_disk_name_the_node(monkeypatch: pytest.MonkeyPatch) -> None
     full, bad = StoreError("/scratch: cannot be written to"), SourceError("raw/a.txt: row 3")
 
     def failure(problem: Exception, *, is_raised: bool = False) -> str:
-        def run(task: Task) -> TaskResult:
+        def run(task: Task, _on_progress: OnProgress) -> TaskResult:
             if is_raised:
                 raise problem
             return PartitionResult(work=task.work, problem=problem)
 
         try:
-            result = executors._run_on_node(run, PartitionTask(work=work))
+            result = executors._run_on_node(run, PartitionTask(work=work), id)
         except StoreError as found:
             return str(found)
         assert isinstance(result, PartitionResult)
@@ -232,17 +233,17 @@ def test_local_file_that_differs_on_a_node_is_named_with_the_node(tmp_path: Path
     listed = SourceFile(name="a.txt", origin=str(path), size=3, stamp=stamp_of(path), path=path)
     task = PartitionTask(work=Work(corpus="news", key="all", partition=Partition(key="all", files=(listed,)), steps=()))
 
-    def run(task: Task) -> TaskResult:
+    def run(task: Task, _on_progress: OnProgress) -> TaskResult:
         return PartitionResult(work=task.work)
 
-    assert executors._run_on_node(run, task) == run(task)
+    assert executors._run_on_node(run, task, id) == run(task, id)
     path.write_text("other")
     seen = r"node 10\.0\.0\.2 \(abc\) sees \S+/a\.txt as 5 bytes, changed .* UTC, and the driver listed it as 3 bytes, changed .* UTC: "
     with pytest.raises(PhyagiAssetsError, match=f"{seen}the node has another file at this path, or the file has changed; mount"):
-        executors._run_on_node(run, task)
+        executors._run_on_node(run, task, id)
     path.unlink()
     with pytest.raises(PhyagiAssetsError, match=r"sees \S+ as unreadable \(No such file or directory\)"):
-        executors._run_on_node(run, task)
+        executors._run_on_node(run, task, id)
 
 
 def test_folders_that_nodes_need_are_those_of_the_store_the_sources_and_the_removed_documents(sources: Path, tmp_path: Path) -> None:

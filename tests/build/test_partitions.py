@@ -119,7 +119,7 @@ def test_processes_ask_for_no_commit_that_the_command_knows(
     for name, value in hub.environment(project.workspace.store.root).items():
         monkeypatch.setenv(name, value)
     # Processes forked from the server of the tests would have imported the client of the Hub with another address.
-    monkeypatch.setattr(process_pool, "_context", lambda _prepare: multiprocessing.get_context("spawn"))
+    monkeypatch.setattr(process_pool, "_context", lambda *_functions: multiprocessing.get_context("spawn"))
     name = "openai-community/gpt2"
     # No EOS to append, so that the command itself, whose client took the address of the Hub when it was imported, loads no tokenizer.
     corpus = {"partition_by": "file", "tokenizer": f"{name}@main", "append_eos": False}

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,27 +29,22 @@ from tests.ray_nodes import RayNodes
 logger = logging.getLogger("phyagi_assets.tests")
 
 
-@contextmanager
-def counting(folder: Path, on_progress: OnProgress) -> Iterator[Callable[[int], tuple[int, str]]]:
+def counting(folder: Path, item: int, on_progress: OnProgress) -> tuple[int, str]:
     """Writes down what it did; says some things on the way."""
-
-    def do(item: int) -> tuple[int, str]:
-        if item == 13:
-            raise SourceError("thirteen is no item")
-        if item == 14:
-            raise ZeroDivisionError("fourteen is no item")
-        with (folder / f"began {item}").open("a") as file:
-            file.write(f"{os.getpid()} {os.environ['RAYON_NUM_THREADS']}\n")
-        if item == 66:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if item >= 100:
-            wait_for((folder / "go on").exists)
-        (folder / f"did {item}").touch()
-        on_progress(item)
-        logger.info("did %d", item)
-        return item, os.environ.get("PHYAGI_ASSETS_SCRATCH", "")
-
-    yield do
+    if item == 13:
+        raise SourceError("thirteen is no item")
+    if item == 14:
+        raise ZeroDivisionError("fourteen is no item")
+    with (folder / f"began {item}").open("a") as file:
+        file.write(f"{os.getpid()} {os.environ['RAYON_NUM_THREADS']}\n")
+    if item == 66:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item >= 100:
+        wait_for((folder / "go on").exists)
+    (folder / f"did {item}").touch()
+    on_progress(item)
+    logger.info("did %d", item)
+    return item, os.environ.get("PHYAGI_ASSETS_SCRATCH", "")
 
 
 def wait_for(is_so: Callable[[], bool]) -> None:
@@ -68,9 +63,9 @@ def unheard(_task: object, _consumed: int) -> None:
     """Ignore progress."""
 
 
-def executor_on(cluster: RayAddress, prepare: Any, **options: Any) -> RayExecutor[Any, Any]:
+def executor_on(cluster: RayAddress, run: Any, **options: Any) -> RayExecutor[Any, Any]:
     options = {"check": NodeCheck(), "name": item_name, "on_start": id, "on_progress": unheard, **options}
-    return RayExecutor[Any, Any](cluster=cluster, prepare=prepare, pickling=Pickling(Path(), "run"), **options)
+    return RayExecutor[Any, Any](cluster=cluster, run=run, pickling=Pickling(Path(), "run"), **options)
 
 
 def outcomes(executor: RayExecutor[Any, Any], tasks: Iterable[Any]) -> dict[Any, Any]:
@@ -129,19 +124,14 @@ def test_tasks_of_a_node_that_is_killed_run_on_another(nodes: RayNodes, tmp_path
     assert begun() == 9  # only the one of the node is done again
 
 
-@contextmanager
-def losing(folder: Path, _on_progress: OnProgress) -> Iterator[Callable[[int], str]]:
+def losing(folder: Path, item: int, _on_progress: OnProgress) -> str:
     """Fails on the first node that runs a task."""
-
-    def do(item: int) -> str:
-        node = os.environ["PHYAGI_ASSETS_SCRATCH"]
-        with suppress(FileExistsError):
-            (folder / "lost").symlink_to(node)
-        if str((folder / "lost").readlink()) == node:
-            raise SourceError(f"item {item}: the store cannot be reached")
-        return node
-
-    yield do
+    node = os.environ["PHYAGI_ASSETS_SCRATCH"]
+    with suppress(FileExistsError):
+        (folder / "lost").symlink_to(node)
+    if str((folder / "lost").readlink()) == node:
+        raise SourceError(f"item {item}: the store cannot be reached")
+    return node
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,13 +157,9 @@ def test_tasks_of_a_node_that_no_longer_passes_the_check_are_run_on_others(
     assert message.endswith(" cannot use the store; its tasks are run on other nodes")
 
 
-@contextmanager
-def losing_everywhere(folder: Path, _on_progress: OnProgress) -> Iterator[Callable[[int], str]]:
-    def do(item: int) -> str:
-        (folder / "lost").touch()
-        raise SourceError(f"item {item}: the store cannot be reached")
-
-    yield do
+def losing_everywhere(folder: Path, item: int, _on_progress: OnProgress) -> str:
+    (folder / "lost").touch()
+    raise SourceError(f"item {item}: the store cannot be reached")
 
 
 def test_tasks_that_fail_where_no_node_would_do_better_are_not_run_again_and_the_driver_checks_once(
@@ -199,15 +185,11 @@ class OutageThatEnds(NodeCheck):
         return Findings(problem="cannot use the store" if is_out else "")
 
 
-@contextmanager
-def failing_once(folder: Path, _on_progress: OnProgress) -> Iterator[Callable[[int], str]]:
-    def do(item: int) -> str:
-        with suppress(FileExistsError):
-            (folder / "failed").touch(exist_ok=False)
-            raise SourceError(f"item {item}: the store cannot be reached")
-        return "done"
-
-    yield do
+def failing_once(folder: Path, item: int, _on_progress: OnProgress) -> str:
+    with suppress(FileExistsError):
+        (folder / "failed").touch(exist_ok=False)
+        raise SourceError(f"item {item}: the store cannot be reached")
+    return "done"
 
 
 def test_node_is_not_avoided_after_an_outage_that_ends_between_its_check_and_that_of_the_driver(
