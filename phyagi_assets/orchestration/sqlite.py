@@ -79,7 +79,9 @@ def share_database(connection: Any, _record: Any = None) -> None:
 class _KeptOpen(QueuePool):  # type: ignore[misc]
     """Connections that stay open when Dagster disposes of their engine."""
 
-    __module__ = QueuePool.__module__  # SQLAlchemy names a pool's logger after it, and the command prints what loggers of this package say
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.logger.disabled = True  # its messages would be printed, such as the traceback of an interrupt while a connection is closed
 
     def dispose(self) -> None:
         pass

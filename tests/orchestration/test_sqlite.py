@@ -1,7 +1,7 @@
 """Fast use of Dagster's databases."""
 
 import os
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from sqlite3 import connect
 
@@ -10,6 +10,7 @@ from alembic.script import ScriptDirectory
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import Engine
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
@@ -50,6 +51,22 @@ def test_database_is_opened_once_and_closed_with_the_context(tmp_path: Path, cap
     with closing(connect(records)) as another:
         assert another.execute("select count(*) from events").fetchone() == (3,)
     assert not [record for record in caplog.records if record.name.startswith("phyagi_assets")]
+
+
+def test_interrupt_while_a_database_is_closed_prints_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    records = ExitStack()
+    records.enter_context(fast_records())
+    with vars(sqlite_event_log)["create_engine"](f"sqlite:///{tmp_path / 'records.db'}").begin() as connection:
+        connection.execute(text("create table events (id integer)"))
+    monkeypatch.setattr(DefaultDialect, "do_close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        records.close()
+    assert caplog.messages == []
 
 
 def test_file_of_a_database_that_stays_open_changes_when_something_is_committed(tmp_path: Path) -> None:
