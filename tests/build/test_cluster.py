@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from phyagi_assets.build import executors
-from phyagi_assets.build.executors import needed_folders, new_executor, node_check
+from phyagi_assets.build import on_nodes
+from phyagi_assets.build.executors import new_executor
+from phyagi_assets.build.on_nodes import folders_of_task, needed_folders, node_check, run_on_node
 from phyagi_assets.build.outcome import PartitionResult
 from phyagi_assets.build.partitions import build_partitions
 from phyagi_assets.build.tasks import Builder, PartitionTask, Task, TaskResult
@@ -204,7 +205,7 @@ def test_nodes_without_credentials_or_with_another_endpoint_are_told_by_the_stor
 
 
 def test_errors_of_a_disk_name_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "node_name", lambda: "node 10.0.0.2 (abc)")
+    monkeypatch.setattr(on_nodes, "node_name", lambda: "node 10.0.0.2 (abc)")
     work = Work(corpus="news", key="all", partition=None, steps=())
     full, bad = StoreError("/scratch: cannot be written to"), SourceError("raw/a.txt: row 3")
 
@@ -215,7 +216,7 @@ def test_errors_of_a_disk_name_the_node(monkeypatch: pytest.MonkeyPatch) -> None
             return PartitionResult(work=task.work, problem=problem)
 
         try:
-            result = executors._run_on_node(run, PartitionTask(work=work), id)
+            result = run_on_node(run, PartitionTask(work=work), id)
         except StoreError as found:
             return str(found)
         assert isinstance(result, PartitionResult)
@@ -227,7 +228,7 @@ def test_errors_of_a_disk_name_the_node(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_local_file_that_differs_on_a_node_is_named_with_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "node_name", lambda: "node 10.0.0.2 (abc)")
+    monkeypatch.setattr(on_nodes, "node_name", lambda: "node 10.0.0.2 (abc)")
     path = tmp_path / "a.txt"
     path.write_text("one")
     listed = SourceFile(name="a.txt", origin=str(path), size=3, stamp=stamp_of(path), path=path)
@@ -236,14 +237,14 @@ def test_local_file_that_differs_on_a_node_is_named_with_the_node(tmp_path: Path
     def run(task: Task, _on_progress: OnProgress) -> TaskResult:
         return PartitionResult(work=task.work)
 
-    assert executors._run_on_node(run, task, id) == run(task, id)
+    assert run_on_node(run, task, id) == run(task, id)
     path.write_text("other")
     seen = r"node 10\.0\.0\.2 \(abc\) sees \S+/a\.txt as 5 bytes, changed .* UTC, and the driver listed it as 3 bytes, changed .* UTC: "
     with pytest.raises(PhyagiAssetsError, match=f"{seen}the node has another file at this path, or the file has changed; mount"):
-        executors._run_on_node(run, task, id)
+        run_on_node(run, task, id)
     path.unlink()
     with pytest.raises(PhyagiAssetsError, match=r"sees \S+ as unreadable \(No such file or directory\)"):
-        executors._run_on_node(run, task, id)
+        run_on_node(run, task, id)
 
 
 def test_folders_that_nodes_need_are_those_of_the_store_the_sources_and_the_removed_documents(sources: Path, tmp_path: Path) -> None:
@@ -265,10 +266,7 @@ def test_folders_that_nodes_need_are_those_of_the_store_the_sources_and_the_remo
     builder = Builder(corpora=catalog.corpora, workspace=in_bucket)
     for name, folders in {"remote": {sources}, "local": {sources / "raw"}}.items():
         partition = next(iter(in_bucket.sources.partitions(catalog.corpora[name]).values()))
-        assert (
-            executors._folders_of_task(builder, PartitionTask(work=work_of(catalog.corpora[name], partition, [], in_bucket, FLOW)))
-            == folders
-        )
+        assert folders_of_task(builder, PartitionTask(work=work_of(catalog.corpora[name], partition, [], in_bucket, FLOW))) == folders
 
 
 def drive(place: str, scratch: Path, sources: Path, address: RayAddress) -> None:
