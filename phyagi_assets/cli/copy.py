@@ -43,12 +43,13 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     from phyagi_assets.cli.progress import ConsoleProgress
     from phyagi_assets.cli.render import show_copied
     from phyagi_assets.errors import PhyagiAssetsError
-    from phyagi_assets.exports.reference_layout import Joining, joinings, open_target, run_joinings
+    from phyagi_assets.exports.reference_layout import CacheCopy, cache_copies, copy_caches
+    from phyagi_assets.exports.targets import open_target
     from phyagi_assets.formats.plan_versions import versions_named, versions_of_mixtures
     from phyagi_assets.inspection.copy_report import CopyReport
     from phyagi_assets.settings import holds, refuse_dangling, store_place
     from phyagi_assets.steps.pins import has_pins
-    from phyagi_assets.store.copying import Copying, copyings, run_all
+    from phyagi_assets.store.copying import VersionCopy, copy_versions, version_copies
     from phyagi_assets.store.data_folders import replaced_by_copy
     from phyagi_assets.store.places import open_store
 
@@ -60,23 +61,23 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     chosen = () if names == ("all",) else names
     store = open_store(places[0])
     progress = ConsoleProgress(output, output.messages())
-    work: Sequence[Copying | Joining]
-    done: Iterator[tuple[Copying | Joining, Sequence[str]]]
+    work: Sequence[VersionCopy | CacheCopy]
+    done: Iterator[tuple[VersionCopy | CacheCopy, Sequence[str]]]
     if layout == "reference":
-        work = joined = joinings(store, open_target(places[1]), chosen)
-        done, referring = run_joinings(joined), 0
+        work = joined = cache_copies(store, open_target(places[1]), chosen)
+        done, referring = copy_caches(joined), 0
     else:
         other = open_store(places[1])
-        work = copied = copyings(store, other, versions_of_mixtures(store, chosen) if chosen else None)
+        work = copied = version_copies(store, other, versions_of_mixtures(store, chosen) if chosen else None)
         for name in sorted({item.artifact.version.address.name for item in copied}):
             warning = replaced_by_copy(store, other, name)
             if warning and any(item.replaces for item in copied if item.artifact.version.address.name == name):
                 logger.warning(warning)
-        done, referring = run_all(copied, versions_named), sum(has_pins(item.artifact) for item in copied)
+        done, referring = copy_versions(copied, versions_named), sum(has_pins(item.artifact) for item in copied)
     if not work:
         raise PhyagiAssetsError(f"{source}: is not a store with artifacts; name one as SRC")
     problems: list[str] = []
-    left_out: list[Copying | Joining] = []
+    left_out: list[VersionCopy | CacheCopy] = []
     size = sum(item.bytes for item in work)
     with progress.over({item.artifact.version.path: () for item in work}, size, verb="copying", noun="version"):
         for item, reasons in done:

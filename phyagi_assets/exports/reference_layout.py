@@ -15,13 +15,14 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
 from phyagi_assets.errors import StoreError
+from phyagi_assets.exports.targets import Target
 from phyagi_assets.formats.cache_folder import (
     DOCUMENTS,
     HASHES,
@@ -36,102 +37,19 @@ from phyagi_assets.formats.npy import ArrayWriter, array_blocks, open_array
 from phyagi_assets.formats.plan_versions import caches_of_plan, mixtures_in, published_plan
 from phyagi_assets.formats.standalone_cache import draft_in
 from phyagi_assets.formats.trained_bits import MASK, with_ignored
-from phyagi_assets.objects.concurrently import concurrently
-from phyagi_assets.settings import BucketAddress
 from phyagi_assets.steps.cache import STEP
 from phyagi_assets.store.addresses import Address, Version
 from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.disk import flush, writing_to
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, records_of
-from phyagi_assets.store.scratch import scratch_folder
 
 _BLOCK = 1 << 20
 """Number of bytes to read at once; a multiple of 8, so that a block of a mask holds whole bytes."""
 
 
-class Target(Protocol):
-    """The place that caches are copied to."""
-
-    def manifest(self, name: str) -> Manifest | None:
-        """Return the manifest of a folder if all files that it names are there with their sizes, else None."""
-
-    def work_folder(self) -> Path:
-        """Return a folder on this machine for the files that are being written."""
-
-    def place(self, draft: Path, name: str) -> None:
-        """Put the content of a folder, which is deleted afterwards, in the place of another one."""
-
-
-@dataclass(frozen=True, slots=True)
-class DiskTarget:
-    """A folder on a disk."""
-
-    root: Path
-
-    def __str__(self) -> str:
-        return str(self.root)
-
-    def manifest(self, name: str) -> Manifest | None:
-        try:
-            manifest = Manifest.read(self.root / name)
-        except StoreError:
-            return None
-        return None if manifest.damage(self.root / name) else manifest
-
-    def work_folder(self) -> Path:
-        return self.root
-
-    def place(self, draft: Path, name: str) -> None:
-        target = self.root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            if not (target / MANIFEST).is_file():
-                raise StoreError(f"{target}: is there already, and is not a copy of a cache; move it away, or name another folder")
-            target.rename(draft.with_name("before"))
-        draft.rename(target)
-
-
-class BucketTarget:
-    """A folder in a bucket."""
-
-    def __init__(self, address: BucketAddress) -> None:
-        from phyagi_assets.objects.bucket import BucketFolder  # its client takes long to import
-
-        self._address = str(address)
-        self._bucket = BucketFolder(self._address.rstrip("/"))
-
-    def __str__(self) -> str:
-        return self._address
-
-    def manifest(self, name: str) -> Manifest | None:
-        content = self._bucket.read(f"{name}/{MANIFEST}")
-        try:
-            manifest = None if content is None else Manifest.parse(content, f"{self._address}/{name}/{MANIFEST}")
-        except StoreError:
-            return None
-        sizes = {stored.key.removeprefix(f"{name}/"): stored.size for stored in self._bucket.list(name)}
-        is_whole = manifest is not None and all(sizes.get(file) == of.bytes for file, of in manifest.files.items())
-        return manifest if is_whole else None
-
-    def work_folder(self) -> Path:
-        return scratch_folder(self._address)
-
-    def place(self, draft: Path, name: str) -> None:
-        manifest = Manifest.read(draft)
-        self._bucket.delete([f"{name}/{MANIFEST}"])
-        files = sorted(manifest.files.items())
-        list(concurrently(lambda of: self._bucket.upload(draft / of[0], f"{name}/{of[0]}", of[1].xxh3_128), files))
-        self._bucket.write(f"{name}/{MANIFEST}", manifest.to_json().encode())
-
-
-def open_target(place: Path | BucketAddress) -> Target:
-    """Return the target at a path or an address."""
-    return DiskTarget(place) if isinstance(place, Path) else BucketTarget(place)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Joining:
+class CacheCopy:
     """One cache to copy."""
 
     artifact: Artifact
@@ -169,14 +87,14 @@ def folder_name(cache: Artifact) -> str:
     return f"{address.name}/{address.key}"
 
 
-def joinings(store: Store, target: Target, names: Sequence[str] = ()) -> list[Joining]:
+def cache_copies(store: Store, target: Target, names: Sequence[str]) -> list[CacheCopy]:
     """Return the caches to copy.
 
     Parameters
     ----------
     names
-        Corpora, whose published caches are copied, and mixtures, of which those are copied that the published plan names; by default, all
-        published caches. Of a partition that changed during a run, the version that the plan reads last is copied.
+        Corpora, whose published caches are copied, and mixtures, of which those are copied that the published plan names; with no
+        names, all published caches. Of a partition that changed during a run, the version that the plan reads last is copied.
 
     Raises
     ------
@@ -199,7 +117,7 @@ def joinings(store: Store, target: Target, names: Sequence[str] = ()) -> list[Jo
         if chosen.get(version.address, (None, ""))[0] == version.version:
             there = target.manifest(folder_name(version))
             is_there = there is not None and there.fingerprint == version.fingerprint
-            found.append(Joining(artifact=version, target=target, is_there=is_there))
+            found.append(CacheCopy(artifact=version, target=target, is_there=is_there))
     return found
 
 
@@ -214,7 +132,7 @@ def _caches(store: Store, name: str, published: list[Version], corpora: Collecti
     return caches_of_plan(published_plan(store, name)[1]).values()
 
 
-def run_joinings(work: Sequence[Joining]) -> Iterator[tuple[Joining, Sequence[str]]]:
+def copy_caches(work: Sequence[CacheCopy]) -> Iterator[tuple[CacheCopy, Sequence[str]]]:
     """Copy caches, one after another, and yield each when it is done, with its damage if it is not copied because of that."""
     for item in work:
         damage: Sequence[str] = ()

@@ -24,7 +24,7 @@ INNER = ("tokenizers",)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Copying:
+class VersionCopy:
     """One version to copy."""
 
     artifact: Artifact
@@ -70,19 +70,19 @@ class Copying:
         return ()
 
 
-def copyings(source: Store, target: Store, chosen: Collection[Version] | None = None) -> list[Copying]:
+def version_copies(source: Store, target: Store, chosen: Collection[Version] | None = None) -> list[VersionCopy]:
     """Return the versions to copy: the chosen ones or, by default, all."""
     found = []
     for name in INNER:
-        found += _copyings(source.inner(name).versions(), target.inner(name))
+        found += _version_copies(source.inner(name).versions(), target.inner(name))
     stored = [artifact for artifact in source.survey().versions if chosen is None or artifact.version in chosen]
-    return found + _copyings(stored, target, {artifact.version for artifact in stored if artifact.is_published})
+    return found + _version_copies(stored, target, {artifact.version for artifact in stored if artifact.is_published})
 
 
-def _copyings(artifacts: Iterable[Artifact], target: Store, published: Collection[Version] = ()) -> list[Copying]:
+def _version_copies(artifacts: Iterable[Artifact], target: Store, published: Collection[Version] = ()) -> list[VersionCopy]:
     there = {artifact.version: artifact for artifact in target.versions()}
     return [
-        Copying(
+        VersionCopy(
             artifact=artifact,
             is_published=artifact.version in published,
             target=target,
@@ -92,12 +92,12 @@ def _copyings(artifacts: Iterable[Artifact], target: Store, published: Collectio
     ]
 
 
-def run_all(work: Sequence[Copying], named: Named = lambda _: ()) -> Iterator[tuple[Copying, Sequence[str]]]:
+def copy_versions(work: Sequence[VersionCopy], named: Named = lambda _: ()) -> Iterator[tuple[VersionCopy, Sequence[str]]]:
     """Copy versions, several addresses at once, and yield them when they are done: plans after all others.
 
     Yields
     ------
-    Copying
+    VersionCopy
         The version.
     sequence of str
         Reasons why it is not copied: damage of its files, or of a version that a plan names.
@@ -109,11 +109,11 @@ def run_all(work: Sequence[Copying], named: Named = lambda _: ()) -> Iterator[tu
     """
     left_out: set[Version] = set()
 
-    def run(items: list[Copying]) -> list[tuple[Copying, Sequence[str]]]:
+    def run(items: list[VersionCopy]) -> list[tuple[VersionCopy, Sequence[str]]]:
         return [(item, _lacking(item, left_out, named) or item.run()) for item in items]
 
     for plans in (False, True):
-        together: dict[tuple[int, str], list[Copying]] = {}  # versions of one address wait for each other anyway
+        together: dict[tuple[int, str], list[VersionCopy]] = {}  # versions of one address wait for each other anyway
         for item in work:
             if item.artifact.version.address.is_of_partition is not plans:
                 together.setdefault((id(item.target), item.artifact.address), []).append(item)
@@ -124,7 +124,7 @@ def run_all(work: Sequence[Copying], named: Named = lambda _: ()) -> Iterator[tu
         left_out |= failed
 
 
-def _lacking(item: Copying, left_out: Collection[Version], named: Named) -> Sequence[str]:
+def _lacking(item: VersionCopy, left_out: Collection[Version], named: Named) -> Sequence[str]:
     """Return the reasons why a plan is not copied: versions that it names, and that were not copied."""
     if not left_out or item.is_there or item.artifact.version.address.is_of_partition:
         return ()

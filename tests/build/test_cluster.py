@@ -33,7 +33,7 @@ from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.bucket_store import BucketStore
-from phyagi_assets.store.copying import copyings, run_all
+from phyagi_assets.store.copying import copy_versions, version_copies
 from phyagi_assets.store.disk import stamp_of
 from phyagi_assets.store.exchange import UNFINISHED
 from phyagi_assets.store.local import LocalStore
@@ -110,7 +110,7 @@ def contents(store: Store, folder: Path) -> dict[str, str]:
     """Return the digests of all files of a store that other machines see, as on a disk."""
     if not isinstance(store, LocalStore):
         copied = LocalStore(folder)
-        list(run_all(copyings(store, copied)))
+        list(copy_versions(version_copies(store, copied)))
         store = copied
     return {name: digest for name, digest in store_contents(store.root).items() if not name.startswith(".")}
 

@@ -11,7 +11,7 @@ from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.bucket_store import BucketStore
-from phyagi_assets.store.copying import copyings, run_all
+from phyagi_assets.store.copying import copy_versions, version_copies
 from phyagi_assets.store.local import LocalStore
 from tests.s3 import S3Server, Storm
 from tests.support import build
@@ -48,7 +48,7 @@ def in_bucket(quiet: Workspace, scratch: Path, read_timeout: float = 60.0) -> Wo
 
 def put_tokenizer(prepared: Path, store: Store) -> None:
     """Copy the tokenizer with the report of its conformance run, which takes longer to make than everything else."""
-    assert list(run_all(copyings(LocalStore(prepared), store)))
+    assert list(copy_versions(version_copies(LocalStore(prepared), store)))
 
 
 def published(store: Store) -> dict[str, dict[str, bytes]]:

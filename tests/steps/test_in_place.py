@@ -31,7 +31,7 @@ from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.steps.tokenize import build_tokenized, token_chunks
 from phyagi_assets.store.bucket_store import BucketStore
-from phyagi_assets.store.copying import copyings, run_all
+from phyagi_assets.store.copying import copy_versions, version_copies
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.engine_pool import GIGATOKEN, EnginePool
@@ -311,7 +311,7 @@ def test_copy_on_a_disk_is_complete_and_nothing_in_it_is_stale(s3: S3Server, wor
     corpus = declared(workspace.data, "s3://raw/source/*")
     build(corpus, workspace)
     copy = replace(workspace, store=LocalStore(tmp_path / "copy"))
-    list(run_all(copyings(workspace.store, copy.store)))
+    list(copy_versions(version_copies(workspace.store, copy.store)))
     assert stale(corpus, copy) == {}
     assert [found.file for found in matching(corpus, "Document 7:", copy)] == ["a.jsonl"]
     s3.put("source/a.jsonl", lines(TEXTS[:9]))

@@ -11,7 +11,7 @@ from phyagi_assets.objects.bucket import BucketFolder
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.bucket_store import BucketStore
-from phyagi_assets.store.copying import copyings, run_all
+from phyagi_assets.store.copying import copy_versions, version_copies
 from phyagi_assets.store.local import LocalStore
 from tests.buckets import SECRET, BucketServer, bucket_server
 from tests.support import build, declare_corpus, write_text
@@ -44,7 +44,7 @@ def test_store_has_the_bytes_of_a_store_on_a_disk_and_loses_what_is_removed(
     build(corpus, workspace)
     here, there, back = store_on(scheme, tmp_path / "here"), store_on(scheme, tmp_path / "there"), LocalStore(tmp_path / "back")
     build(corpus, Workspace(data=workspace.data, store=here, engines=workspace.engines))
-    list(run_all(copyings(there, back)))
+    list(copy_versions(version_copies(there, back)))
     assert isinstance(workspace.store, LocalStore)
     expected, found = store_contents(workspace.store.root), store_contents(back.root)
     assert [name for name in found if not name.startswith(".") and expected[name] != found[name]] == []
