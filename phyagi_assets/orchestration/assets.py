@@ -31,6 +31,7 @@ from phyagi_assets.orchestration.mixed_samples import mixture_facts
 from phyagi_assets.orchestration.names import (
     BUILD_POOL,
     BUILDS_ALL_TAG,
+    CORPUS_TAG,
     EXECUTOR,
     FAILURE_TAG,
     INPUTS_TAG,
@@ -101,8 +102,9 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
         if not (context.has_partition_key or context.has_partition_key_range):
             remedy = f"select some, or launch {stale_job_name(name)}, which builds those that are stale"
             raise dg.Failure(description=f"no partition of {name} is selected; {remedy}", allow_retries=False)
-        if len(selected) == len(steps):
-            context.instance.add_run_tags(context.run.run_id, BUILDS_ALL_TAG)
+        # Runs of a job have the tag of the corpus already; those of "Materialize" in the UI have no job.
+        tags = {CORPUS_TAG: name, **(BUILDS_ALL_TAG if len(selected) == len(steps) else {})}
+        context.instance.add_run_tags(context.run.run_id, tags)
         with run_of(context, builder, [name]):
             run.build(*_work(corpus, context.partition_keys, selected, builder))
         yield from ()  # the events are logged, each with its partition; the multi-asset itself yields none

@@ -91,10 +91,10 @@ def verdicts(checks: Sequence[Check]) -> list[Verdict]:
 def _verdict(name: str, checks: Sequence[Check]) -> Verdict:
     failures = [of for of in checks if not of.passed]
     lines = [f"| {of.name} | {'passed' if of.passed else '**failed**'} | {of.found} |" for of in checks]
-    table = dg.MetadataValue.md("\n".join(["| | | |", "| --- | --- | --- |", *lines]))
+    table = dg.MetadataValue.md("\n".join(["| check | result | found |", "| --- | --- | --- |", *lines]))
     numbers = {f"{of.name}: {what}": value for of in checks for what, value in of.numbers.items()}
     found = "; ".join(of.found for of in failures or checks)
-    return Verdict(name=name, passed=not failures, description=found, metadata={"looked at": table, **numbers})
+    return Verdict(name=name, passed=not failures, description=found, metadata={"checks": table, **numbers})
 
 
 def store_asset() -> dg.AssetSpec:

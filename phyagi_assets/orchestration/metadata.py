@@ -1,6 +1,7 @@
 """Metadata of materializations for the UI: the facts of a step as Dagster metadata."""
 
 import re
+import textwrap
 from typing import Any
 
 import dagster as dg
@@ -9,6 +10,9 @@ from phyagi_assets.orchestration.plots import bar_chart
 from phyagi_assets.steps.facts import Bars, Fact, Facts, Listing, Place, Rows, Text
 
 Metadata = dict[str, Any]
+
+_LINE = 60
+"""Number of characters after which a line of a passage is broken; the UI does not break lines of a block, and cuts them off at the edge."""
 
 
 def metadata(facts: Facts) -> Metadata:
@@ -22,6 +26,11 @@ def fenced(text: str, language: str) -> str:
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
+def _broken(text: str) -> str:
+    """Return a text without lines that are too long for the UI."""
+    return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, _LINE, replace_whitespace=False) or [""])
+
+
 def _value(fact: Fact) -> Any:
     match fact:
         case Rows(rows=rows):
@@ -29,7 +38,7 @@ def _value(fact: Fact) -> Any:
         case Listing(items=items):
             return dg.MetadataValue.md("\n".join(f"- `{item}`" for item in items))
         case Text(text=text):
-            return dg.MetadataValue.md(fenced(text, "text"))
+            return dg.MetadataValue.md(fenced(_broken(text), "text"))
         case Bars(title=title, bars=bars):
             return dg.MetadataValue.md(bar_chart(title, bars))
         case Place(path=path):

@@ -20,17 +20,19 @@ _BEGINNING, _WHOLE = 60, 800
 
 
 def mixture_facts(name: str, step: Step, built: Built, store: Store) -> Facts:
-    """Return the facts about a plan with the beginnings of the first samples of its last segment, and the first sample as a whole.
+    """Return the facts about a plan with the beginnings of its first samples, and the first sample as a whole.
 
-    Samples are left out if the store is in a bucket, because whole caches would be fetched for them, and if they cannot be read.
+    The samples of a plan that continues the order of another one begin where the orders differ. Samples are left out if the store is in a
+    bucket, because whole caches would be fetched for them, and if they cannot be read.
     """
     facts = step.facts(built)
     if store.is_remote:
         return facts
     try:
         explainer = open_explainer(Path(store.place(name)) / step.name, Path(store.place(name)).parent)
-        start = explainer.plan.current.start
-        samples = list(explainer.explain(range(start, start + min(_SAMPLES, explainer.plan.current.drawn))))
+        plan = explainer.plan
+        start = plan.ancestors[0].agrees_until if plan.ancestors else 0
+        samples = list(explainer.explain(range(start, start + min(_SAMPLES, plan.current.drawn))))
     except (PhyagiAssetsError, OSError) as problem:
         logger.warning("%s: samples are not shown: %s", name, problem)
         return facts

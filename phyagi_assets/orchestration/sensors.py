@@ -67,7 +67,7 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace, flow: Flow) -> dg.Senso
         job_name=stale_job_name(name),
         minimum_interval_seconds=int(parse_span(refresh).total_seconds()) if refresh else _EVERY,
         default_status=dg.DefaultSensorStatus.RUNNING if refresh else dg.DefaultSensorStatus.STOPPED,
-        description=f"Looks at the source of {name}; adds new partitions, retires those that are gone, and builds what is new or changed.",
+        description=f"Scans the source of {name}: adds new partitions, retires those that are gone, and builds what is new or changed.",
     )
     def refresh_corpus(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         listing, _, told = (context.cursor or "").partition(" ")
@@ -112,7 +112,7 @@ def refresh_schedule(corpus: Corpus, workspace: Workspace, flow: Flow) -> dg.Sch
             job_name=stale_job_name(name),
             execution_fn=refresh_corpus,
             default_status=dg.DefaultScheduleStatus.RUNNING,
-            description=f"Looks at the source of {name} as its declaration says, and builds what is new or changed.",
+            description=f"Scans the source of {name} at the declared times, and builds what is new or changed.",
         )
     except dg.DagsterInvalidDefinitionError as problem:
         raise corpus.error(str(problem), "refresh") from None

@@ -33,6 +33,7 @@ def mixture_facts(built: Built) -> Facts:
         }
         for component, source in zip(components, plan.current.sources, strict=True)
     ]
+    where = f"from position {plan.current.start:,} on" if len(plan.segments) > 1 else "of the mixture"
     drawn = [(component.corpus, component.drawn) for component in components]
     documents, tokens = (sum(plan.total(split, count) for split in SPLITS) for count in ("documents", "tokens"))
     return {
@@ -40,7 +41,7 @@ def mixture_facts(built: Built) -> Facts:
         "tokens": tokens,
         **{f"{split} tokens": total for split in SPLITS[1:] if (total := plan.total(split, "tokens"))},
         "samples in an epoch": plan.current.drawn,
-        "composition": Bars(title="samples in an epoch of the mixture", bars=drawn),
+        "composition": Bars(title=f"samples in an epoch {where}", bars=drawn),
         "corpora": Rows(rows=corpora),
         **_by_corpus(components),
         "training tokens in no sample": plan.uncovered(),

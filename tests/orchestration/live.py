@@ -24,6 +24,10 @@ mutation($assets: [AssetKeyInput!], $tags: [ExecutionTag!]) {
   }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
 }"""
 STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+TAGS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { tags { key value } } } }"
+FAILURES = """
+query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+  ... on ExecutionStepFailureEvent { error { message } } } } } }"""
 MATERIALIZATIONS = """
 query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset { assetMaterializations(limit: 50) {
   partition tags { key value }
@@ -66,6 +70,14 @@ class LiveDagster:
                 return status
             time.sleep(0.3)
         raise TimeoutError("the run did not end")
+
+    def tags(self, run: str) -> dict[str, str]:
+        """Return the tags of a run."""
+        return {tag["key"]: tag["value"] for tag in self.query(TAGS, id=run)["runOrError"]["tags"]}
+
+    def failures(self, run: str) -> list[str]:
+        """Return the errors of the steps of a run that failed."""
+        return [event["error"]["message"] for event in self.query(FAILURES, id=run)["logsForRun"]["events"] if event]
 
     def materializations(self, *path: str) -> list[dict[str, Any]]:
         """Return the materializations of an asset, the latest first."""

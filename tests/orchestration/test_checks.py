@@ -61,7 +61,7 @@ def test_materialization_records_its_checks(notes: Project) -> None:
     assert limits["duplicates: duplicates"].value == 10
     assert limits["duplicates: share"].value == pytest.approx(1 / 3, abs=1e-6)
     for stage, looked_at in LOOKED_AT.items():
-        table = made[f"{stage}.sound"].metadata["looked at"].value
+        table = made[f"{stage}.sound"].metadata["checks"].value
         assert [line.split(" | ")[:2] for line in table.splitlines()[2:]] == [[f"| {name}", "passed"] for name in looked_at]
     assert checked(notes, run(notes, "noted/mixed_dataset", partition=None)) == {"mixed_dataset.sound": True}
 

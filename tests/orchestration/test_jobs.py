@@ -105,7 +105,7 @@ def test_job_builds_stale_partitions_once(project: Project) -> None:
         sound, 1, partition_filter=PartitionKeyFilter(key="two")
     )
     assert record.evaluation
-    assert "looked at" in record.evaluation.metadata
+    assert "checks" in record.evaluation.metadata
 
 
 def test_job_builds_the_listed_partitions_and_names_those_that_are_not_in_the_source(project: Project) -> None:

@@ -16,7 +16,7 @@ from phyagi_assets.settings import Settings
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
 from tests.orchestration.live import LiveDagster, live_dagster
-from tests.support import DATA, PARTITION_STEPS, build_partition, copy_store, declare, declare_corpus
+from tests.support import DATA, PARTITION_STEPS, build_partition, copy_store, declare, declare_corpus, write_jsonl
 
 CHROMIUM = shutil.which("chromium")
 QUIET = (
@@ -32,6 +32,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> 
     for play in ("hamlet", "macbeth"):
         shutil.copy(DATA / "raw" / "shakespeare" / f"{play}.txt", data / "raw")
     declare_corpus(data, "plays", "raw/*.txt", partition_by="file")
+    write_jsonl(data / "notes" / "a.jsonl", ["a note", None])
+    declare_corpus(data, "notes", "notes/*.jsonl")
     declare(data, "mixtures", name="mix", seq_len=128, datasets=[{"corpus": "plays", "weight": 2.0}])
     copy_store(prepared_store, data / "store")
     return Settings(data=data, store=data / "store")
@@ -58,7 +60,9 @@ def _until_partitions_are_known(dagster: LiveDagster) -> None:
 
 def test_ui_materializes_a_partition_and_a_mixture_with_their_metadata(dagster: LiveDagster, settings: Settings) -> None:
     chain = [["plays", stage] for stage in PARTITION_STEPS]
-    assert dagster.status(dagster.launch(*chain, partition="hamlet")) == "SUCCESS"
+    launched = dagster.launch(*chain, partition="hamlet")
+    assert dagster.status(launched) == "SUCCESS"
+    assert dagster.tags(launched)["phyagi_assets/corpus"] == "plays"
     corpus, workspace = load_catalog(settings.data).corpora["plays"], Workspace(data=settings.data, store=LocalStore(settings.store))
     build_partition(corpus, workspace.sources.partitions(corpus)["macbeth"], workspace)
     assert dagster.status(dagster.launch(["mix", "mixed_dataset"])) == "SUCCESS"
@@ -79,6 +83,13 @@ def test_ui_materializes_a_partition_and_a_mixture_with_their_metadata(dagster: 
     planned = dagster.materializations("mix", "mixed_dataset")[0]  # the sensor `mixtures` may have requested it too
     epoch = next(entry for entry in planned["metadataEntries"] if entry["label"] == "samples in an epoch")
     assert epoch["intValue"] == len(mixture.train) == 2 * mixture.plan.total("train", "samples")
+
+
+def test_failed_run_says_why(dagster: LiveDagster) -> None:
+    run = dagster.launch(*(["notes", stage] for stage in PARTITION_STEPS), partition="all")
+    assert dagster.status(run) == "FAILURE"
+    (message,) = dagster.failures(run)
+    assert "a.jsonl: row 2: 'text' is null; correct the row" in message
 
 
 def test_assets_link_to_reports_that_are_written_on_request(dagster: LiveDagster) -> None:
