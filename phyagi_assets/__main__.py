@@ -1,6 +1,8 @@
 """Entry point of the command ``phyagi-assets``, and of ``python -m phyagi_assets``."""
 
+import os
 import signal
+import sys
 
 
 def main() -> None:
@@ -8,6 +10,7 @@ def main() -> None:
 
     Ctrl-C ends the process without a traceback even during the import.
     """
+    _open_closed_streams()
     is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a job in the background ignores the signal
     if is_usual:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -16,6 +19,15 @@ def main() -> None:
     if is_usual:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     command(prog_name="phyagi-assets")
+
+
+def _open_closed_streams() -> None:
+    """Open the null device in place of closed standard streams: a file of the store that got the descriptor would get what is printed."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, True)  # for the processes that the command starts
+            setattr(sys, name, os.fdopen(descriptor, mode))
 
 
 if __name__ == "__main__":

@@ -77,3 +77,9 @@ main()
 def test_interrupt_while_the_command_is_imported_prints_no_traceback() -> None:
     done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_command_runs_with_closed_standard_streams(tmp_path: Path) -> None:
+    assert CliRunner().invoke(main, ["init", str(tmp_path / "data")]).exit_code == 0
+    run = 'exec "$0" -m phyagi_assets status --json --data "$1" <&- >&- 2>&-'
+    assert subprocess.run(["sh", "-c", run, sys.executable, str(tmp_path / "data")], check=False).returncode == 0
