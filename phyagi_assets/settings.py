@@ -108,10 +108,14 @@ class Settings:
         try:
             home.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
-            if isinstance(self.store, Path):
-                raise PhyagiAssetsError(creation_error(home, problem)) from None
-            raise PhyagiAssetsError(f"{home}: cannot be created: {problem.strerror}; set DAGSTER_HOME to another folder") from None
+            raise self.home_error(problem) from None
         return home
+
+    def home_error(self, problem: OSError) -> PhyagiAssetsError:
+        """Return the error about a folder of Dagster's instance that cannot be created."""
+        is_in_store = isinstance(self.store, Path) and self.dagster_home.is_relative_to(self.store)
+        remedy = f"choose another store with --store or ${STORE_VARIABLE}" if is_in_store else "set DAGSTER_HOME to another folder"
+        return PhyagiAssetsError(f"{self.dagster_home}: cannot be created: {problem.strerror}; {remedy}")
 
     def require_data(self) -> Path:
         """Return the data folder.
@@ -180,11 +184,6 @@ def parsed_size(given: int | str, source: str) -> int:
         return given if isinstance(given, int) else parsed(re.sub(r"(?<=[kKmMgGtT])B$", "", given.strip()))
     except ValueError as problem:
         raise PhyagiAssetsError(f"{source}: {problem}") from None
-
-
-def creation_error(path: Path, problem: OSError) -> str:
-    """Return the message about a file or folder in a store that cannot be created."""
-    return f"{path}: cannot be created: {problem.strerror}; choose another store with --store or ${STORE_VARIABLE}"
 
 
 def store_place(named: str | Path) -> Path | BucketAddress:

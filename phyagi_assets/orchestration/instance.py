@@ -20,7 +20,7 @@ from sqlalchemy.exc import DatabaseError
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.orchestration.sqlite import fast_records
-from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings, creation_error
+from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
 from phyagi_assets.store.disk import replace_file
 from phyagi_assets.store.local import LocalStore
 
@@ -79,7 +79,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
         if _is_to_be_written(home / "dagster.yaml"):
             replace_file(home / "dagster.yaml", _DAGSTER_YAML.format(runs=max(2, os.cpu_count() or 1)).encode())
     except OSError as problem:
-        raise PhyagiAssetsError(creation_error(home, problem)) from None
+        raise settings.home_error(problem) from None
     if isinstance(settings.store, Path) and settings.store.is_dir():
         _warn_of_umask(settings.store)
     return {**os.environ, "DAGSTER_HOME": str(home), DATA_VARIABLE: str(settings.data), STORE_VARIABLE: str(settings.store)}
@@ -155,7 +155,8 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     Raises
     ------
     StoreError
-        The databases of the instance cannot be opened or written to: access is denied, the disk is full, or they are damaged.
+        The databases of the instance cannot be opened or written to: access is denied, the disk is full, the server is down, or they are
+        damaged.
     PhyagiAssetsError
         The folder of the instance cannot be created, or ``dagster.yaml`` is not a valid configuration.
     """
@@ -163,12 +164,15 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     try:
         with fast_records(), _opened(settings, home) as instance:
             yield instance
-    except DatabaseError as problem:
-        raise StoreError(_records_problem(home, str(problem.orig))) from problem
     except OSError as problem:
         if not str(problem.filename or "").startswith(home):
             raise
         raise StoreError(_records_problem(home, f"{problem.filename}: {problem.strerror}")) from problem
+    except Exception as problem:
+        found = problem if isinstance(problem, DatabaseError) else problem.__cause__  # dagster-postgres raises errors of its own
+        if not isinstance(found, DatabaseError):
+            raise
+        raise StoreError(_records_problem(home, " ".join(str(found.orig).split()))) from problem
 
 
 def database_failure_message(error: SerializableErrorInfo, home: str) -> str:

@@ -15,6 +15,7 @@ from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.orchestration.instance import UI, dagster_environment, database_failure_message, open_instance, ui_environment
 from phyagi_assets.settings import Settings
 from phyagi_assets.store.local import LocalStore
+from tests.support import write_text
 
 
 def test_instance_is_in_the_store_without_telemetry(tmp_path: Path) -> None:
@@ -65,6 +66,28 @@ def test_invalid_dagster_configuration_is_named(by: str, text: str, tmp_path: Pa
     with pytest.raises(PhyagiAssetsError, match=r"dagster\.yaml: is not a valid configuration of Dagster"):
         OPENED[by](Settings(data=tmp_path, store=tmp_path / "store"))
     assert sorted(path.name for path in home.iterdir()) == ["dagster.yaml"]
+
+
+@pytest.mark.filterwarnings("ignore")  # of SQLAlchemy and psycopg2
+def test_server_of_records_that_is_down_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    address = "{storage: {postgres: {postgres_url: 'postgresql://me:secret@127.0.0.1:1/records'}}}"
+    write_text(home / "dagster.yaml", address)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setattr("dagster_postgres.utils.calculate_delay", lambda **_: 0.0)
+    told = f'{home}: Dagster\'s records cannot be kept: connection to server at "127.0.0.1", port 1 failed: Connection refused '
+    with pytest.raises(StoreError, match=re.escape(told)), open_instance(Settings(data=tmp_path, store=tmp_path / "store")):
+        pass
+
+
+def test_home_of_dagster_that_cannot_be_created_is_named_with_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(data=tmp_path, store=tmp_path / "store")
+    write_text(tmp_path / "store" / ".dagster", "")
+    with pytest.raises(PhyagiAssetsError, match=r"store/\.dagster: cannot be created: File exists; choose another store with --store"):
+        dagster_environment(settings)
+    monkeypatch.setenv("DAGSTER_HOME", str(write_text(tmp_path / "home", "")))
+    with pytest.raises(PhyagiAssetsError, match="home: cannot be created: File exists; set DAGSTER_HOME to another folder"):
+        dagster_environment(settings)
 
 
 def test_second_ui_on_a_store_is_refused(tmp_path: Path) -> None:
