@@ -21,6 +21,8 @@ PROCESSES := 5
 export TOKENIZERS_PARALLELISM := true
 # The tests start hundreds of processes, which would each compile the package if the environment forbids to keep the result.
 export PYTHONDONTWRITEBYTECODE :=
+# As the command sets it: the threads of NumPy's library of linear algebra, which nothing uses, would spin when a process starts.
+export OPENBLAS_NUM_THREADS := 1
 
 .PHONY: demo ui test test-types test-behaviour docs docs-serve screenshots test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-conversations bench-batches bench-mixing bench-packing bench-keeping-up bench-one-large-file bench-growth bench-ledger bench-ray bench-object-store clean
 

@@ -11,6 +11,8 @@ def main() -> None:
     Ctrl-C ends the process without a traceback even during the import.
     """
     _open_closed_streams()
+    # NumPy's library of linear algebra, which nothing here uses, would start a thread per processor that spins for a tenth of a second.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a job in the background ignores the signal
     if is_usual:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
