@@ -13,9 +13,9 @@ from phyagi_assets.build.tasks import Builder, ChunkTask, PartitionTask, Task, T
 from phyagi_assets.build.work import Work
 from phyagi_assets.execution.executor import Executor, InProcessExecutor
 from phyagi_assets.execution.process_pool import ProcessPool
-from phyagi_assets.execution.processors import THREADS, processors
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.execution.ray_cluster import RayExecutor
+from phyagi_assets.processors import THREADS, processors
 from phyagi_assets.store.pickling import Pickling
 from phyagi_assets.tokenizers.prepare import find_identities
 

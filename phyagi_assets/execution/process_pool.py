@@ -27,7 +27,7 @@ from typing import Any, Generic
 
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.executor import PACKAGE, Executor, Result, Run, Task, TaskCrashed, WorkerDied, outcome_of
-from phyagi_assets.execution.processors import THREADS
+from phyagi_assets.processors import THREADS
 
 _TO_END = 10.0
 """Time for an interrupted worker process to end, in seconds."""

@@ -15,7 +15,7 @@ from typing import Any
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.executor import PACKAGE, Run, outcome_of
 from phyagi_assets.execution.node_check import NodeCheck
-from phyagi_assets.execution.processors import THREADS
+from phyagi_assets.processors import THREADS
 from phyagi_assets.store.pickling import Pickling
 
 _MOST_RECORDS = 1_000

@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from phyagi_assets.execution.ordered import map_in_order
-from phyagi_assets.execution.processors import threads
+from phyagi_assets.processors import threads
 from phyagi_assets.sources.documents import Documents
 from phyagi_assets.steps.eos import with_eos
 from phyagi_assets.steps.text_hashes import text_hashes
-from phyagi_assets.tokenizers.engines import Encoded
+from phyagi_assets.tokenizers.engines import SHARING, Encoded
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,8 +57,8 @@ def encode_in_order(
 ) -> Generator[R, None, None]:
     """Encode batches in all threads of this process, each batch by one thread from its parsing to its rows, and yield them in order.
 
-    The fastest engine encodes for one thread at a time. With one thread more than processors, the processors are busy while a thread waits
-    for the engine.
+    With few threads, the fastest engine encodes for one of them at a time (`SHARING`). One thread more than processors then keeps the
+    processors busy while a thread waits for the engine.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def encode_in_order(
         Whether chat templates are rendered, which holds the interpreter's lock: another thread would only wait for that lock.
     """
     count = threads()
-    if count > 1 and not renders:
+    if 1 < count <= SHARING and not renders:
         count += 1
     numbered = enumerate(items)
     return map_in_order(lambda item: encode(*item), numbered, threads=count, size=lambda item: size(item[1]))

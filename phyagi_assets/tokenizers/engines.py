@@ -4,11 +4,12 @@ An engine encodes a column of text to flat ids and the end of each document. Eng
 the dtype of token arrays; the steps do both.
 """
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
@@ -19,9 +20,13 @@ import pyarrow as pa
 
 from phyagi_assets.errors import translate_missing_packages
 from phyagi_assets.formats.cache_tokenizer import shared_backend
+from phyagi_assets.processors import threads
 
+SHARING = 2
+"""Largest number of threads that share one cache of words and encode one at a time. Encoding takes 0.6 of their time, so that two seldom
+wait, and one cache is filled once; more threads would wait for each other most of the time."""
 GROWTH = 512 << 20
-"""Growth of a process at which the cache of an engine without a bound is dropped, in bytes."""
+"""Growth of a process, per `SHARING` threads, at which the caches of an engine without a bound are dropped, in bytes."""
 _CHECK_EVERY = 64 << 20
 """Size of the text after which the growth is looked at, in bytes."""
 
@@ -103,6 +108,9 @@ class GigatokenEngine:
     """``gigatoken``, which reads Arrow's buffers without copying them.
 
     Its cache of words has no bound. It is created anew when this process has grown by `GROWTH` since it was created.
+
+    It encodes in one of two ways: for one thread at a time, or, "in parallel", for as many as its pool has threads, each with a cache of
+    its own. The pool's own threads only help with a text of several megabytes.
     """
 
     name = _named("gigatoken")
@@ -113,6 +121,7 @@ class GigatokenEngine:
 
         self._awkward, self._make = awkward, partial(gigatoken.Tokenizer, str(backend))
         self._tokenizer, self._unchecked, self._base = self._make(), 0, memory_in_use()
+        self._growth = GROWTH * max(1, threads() // SHARING)
 
     def encode(self, texts: pa.Array) -> Encoded:
         if not len(texts):
@@ -124,7 +133,7 @@ class GigatokenEngine:
         letters = contents.NumpyArray(np.frombuffer(data or b"", np.uint8), parameters={"__array__": "char"})
         column = contents.ListOffsetArray(index.Index64(ends), letters, parameters={"__array__": "string"})
         with translate_panics():
-            encoded = self._tokenizer.encode_batch(self._awkward.Array(column), parallel=False).layout
+            encoded = self._tokenizer.encode_batch(self._awkward.Array(column), parallel=_in_parallel()).layout
         ends = np.asarray(encoded.offsets.data, np.int64)
         return Encoded(ids=np.asarray(encoded.content.data)[ends[0] : ends[-1]], ends=ends[1:] - ends[0])
 
@@ -133,8 +142,19 @@ class GigatokenEngine:
         self._unchecked += size
         if self._unchecked >= _CHECK_EVERY:
             self._unchecked = 0
-            if memory_in_use() > self._base + GROWTH:
+            if memory_in_use() > self._base + self._growth:
                 self._tokenizer, self._base = self._make(), memory_in_use()
+
+
+def _in_parallel() -> bool:
+    """Return whether gigatoken encodes for several threads at once: if it pays, and the threads of its pool are in this process."""
+    return threads() > SHARING and _process_with_pool() == os.getpid()
+
+
+@cache
+def _process_with_pool() -> int:
+    """Return the process that first encoded in parallel. One that is forked from it does not have the threads, and would wait for them."""
+    return os.getpid()
 
 
 class FastokensEngine:

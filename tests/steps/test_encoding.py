@@ -9,7 +9,7 @@ import pytest
 from phyagi_assets.steps.encoding import encode_in_order
 
 
-@pytest.mark.parametrize(("processors", "renders", "threads"), [(1, False, 1), (2, False, 3), (2, True, 2)])
+@pytest.mark.parametrize(("processors", "renders", "threads"), [(1, False, 1), (2, False, 3), (2, True, 2), (4, False, 4)])
 def test_a_thread_beyond_the_processors_encodes_text_but_renders_no_conversations(
     monkeypatch: pytest.MonkeyPatch, processors: int, renders: bool, threads: int
 ) -> None:

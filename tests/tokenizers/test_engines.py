@@ -1,6 +1,8 @@
 """The fast engines give the ids of the reference engine on strings that are hard to tokenize."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from phyagi_assets.tokenizers import engines
 from phyagi_assets.tokenizers.awkward import awkward_strings
 from phyagi_assets.tokenizers.engines import Encoded, Engine, FastokensEngine, GigatokenEngine, ReferenceEngine
+from tests.forks import in_fork
 
 Both = tuple[ReferenceEngine, Engine]
 
@@ -58,6 +61,30 @@ def test_encoding_by_several_threads_gives_equal_ids(both: Both) -> None:
         encoded = list(threads.map(both[1].encode, columns))
     for column, found in zip(columns, encoded, strict=True):
         assert np.array_equal(found.ids, both[0].encode(column).ids)
+
+
+def test_many_threads_encode_at_once_and_a_process_forked_from_theirs_too(prepared_store: Path) -> None:
+    (backend,) = prepared_store.rglob("backend.json")
+    threads, long = in_fork(_with_four_threads, backend)
+    assert threads == [True] * 8
+    assert long == [True, True]
+
+
+def _with_four_threads(backend: Path) -> tuple[list[bool], list[bool]]:
+    """Return whether texts have the right ids: short ones from four threads, and one of 4 MB, also in a forked process."""
+    os.environ["RAYON_NUM_THREADS"] = "4"
+    fast, columns = GigatokenEngine(backend), [pa.array([f"text {i} of {many}" for i in range(many)]) for many in range(1_000, 1_008)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(fast.encode, columns))
+    reference = ReferenceEngine(backend)
+    short = [np.array_equal(ids.ids, reference.encode(column).ids) for ids, column in zip(found, columns, strict=True)]
+    return short, [_encodes_long_text(backend), in_fork(_encodes_long_text, backend, context=get_context("fork"))]
+
+
+def _encodes_long_text(backend: Path) -> bool:
+    words, times = " a text of words.", 250_000
+    ids = GigatokenEngine(backend).encode(pa.array([words * times])).ids
+    return np.array_equal(ids, np.tile(ReferenceEngine(backend).encode(pa.array([words])).ids, times))
 
 
 def test_engine_with_an_unbounded_cache_is_recreated_when_the_process_has_grown(
