@@ -138,6 +138,12 @@ class MixtureLoader:
         ------
         ValueError
             The value is not a state of a mixture, or it is that of another split, or its plan has another order up to the position than
-            this plan.
+            this plan; or it belongs to a loader worker, or to a stream of single samples that has read a part of a batch.
         """
-        self.position = position_of(state, self.samples.plan, self.samples.split)
+        position = position_of(state, self.samples.plan, self.samples.split)
+        if state.get("reader") is not None:
+            raise ValueError(
+                "reader: the state belongs to a loader worker, or to a MixtureStream(samples=True) that has read a part of a batch, and only "
+                "the same reader can resume from it; save the state of a MixtureLoader"
+            )
+        self.position = position

@@ -96,6 +96,19 @@ def test_state_names_its_split_and_is_refused_by_another(home: Path) -> None:
                 assert loaded.position == states[saved]["position"]
 
 
+def test_state_inside_a_run_of_one_of_several_ranks_is_refused_by_loaders(home: Path) -> None:
+    stream = datasets.MixtureStream(datasets.load_mixture(home).train, batch_size=4, samples=True, rank=1, world_size=2)
+    next(iter(stream))
+    loaders: list[Any] = [
+        datasets.MixtureLoader(datasets.load_mixture(home).train, batch_size=4),
+        reading.MixtureLoader(reading.load_mixture(home).train, batch_size=4),
+    ]
+    for loader in loaders:
+        with pytest.raises(ValueError, match="samples=True"):
+            loader.load_state_dict(stream.state_dict())
+        assert loader.position == 0
+
+
 def test_state_of_another_set_of_corpora_is_refused(home: Path) -> None:
     mixture = reading.load_mixture(home)
     of_corpora, of_all = mixture.validation_by_corpus, mixture.validation
