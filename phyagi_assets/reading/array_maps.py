@@ -82,7 +82,7 @@ class ArrayMap:
 
 
 class ArrayMaps:
-    """A collection of file maps, of which at most `most` are open.
+    """A collection of file maps, of which at most `most` are open. Several threads may use it, and may each open one map more.
 
     Examples
     --------
@@ -105,13 +105,19 @@ class ArrayMaps:
         """
         found = self._maps.get(key)
         if found is None:
-            while len(self._maps) >= self.most:
-                self._maps.popitem(last=False)
+            self._close_down_to(self.most - 1)
             found = self._maps[key] = self._open(path)
         else:
-            self._maps.move_to_end(key)
+            with suppress(KeyError):  # another thread has closed it
+                self._maps.move_to_end(key)
         found.require_whole()
         return found
+
+    def _close_down_to(self, count: int) -> None:
+        """Close the least recently used maps until `count` are open; those in use are unmapped later."""
+        with suppress(KeyError):  # another thread has closed the last one
+            while len(self._maps) > max(count, 0):
+                self._maps.popitem(last=False)
 
     def _open(self, path: Path) -> ArrayMap:
         while True:
@@ -120,8 +126,7 @@ class ArrayMaps:
             except OSError as problem:
                 if problem.errno == errno.EMFILE and self._maps:  # the rest of the process has opened more files
                     self.most = max(_MIN_MAPS, len(self._maps) // 2)
-                    while len(self._maps) >= self.most:
-                        self._maps.popitem(last=False)
+                    self._close_down_to(self.most - 1)
                     if len(self._maps) < _MIN_MAPS:
                         self._maps.clear()
                     continue

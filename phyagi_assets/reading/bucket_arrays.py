@@ -3,6 +3,7 @@
 import io
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import get_ident
 from typing import Any
@@ -180,7 +181,8 @@ class BucketShards(TokenShards):
             while len(self._ends) > 1 and sum(of.nbytes for of in self._ends.values()) > _ENDS_IN_MEMORY:
                 self._ends.popitem(last=False)
         else:
-            self._ends.move_to_end(shard)
+            with suppress(KeyError):  # another thread has removed it
+                self._ends.move_to_end(shard)
         return ends
 
     def beside(self, shard: int, suffix: str) -> npt.NDArray[Any]:

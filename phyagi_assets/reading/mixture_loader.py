@@ -143,7 +143,7 @@ class MixtureLoader:
         position = position_of(state, self.samples.plan, self.samples.split)
         if state.get("reader") is not None:
             raise ValueError(
-                "reader: the state belongs to a loader worker, or to a MixtureStream(samples=True) that has read a part of a batch, and only "
-                "the same reader can resume from it; save the state of a MixtureLoader"
+                "reader: the state belongs to a loader worker, or to a MixtureStream(samples=True) that has read a part of a batch, and "
+                "only the same reader can resume from it; save the state of a MixtureLoader"
             )
         self.position = position

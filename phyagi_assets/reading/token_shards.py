@@ -75,8 +75,8 @@ class TokenShards:
         self.arrays = list(arrays)
         self._dtype = np.dtype(dtype)
         self._pad_id = pad_id
-        self._maps = ArrayMaps(maps_allowed(2 * len(self.arrays)))
         self._masked = np.array([array.has_mask for array in self.arrays], dtype=bool)
+        self._maps = ArrayMaps(maps_allowed(2 * len(self.arrays) + int(self._masked.sum())))
         self.has_masks = bool(self._masked.any())
         """Whether any of the arrays has a mask."""
         self._beside: dict[tuple[int, str], Path] = {}

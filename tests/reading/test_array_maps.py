@@ -16,6 +16,7 @@ from phyagi_assets.datasets import MixtureLoader, load_mixture
 from phyagi_assets.errors import StoreError
 from phyagi_assets.reading.array_maps import ArrayMap, ArrayMaps, maps_allowed
 from tests.datasets.mixtures import mixture_of
+from tests.datasets.packed_mixtures import write_packed
 from tests.forks import in_fork
 from tests.order.plans import plan_of, sized
 from tests.reading.mixtures import write_mixture
@@ -87,6 +88,41 @@ def test_most_recently_used_maps_are_kept(tmp_path: Path) -> None:
         assert len(maps) <= 4
         assert _descriptors() <= before + 4
     assert maps_allowed(10) == 10
+
+
+class _LookedUp:
+    """A key of which each look-up is counted, and the fourth does something else first, as another thread could."""
+
+    def __init__(self, do: Callable[[], object]) -> None:
+        self.do, self.times = do, 0
+
+    def __hash__(self) -> int:
+        self.times += 1
+        if self.times == 4:
+            self.do()
+        return 1
+
+
+def test_map_that_another_thread_closes_while_it_is_looked_up_is_returned(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.npy" for number in range(4)]
+    for number, path in enumerate(paths):
+        np.save(path, np.arange(number, number + 3))
+    maps = ArrayMaps(most=2)
+    key = _LookedUp(lambda: [maps.opened(number, paths[number]) for number in (2, 3)])
+    maps.opened(key, paths[0])
+    maps.opened(1, paths[1])
+    assert maps.opened(key, paths[0]).array.tolist() == [0, 1, 2]
+    assert key.times == 4
+    assert len(maps) == 2
+
+
+def test_tokens_ends_and_masks_of_all_arrays_stay_mapped(tmp_path: Path) -> None:
+    home = write_packed(tmp_path, {"a": [3, 9, 5], "b": [7, 8]}, seq_len=8, masked=["a", "b"])
+    train = load_mixture(home, boundaries=True).train
+    train.batch(np.arange(len(train)))
+    opened = [array.path.with_suffix(suffix) for array in train.shards.arrays for suffix in (".npy", ".documents.npy", ".trained.npy")]
+    mapped = Path("/proc/self/maps").read_text(encoding="utf-8")
+    assert [path for path in opened if str(path) not in mapped] == []
 
 
 def _descriptors() -> int:
