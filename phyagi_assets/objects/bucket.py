@@ -8,7 +8,6 @@ import hashlib
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from io import FileIO
@@ -17,14 +16,14 @@ from typing import Any, TypeVar
 
 import obstore
 import xxhash
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError
 from obstore.store import ObjectStore
 
 from phyagi_assets.errors import SourceDownError, SourceError, StoreError
 from phyagi_assets.objects.answers import lacks_bucket
 from phyagi_assets.objects.clients import Clients
 from phyagi_assets.objects.kinds import SCHEMES
-from phyagi_assets.objects.retries import RetryPolicy, TransientError
+from phyagi_assets.objects.retries import RetryPolicy, TransientError, is_of_disk
 
 Result = TypeVar("Result")
 
@@ -170,17 +169,14 @@ class BucketFolder:
 
         def get(client: ObjectStore) -> int:
             found, read = self._part(client, key, start, stop), 0
-            with _errors_of_disk(), path.open("wb", buffering=0) as file:
+            with path.open("wb", buffering=0) as file:
                 for chunk in found.stream(min_chunk_size=_STREAMED):
                     read += len(chunk)
                     _write_all(file, memoryview(chunk))
             _require_part(key, read, start, stop, found.meta["size"])
             return found.meta["size"]
 
-        try:
-            return self._ask(key, f"{key} cannot be read", get)
-        except _DiskError as problem:
-            raise problem.error from None
+        return self._ask(key, f"{key} cannot be read", get)
 
     def _part(self, client: ObjectStore, key: str, start: int, stop: int) -> "obstore.GetResult":
         try:
@@ -291,7 +287,7 @@ class BucketFolder:
 
         def get(client: ObjectStore) -> None:
             state, read = xxhash.xxh3_128(), 0
-            with _errors_of_disk(), draft.open("wb") as file:
+            with draft.open("wb") as file:
                 for chunk in _streamed(client, self._key(key)):
                     file.write(chunk)
                     state.update(chunk)
@@ -307,8 +303,6 @@ class BucketFolder:
         try:
             self._ask(key, "cannot be read", get)
             draft.replace(path)
-        except _DiskError as problem:
-            raise problem.error from None
         finally:
             draft.unlink(missing_ok=True)
 
@@ -349,7 +343,7 @@ class BucketFolder:
             try:
                 return action(client)
             except FileNotFoundError as problem:
-                if lacks_bucket(problem):
+                if lacks_bucket(problem) or is_of_disk(problem):
                     raise
                 raise SourceError(f"{key} is gone: another command removed it; run the command again") from None
 
@@ -365,27 +359,6 @@ class BucketFolder:
             raise StoreError(f"{problem}") from None
         except SourceError as problem:
             raise StoreError(f"{problem}{_REMEDY}") from None
-
-
-class _DiskError(Exception):
-    """An error of the local disk, which obstore did not raise."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(error)
-        self.error = error
-
-
-@contextmanager
-def _errors_of_disk() -> Iterator[None]:
-    """Mark errors of the local disk, so that they are not taken for errors of a connection."""
-    try:
-        yield
-    except BaseError:
-        raise
-    except OSError as problem:
-        if isinstance(problem, FileNotFoundError):  # an object, as obstore reports it
-            raise
-        raise _DiskError(problem) from None
 
 
 def _streamed(client: ObjectStore, key: str) -> Iterator[bytes]:

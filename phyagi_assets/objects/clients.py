@@ -30,7 +30,7 @@ from phyagi_assets.errors import SourceError, redacted
 from phyagi_assets.objects.answers import Answer, Server, first_line
 from phyagi_assets.objects.aws_profiles import S3Settings, s3_endpoint, s3_settings
 from phyagi_assets.objects.kinds import AZURE, GCS, KINDS, S3
-from phyagi_assets.objects.retries import RetryPolicy, TransientError
+from phyagi_assets.objects.retries import RetryPolicy, TransientError, is_of_disk
 
 Result = TypeVar("Result")
 
@@ -169,6 +169,8 @@ class Clients:
         try:
             yield
         except (BaseError, OSError, ValueError) as problem:
+            if is_of_disk(problem):
+                raise
             raise self._server.error(problem) from None
 
     def _is_settled(self, bucket: str, store: ObjectStore, problem: str) -> bool:

@@ -37,6 +37,11 @@ class TransientError(Exception):
         self.wait = wait
 
 
+def is_of_disk(problem: BaseException) -> bool:
+    """Return whether an exception is an error of a local disk: one that the system numbers and that is not about a connection."""
+    return isinstance(problem, OSError) and problem.errno is not None and not isinstance(problem, ConnectionError | TimeoutError)
+
+
 class NoAnswerError(TransientError):
     """A server that accepted a connection and sent nothing until the time limit of a request."""
 

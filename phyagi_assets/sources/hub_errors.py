@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from phyagi_assets.errors import AccessError, PhyagiAssetsError, SourceDownError, SourceError
-from phyagi_assets.objects.retries import TransientError
+from phyagi_assets.objects.retries import TransientError, is_of_disk
 
 _NETWORK = {
     *(f"{client}.TransportError" for client in ("httpx", "httpx2")),
@@ -62,8 +62,8 @@ def translated(kind: str, revision: str | None = None, *, fetches: bool = False)
     except raised.HfHubHTTPError as problem:
         raise _of_answer(problem.response) from None
     except Exception as problem:
-        if fetches and isinstance(problem, OSError) and problem.errno is not None and not isinstance(problem, ConnectionError):
-            raise  # an error of the disk that the file is written to
+        if fetches and is_of_disk(problem):
+            raise
         if any(type(cause).__name__ in _OF_SETTINGS for cause in _causes(problem)):
             raise SourceError(f"the Hub's address or the token is not valid (HF_ENDPOINT, HF_TOKEN): {type(problem).__name__}") from None
         if problem_of_network := next(filter(_is_of_network, _causes(problem)), None):
