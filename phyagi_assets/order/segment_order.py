@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from phyagi_assets.formats.plan import Concat, Segment, Source, samples_in
+from phyagi_assets.formats.plan import Concat, Segment, Source
 from phyagi_assets.order.blocks import Blocks, ShardBlocks
 from phyagi_assets.order.permutation import Ints, epoch_key, permuted, unpermuted
 from phyagi_assets.order.runs import Piece
@@ -61,20 +61,18 @@ class SegmentOrder:
         self._is_windowed = shuffled and bool(self._block.any())
         self._crosses = [group.crosses for group in groups]
         self._group_of_piece = [number for number, of in enumerate(pieces) for _ in of]
-        placed = [(piece, self._crosses[number]) for number, of in enumerate(pieces) for piece in of]
+        flat = [piece for of in pieces for piece in of]
         self._base = base
-        self._shard = np.array([piece.shard for piece, _ in placed], dtype=np.int64)
-        self._start = np.array([piece.start for piece, _ in placed], dtype=np.int64)
-        self._stop = np.array([piece.stop for piece, _ in placed], dtype=np.int64)
-        lengths = [piece.stop - piece.start for piece, _ in placed]
-        counted = [
-            tokens if crosses or piece.packed else samples_in(tokens, seq_len) * seq_len
-            for tokens, (piece, crosses) in zip(lengths, placed, strict=True)
-        ]
-        self._packed = [piece.packed for piece, _ in placed]
+        self._shard = np.array([piece.shard for piece in flat], dtype=np.int64)
+        self._start = np.array([piece.start for piece in flat], dtype=np.int64)
+        self._stop = np.array([piece.stop for piece in flat], dtype=np.int64)
+        self._packed = [piece.packed for piece in flat]
+        is_whole = np.array([group.crosses or group.packed for group in groups], dtype=bool)[self._group_of_piece]
+        tokens = self._stop - self._start
+        counted = np.where(is_whole, tokens, np.maximum(tokens - 1, 0) // seq_len * seq_len)
         self._end = np.cumsum(counted, dtype=np.int64)
         """End of each piece on the line."""
-        self._to_array = self._start - (self._end - np.array(counted, dtype=np.int64))
+        self._to_array = self._start - (self._end - counted)
         """Offset from the line to the token array of each piece, in tokens."""
         first_piece = np.cumsum([0, *map(len, pieces)])[:-1]
         self._begin = np.concatenate([[0], self._end])[first_piece]
