@@ -19,7 +19,8 @@ def status(output: Output, names: tuple[str, ...], settings: Settings) -> None:
     Lists partitions and mixtures with their sizes and the times at which they were built.
 
     Files of the store are not compared with their records: use check for that. To see why a partition is stale, use
-    materialize --dry-run. The exit code is 1 if a source cannot be listed, and 2 if a declaration cannot be used.
+    materialize --dry-run. The exit code is 1 if a source or a list of removed documents cannot be read, and 2 if a
+    declaration cannot be used.
     """
     from phyagi_assets.cli.render_state import show_status
     from phyagi_assets.declare.catalog import read_catalog

@@ -112,8 +112,8 @@ def describe(artifact: Artifact) -> InspectReport:
     manifest = artifact.manifest
     stored = StoredArtifact(address=artifact.address, place=artifact.place, **{name: getattr(manifest, name) for name in _RECORDED})
     place = {"fingerprint": manifest.fingerprint, "path": artifact.place}
-    recorded = {**manifest.counts, **manifest.details, **manifest.produced_with}
-    facts = {name: _flat(value) for name, value in recorded.items() if name != SKIPPED}
+    recorded = {_label(name): value for name, value in {**manifest.counts, **manifest.details}.items() if name != SKIPPED}
+    facts = {label: _flat(value) for label, value in (recorded | manifest.produced_with).items()}
     if pins := pins_of(artifact):
         facts["read in place"] = _flat([pin.origin for pin in pins.values()])
     if manifest.step == mixture.MIXTURE.name:
@@ -214,6 +214,11 @@ def _samples(artifact: Artifact, count: int) -> tuple[Sample, ...]:
         )
         for i, span in ((i, Span.of(found, i)) for i in chosen)
     )
+
+
+def _label(name: str) -> str:
+    """Return the name of a count or detail in words."""
+    return mixture.LEFT_OUT_LABEL if name == mixture.LEFT_OUT else name.replace("_", " ")
 
 
 def _flat(value: object) -> str:

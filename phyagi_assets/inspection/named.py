@@ -77,8 +77,8 @@ def _with_failed(found: InspectReport, name: str, workspace: Workspace | None) -
         left_out = listed(list(available_partitions(declared, corpora, keys, workspace).left_out), 8)
     except PhyagiAssetsError as problem:
         left_out = f"unknown: {problem}"
-    facts = {label: value for label, value in found.facts.items() if label != mixture.LEFT_OUT}
-    return found.model_copy(update={"facts": {**facts, mixture.LEFT_OUT: left_out} if left_out else facts})
+    facts = {label: value for label, value in found.facts.items() if label != mixture.LEFT_OUT_LABEL}
+    return found.model_copy(update={"facts": {**facts, mixture.LEFT_OUT_LABEL: left_out} if left_out else facts})
 
 
 def _in_store(store: Store, address: str, fingerprint: str = "") -> Artifact | None:

@@ -15,6 +15,7 @@ from phyagi_assets.build.failures import Failures
 from phyagi_assets.build.scan import within_budget
 from phyagi_assets.build.staleness import fingerprint_at, mixture_artifact
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
+from phyagi_assets.declare.removals import read_removals
 from phyagi_assets.errors import PhyagiAssetsError, StoreError, TokenizerDownError, TokenizerError
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import plan_of
@@ -64,7 +65,8 @@ class CorpusStatus(Record):
     not_current: tuple[PartitionStatus, ...]
     """The partitions that are not up to date."""
     problem: str | None
-    """Reason for which the source cannot be listed, or for which the Hub does not tell the commit of the tokenizer."""
+    """Reason for which the source cannot be listed, the list of removed documents cannot be read, or the Hub does not tell the commit of
+    the tokenizer."""
 
 
 class MixtureStatus(Record):
@@ -123,6 +125,7 @@ def _corpus(corpus: Corpus, workspace: Workspace, caches: dict[str, str | None])
     partitions: Mapping[str, Partition] = {}
     try:
         partitions = workspace.sources.partitions(corpus)
+        read_removals(corpus)
         workspace.identities.of(corpus)
     except TokenizerError as found:
         problem = str(found) if isinstance(found, TokenizerDownError) else None  # its build reports any other

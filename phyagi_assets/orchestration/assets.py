@@ -50,6 +50,7 @@ from phyagi_assets.orchestration.run_lock import hold_run
 from phyagi_assets.settings import REPORTS_VARIABLE, Settings
 from phyagi_assets.steps.facts import Facts
 from phyagi_assets.steps.flow import Flow
+from phyagi_assets.steps.mixture import LEFT_OUT_LABEL
 from phyagi_assets.steps.step import Column, Option, Scope, Step, Workspace
 
 COLUMN_SCHEMA = "dagster/column_schema"
@@ -168,7 +169,7 @@ def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step)
                 _tag_inputs(context, declared, step, there.keys)
                 options: dict[str, Any] = {**(context.op_execution_context.op_config or {}), "left_out": there.left_out}
                 built = step.build(declared, corpora, there.keys, workspace, **options)
-            missing: Facts = {"partitions left out": ", ".join(there.left_out)} if there.left_out else {}
+            missing: Facts = {LEFT_OUT_LABEL: ", ".join(there.left_out)} if there.left_out else {}
             yield from outcome(built, lambda plan: {**mixture_facts(name, step, plan, workspace.store), **missing})
 
     return _asset(declared, step, materialize, [_of_all_partitions(corpus, step) for corpus in parts])

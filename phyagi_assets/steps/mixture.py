@@ -34,9 +34,9 @@ from phyagi_assets.store.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 
-LEFT_OUT = "left_out"
-"""Detail of a plan: the partitions (``corpus/partition``) that were left out when it was written, because they had failed. It is not part
-of the fingerprint: the plan is that of the partitions that it names."""
+LEFT_OUT, LEFT_OUT_LABEL = "left_out", "partitions left out"
+"""Detail of a plan, and its label for people: the partitions (``corpus/partition``) that were left out when the plan was written, because
+they had failed. It is not part of the fingerprint: the plan is that of the partitions that it names."""
 AT_POSITION = "at_position"
 _LISTED = 20
 """Largest number of partitions that a message lists."""

@@ -84,6 +84,7 @@ def test_inspection_of_a_corpus_or_mixture_lists_its_parts(workspace: Workspace)
     assert corpus.facts["tokens"] == f"{sum(tokens):,}"
     assert corpus.lengths is not None
     assert corpus.lengths.documents == 1203
+    assert "tokenizer fingerprint" in mixture.facts
     (part,) = mixture.parts
     assert (part["corpus"], part["declared"], part["partitions"], part["train tokens"]) == ("c", "×0.5", 2, sum(tokens))
 

@@ -134,3 +134,10 @@ def test_source_that_cannot_be_listed_and_broken_declaration_are_told(built: Wor
     found = state(built)
     assert "no file matches" in (next(of for of in found.corpora if of.name == "lost").problem or "")
     assert list(found.left_out) == ["bad"]
+
+
+def test_list_of_removed_documents_that_cannot_be_read_is_the_reason_for_stale_partitions(built: Workspace) -> None:
+    write_text(built.data / "corpora" / "plays.removed.jsonl", "not JSON\n")
+    (corpus,) = state(built).corpora
+    assert {of.state for of in corpus.not_current} == {"stale"}
+    assert (corpus.problem or "").startswith(f"{built.data / 'corpora' / 'plays.removed.jsonl'}:1: is not JSON")

@@ -82,7 +82,7 @@ def test_partition_left_out_is_named_wherever_the_mixture_is_shown(without_two: 
     workspace, catalog = without_two.workspace, load_catalog(without_two.workspace.data)
     plan = plan_of(without_two)
     assert (list(plan.manifest.inputs["plays"]), plan.manifest.details[LEFT_OUT]) == (["one", "three"], ["plays/two"])
-    assert inspect_named("mix", workspace.store, workspace).facts[LEFT_OUT] == "plays/two"
+    assert inspect_named("mix", workspace.store, workspace).facts["partitions left out"] == "plays/two"
     (record,) = without_two.instance.fetch_materializations(dg.AssetKey(["mix", "mixed_dataset"]), limit=1).records
     assert record.asset_materialization is not None
     assert record.asset_materialization.metadata["partitions left out"].value == "plays/two"
@@ -130,7 +130,7 @@ def test_earlier_version_of_a_failed_partition_is_not_read_and_a_new_one_is_name
     Failures(project.workspace.store).record("plays/two", "a failure before its content was back", lasts=True)
     assert project.bring_up_to_date().skipped == {"mix": ["plays/four"]}
     assert plan_of(project).fingerprint == whole.fingerprint
-    assert inspect_named("mix", project.workspace.store, project.workspace).facts[LEFT_OUT] == "plays/four"
+    assert inspect_named("mix", project.workspace.store, project.workspace).facts["partitions left out"] == "plays/four"
 
 
 def test_run_of_the_asset_leaves_out_what_failed_and_waits_for_what_was_not_built(project: Project) -> None:
