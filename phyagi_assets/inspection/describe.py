@@ -113,7 +113,7 @@ def describe(artifact: Artifact) -> InspectReport:
     stored = StoredArtifact(address=artifact.address, place=artifact.place, **{name: getattr(manifest, name) for name in _RECORDED})
     place = {"fingerprint": manifest.fingerprint, "path": artifact.place}
     recorded = {_label(name): value for name, value in {**manifest.counts, **manifest.details}.items() if name != SKIPPED}
-    facts = {label: _flat(value) for label, value in (recorded | manifest.produced_with).items()}
+    facts = {label: _flat(value) for label, value in {**recorded, **manifest.produced_with}.items()}
     if pins := pins_of(artifact):
         facts["read in place"] = _flat([pin.origin for pin in pins.values()])
     if manifest.step == mixture.MIXTURE.name:

@@ -8,7 +8,6 @@ import dagster as dg
 from phyagi_assets.declare.catalog import Catalog, read_catalog
 from phyagi_assets.orchestration.assets import corpus_assets, mixture_assets
 from phyagi_assets.orchestration.automation import follow_sensor
-from phyagi_assets.orchestration.checks import check_store_job, check_store_schedule, store_asset, stored_check
 from phyagi_assets.orchestration.declared import declarations_sensor, placeholder
 from phyagi_assets.orchestration.failure_notices import failure_sensors
 from phyagi_assets.orchestration.jobs import corpus_job, mixture_job, stale_job
@@ -17,6 +16,7 @@ from phyagi_assets.orchestration.names import COMMAND_JOB, PROGRESS, WORKSPACE, 
 from phyagi_assets.orchestration.partitions import partitions_sensor
 from phyagi_assets.orchestration.progress import Progress, logged_progress
 from phyagi_assets.orchestration.sensors import refresh_schedule, refresh_sensor
+from phyagi_assets.orchestration.store_checks import check_store_job, check_store_schedule, store_asset, stored_check
 from phyagi_assets.settings import Settings
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace

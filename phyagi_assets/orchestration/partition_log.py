@@ -12,10 +12,11 @@ from phyagi_assets.build.work import CHECK_FAILED, Work
 from phyagi_assets.formatting import counted
 from phyagi_assets.inspection.named import LEFT_OUT
 from phyagi_assets.orchestration.check_records import PartitionVerdict, insert_passed, latest_evaluation
-from phyagi_assets.orchestration.checks import Verdict, limits_of, verdicts
+from phyagi_assets.orchestration.checks import Verdict, verdicts
 from phyagi_assets.orchestration.corpus_totals import CorpusTotals
 from phyagi_assets.orchestration.metadata import metadata
 from phyagi_assets.orchestration.recorded import DATA_VERSION, Recorded
+from phyagi_assets.steps.checks.check import WITHIN_LIMITS
 
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
@@ -136,7 +137,9 @@ class PartitionLog:
 
     def _materialization(self, work: Work, done: StepResult) -> dg.AssetMaterialization:
         step = self._builder.flow[done.step]
-        limits = {f"{of.name.replace('_', ' ')}, %": round(100 * of.numbers["share"], 3) for of in limits_of(done.checks)}
+        limits = {
+            f"{of.name.replace('_', ' ')}, %": round(100 * of.numbers["share"], 3) for of in done.checks if of.part_of == WITHIN_LIMITS
+        }
         facts = {**self._totals.facts(work.corpus, step, work.key, done.totals), **done.facts, **limits}
         if step.input is None and (left_out := self._left_out_of(work.corpus)):
             facts[LEFT_OUT] = left_out

@@ -7,7 +7,8 @@ import pytest
 
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.orchestration import partition_log
-from phyagi_assets.orchestration.checks import SOUND, STORED, stored_check
+from phyagi_assets.orchestration.store_checks import STORED, stored_check
+from phyagi_assets.steps.checks.check import SOUND
 from tests.project import Project
 from tests.robustness.damage import flip_bit
 from tests.support import PARTITION_STEPS, declare, declare_corpus, write_jsonl, write_text

@@ -25,6 +25,8 @@ class Check:
     """Result in one sentence, without a full stop."""
     numbers: Mapping[str, int | float] = field(default_factory=dict)
     """Numbers behind the result, by name."""
+    part_of: str = SOUND
+    """Name of the check of the step in Dagster that this one is a part of."""
 
     def __str__(self) -> str:
         return f'check "{self.name}" {"passed" if self.passed else "failed"}: {self.found}'

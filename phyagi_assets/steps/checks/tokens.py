@@ -13,7 +13,7 @@ from phyagi_assets.declare.corpus_schema import LimitsConfig
 from phyagi_assets.execution.ordered import prefetch
 from phyagi_assets.formats.token_rows import TRAINED, row_batches
 from phyagi_assets.formatting import counted
-from phyagi_assets.steps.checks.check import Check
+from phyagi_assets.steps.checks.check import WITHIN_LIMITS, Check
 from phyagi_assets.steps.checks.round_trip import RoundTrip, SampledDocument
 from phyagi_assets.steps.checks.token_ids import Findings, IdCounts, IdRules
 from phyagi_assets.steps.eos import BY_TOKENIZER, EOS_BY
@@ -205,10 +205,10 @@ def _share(name: str, part: int, whole: int, found: str, limit: float | None) ->
     share = part / whole if whole else 0.0
     numbers: dict[str, int | float] = {"documents": whole, name.replace("_", " "): part, "share": round(share, 6)}
     if limit is None:
-        return Check(name=name, passed=True, found=f"{found}; no limit is declared", numbers=numbers)
+        return Check(name=name, passed=True, found=f"{found}; no limit is declared", numbers=numbers, part_of=WITHIN_LIMITS)
     passed = share <= limit
     key = name.partition("_")[0]
     found = f"{found}: {100 * share:.3g} %, and limits.{key} allows {100 * limit:.3g} %"
     if not passed:
         found += "; correct the source, or raise the limit"
-    return Check(name=name, passed=passed, found=found, numbers={**numbers, "limit": limit})
+    return Check(name=name, passed=passed, found=found, numbers={**numbers, "limit": limit}, part_of=WITHIN_LIMITS)
