@@ -22,8 +22,9 @@ from obstore.store import S3Store
 from suite import Contender, Figure, Ratio, Setting, Suite
 
 from phyagi_assets.formats.plan import Window
-from phyagi_assets.store.bucket_store import BucketStore
+from phyagi_assets.settings import BucketAddress
 from phyagi_assets.store.local import LocalStore
+from phyagi_assets.store.places import open_store
 from tests.reading.stored import copied, store_mixture
 from tests.s3 import BUCKET, KEY, SECRET, s3_server
 
@@ -74,7 +75,7 @@ def _served(given: Namespace) -> Iterator[Relay]:
         os.environ.update(server.environment, AWS_ENDPOINT_URL=running.address, S3_ENDPOINT_URL=running.address)
         os.environ.update(PHYAGI_ASSETS_SCRATCH=str(given.work / "scratch"), AWS_ALLOW_HTTP="true")
         for of in (store, many):
-            copied(of, BucketStore(f"s3://{BUCKET}/store"))
+            copied(of, open_store(BucketAddress(f"s3://{BUCKET}/store")))
         options = {"client_options": {"allow_http": True}}
         client = S3Store(BUCKET, endpoint=running.address, access_key_id=KEY, secret_access_key=SECRET, region="us-east-1", **options)
         for name, environment in (("litdata", ""), ("mosaic", "streaming")):

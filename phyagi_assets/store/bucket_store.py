@@ -26,7 +26,6 @@ from typing import Any
 from phyagi_assets.errors import ForeignFilesError, StoreError
 from phyagi_assets.objects.bucket import BucketFolder, StoredObject
 from phyagi_assets.objects.concurrently import concurrently
-from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.store.addresses import Address, Version, split_version_name
 from phyagi_assets.store.artifact import Artifact, Assembled, Fill, FinishedFile, StoredVersion
 from phyagi_assets.store.base import Foreign, Store, Survey
@@ -39,7 +38,7 @@ from phyagi_assets.store.disk import size_of_files
 from phyagi_assets.store.exchange import UNFINISHED, Exchange
 from phyagi_assets.store.leases import Leases
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, is_shared
-from phyagi_assets.store.scratch import Scratch, scratch_folder
+from phyagi_assets.store.scratch import Scratch
 
 _MANIFESTS = ".manifests"
 _BUILDING, _REMOVALS = "building", "removals"
@@ -54,37 +53,20 @@ class BucketStore(Store):
 
     Parameters
     ----------
-    address
-        Address of the store: ``s3://bucket/prefix``, ``gs://…`` or ``az://…``.
-    scratch
-        Folder for local work; by default, see `scratch_folder`.
-    scratch_bytes
-        Largest size of the versions in it, see `Scratch`.
-    retry_policy
-        How requests are retried.
-    read_timeout
-        Time after which a connection that transfers nothing is given up, in seconds.
+    bucket
+        Folder of the store.
+    local
+        Scratch space on this machine.
+    shared
+        Files that the versions of several stores have in common; by default, those of this store alone.
     holder
         Name of a run whose processes on several machines hold leases as one, and exchange unfinished files. A process of the run that does
         the work of another one, which died with its machine, then need not wait for the lease of the dead one to expire.
     """
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        scratch: Path | None = None,
-        scratch_bytes: int | None = None,
-        retry_policy: RetryPolicy | None = None,
-        read_timeout: float = 60.0,
-        holder: str = "",
-    ) -> None:
-        bucket = BucketFolder(address.rstrip("/"), retry_policy or RetryPolicy(), read_timeout=read_timeout)
-        local = Scratch(scratch or scratch_folder(bucket.address), scratch_bytes)
-        self._assemble(bucket, SharedFiles(bucket.folder(SHARED), local.root / SHARED), local, holder)
-
-    def _assemble(self, bucket: BucketFolder, shared: SharedFiles, local: Scratch, holder: str) -> None:
-        self.bucket, self.shared, self.local, self.root = bucket, shared, local, local.root
+    def __init__(self, bucket: BucketFolder, local: Scratch, shared: SharedFiles | None = None, holder: str = "") -> None:
+        self.bucket, self.local, self.root = bucket, local, local.root
+        self.shared = shared or SharedFiles(bucket.folder(SHARED), local.root / SHARED)
         self.manifests = BucketManifests(bucket, local.root / _MANIFESTS, local.writing)
         self._holder = holder
         self._listings = Listings(bucket)
@@ -95,7 +77,7 @@ class BucketStore(Store):
         return Leases(folder=self.bucket.folder(".leases"), machine=machine)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _assembled, (self.bucket, self.shared, self.local, self._holder)
+        return BucketStore, (self.bucket, self.local, self.shared, self._holder)
 
     def __str__(self) -> str:
         return self.bucket.address
@@ -328,7 +310,7 @@ class BucketStore(Store):
                 yield held
 
     def inner(self, name: str) -> "BucketStore":
-        return _assembled(self.bucket.folder(f".{name}"), self.shared, self.local.inner(name), self._holder)
+        return BucketStore(self.bucket.folder(f".{name}"), self.local.inner(name), self.shared, self._holder)
 
     def now(self) -> float:
         try:
@@ -379,9 +361,3 @@ def _lease_key(name: str) -> str:
 
 class _Owner:
     """Something for which a version is held."""
-
-
-def _assembled(bucket: BucketFolder, shared: SharedFiles, local: Scratch, holder: str) -> BucketStore:
-    store = BucketStore.__new__(BucketStore)
-    store._assemble(bucket, shared, local, holder)
-    return store

@@ -25,9 +25,11 @@ def open_store(place: Path | BucketAddress, holder: str = "") -> Store:
     """
     if isinstance(place, Path):
         return LocalStore(place)
-    from phyagi_assets.store.bucket_store import BucketStore  # its client takes long to import
+    from phyagi_assets.objects.bucket import BucketFolder  # the client takes long to import
+    from phyagi_assets.store.bucket_store import BucketStore
+    from phyagi_assets.store.scratch import Scratch, scratch_folder
 
-    return BucketStore(place, holder=holder)
+    return BucketStore(BucketFolder(place), Scratch(scratch_folder(place)), holder=holder)
 
 
 def advice_on_no_store(store: Store) -> str:

@@ -42,6 +42,7 @@ from phyagi_assets.store.scratch import SCRATCH_VARIABLE
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.engine_pool import GIGATOKEN
 from phyagi_assets.tokenizers.prepare import tokenizer_store
+from tests.bucket_stores import store_in_bucket
 from tests.project import Project
 from tests.ray_nodes import RayNodes
 from tests.s3 import SECRET, S3Server
@@ -116,7 +117,7 @@ def contents(store: Store, folder: Path) -> dict[str, str]:
 
 
 def bucket(name: str, tmp_path: Path) -> BucketStore:
-    return BucketStore(f"s3://raw/{name}", scratch=tmp_path / f"scratch of {name}", retry_policy=RetryPolicy(pause=0.0))
+    return store_in_bucket(f"s3://raw/{name}", scratch=tmp_path / f"scratch of {name}", retry_policy=RetryPolicy(pause=0.0))
 
 
 def test_two_nodes_of_which_one_is_killed_build_in_a_bucket_what_one_process_builds_on_a_disk(
@@ -271,7 +272,7 @@ def test_folders_that_nodes_need_are_those_of_the_store_the_sources_and_the_remo
 
 def drive(place: str, scratch: Path, sources: Path, address: RayAddress) -> None:
     """Build everything on a cluster; the target of a process that is killed."""
-    build_all(Workspace(data=sources, store=BucketStore(place, scratch=scratch), chunk_bytes=4096), cluster=address)
+    build_all(Workspace(data=sources, store=store_in_bucket(place, scratch=scratch), chunk_bytes=4096), cluster=address)
 
 
 def test_kills_at_any_moment_leave_nothing_that_the_next_run_does_not_complete(

@@ -33,11 +33,11 @@ from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.steps.tokenize import TOKENIZE, token_chunks
-from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.pickling import Pickling
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
+from tests.bucket_stores import store_in_bucket
 from tests.chat.tokenizers import save_adding_bytes
 from tests.support import build, declare, declare_corpus, write_jsonl, write_text
 
@@ -366,7 +366,7 @@ def test_large_partition_of_conversations_is_encoded_in_chunks_to_the_same_rows(
 def test_chunk_of_conversations_is_encoded_on_a_machine_without_the_tokenizer(chats: Workspace, tmp_path: Path) -> None:
     save_adding_bytes(chats.data / "tok")  # two forms of it are needed: with and without the token that it adds
     corpus = declare_chats(chats, [turns(f"{i} é", "yes 🙂") for i in range(100)])
-    here, there = (BucketStore("s3://raw/chats", scratch=tmp_path / name, holder="run") for name in ("here", "there"))
+    here, there = (store_in_bucket("s3://raw/chats", scratch=tmp_path / name, holder="run") for name in ("here", "there"))
     sending = replace(chats, store=here, chunk_bytes=4_000)
     (partition,) = sending.sources.partitions(corpus).values()
     build_raw(corpus, partition, sending)

@@ -13,12 +13,12 @@ from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.settings import STORE_VARIABLE, Settings
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.data_folders import claim
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import MANIFEST
 from phyagi_assets.store.places import open_store
 from phyagi_assets.store.scratch import SCRATCH_VARIABLE
+from tests.bucket_stores import store_in_bucket
 from tests.command import command
 from tests.project import declare_plays
 from tests.s3 import SECRET, S3Server
@@ -219,7 +219,7 @@ def test_commands_build_check_and_show_a_store_in_a_bucket(
 def test_clean_removes_superseded_versions_in_a_bucket(built: Workspace, s3: S3Server) -> None:
     data, workspace = built.data, built
     assert run(f"copy {data / 'store'} {PLACE}").exit_code == 0
-    store = BucketStore(PLACE)
+    store = store_in_bucket(PLACE)
     old = store.open("plays/raw_dataset/one")
     assert old
     (data / "raw" / "one.txt").write_text("Another text.")

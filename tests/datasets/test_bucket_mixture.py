@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from phyagi_assets.datasets import LoadedMixture, MixtureLoader, MixtureStream, load_mixture
-from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.local import LocalStore
+from tests.bucket_stores import store_in_bucket
 from tests.reading.stored import Tokens, copied, store_mixture
 from tests.s3 import BUCKET, S3Server
 
@@ -27,7 +27,7 @@ def both(tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> tuple
     monkeypatch.setenv("PHYAGI_ASSETS_CACHE_BYTES", "60kB")
     store = LocalStore(tmp_path / "store")
     store_mixture(store, TOKENS, seq_len=64)
-    copied(store, BucketStore(PLACE))
+    copied(store, store_in_bucket(PLACE))
     return load_mixture("mix", store=PLACE), load_mixture("mix", store=store.root)
 
 

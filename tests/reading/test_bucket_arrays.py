@@ -25,8 +25,8 @@ from phyagi_assets.reading.bucket_arrays import BucketSource
 from phyagi_assets.reading.caller_pace import CallerPace
 from phyagi_assets.reading.mixture_samples import ReadSamples
 from phyagi_assets.settings import CacheSettings
-from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.local import LocalStore
+from tests.bucket_stores import store_in_bucket
 from tests.reading.stored import Tokens, copied, store_mixture
 from tests.s3 import BUCKET, S3Server, Storm
 from tests.support import small_disk
@@ -44,7 +44,7 @@ def disk(tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Local
     monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", f"{tmp_path / 'scratch'}")
     store = LocalStore(tmp_path / "store")
     store_mixture(store, TOKENS, seq_len=64)
-    copied(store, BucketStore(PLACE))
+    copied(store, store_in_bucket(PLACE))
     s3.faults.contents.clear()
     s3.faults.requests.clear()
     return store
@@ -147,7 +147,7 @@ def test_window_is_fetched_in_blocks_that_are_used_up(s3: S3Server, tmp_path: Pa
     tokens: Tokens = {"one": {"a": {"train": 300_001}, "b": {"train": 70_000}}, "two": {"c": {"train": 200_000}}}
     plan = store_mixture(store, tokens, seq_len=64, shuffle=Window(window=200_000))
     assert [group.block for source in plan.current.sources for group in source.groups] == [31, 23]
-    copied(store, BucketStore(PLACE))
+    copied(store, store_in_bucket(PLACE))
     local, remote = load_mixture("mix", store=store.root), opened(tmp_path / "cache", 500_000)
     s3.faults.bytes_sent = 0
     sizes = []
@@ -173,7 +173,7 @@ def test_cache_on_a_full_disk_stops_growing_and_reading_goes_on(
     monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", f"{tmp_path / 'scratch'}")
     store = LocalStore(tmp_path / "store")
     store_mixture(store, TOKENS, seq_len=64, shuffle=shuffle)
-    copied(store, BucketStore(PLACE))
+    copied(store, store_in_bucket(PLACE))
     local = load_mixture("mix", store=store.root)
     with small_disk(tmp_path / "disk", "60k") as disk:
         remote = opened(disk / "cache", 1_000_000 if shuffle is True else 150_000)
@@ -198,7 +198,7 @@ def test_missing_object_and_bad_settings_are_named(s3: S3Server, tmp_path: Path)
 
 
 def test_server_that_is_down_or_refuses_for_a_while_is_asked_again(disk: LocalStore, s3: S3Server, tmp_path: Path) -> None:
-    plan = remote_plan("mix", BucketStore(PLACE, retry_policy=RetryPolicy(attempts=6, pause=0.01)))
+    plan = remote_plan("mix", store_in_bucket(PLACE, retry_policy=RetryPolicy(attempts=6, pause=0.01)))
     source = BucketSource(plan, CacheSettings(folder=tmp_path / "cache", bytes=100_000))
     remote = LoadedMixture(plan=read_plan(plan.file), home=plan.file.parent, source=source)
     s3.faults.unavailable = 3
@@ -219,7 +219,7 @@ def test_server_that_is_down_or_refuses_for_a_while_is_asked_again(disk: LocalSt
 
 @pytest.mark.parametrize("bound", [100_000, 2_000_000])
 def test_storm_of_the_server_changes_no_batch(disk: LocalStore, s3: S3Server, tmp_path: Path, bound: int) -> None:
-    plan = remote_plan("mix", BucketStore(PLACE, retry_policy=RetryPolicy(attempts=20, pause=0.01)))
+    plan = remote_plan("mix", store_in_bucket(PLACE, retry_policy=RetryPolicy(attempts=20, pause=0.01)))
     storm = s3.faults.storm = Storm(bound, share=0.2, stall=0.2)
     source = BucketSource(plan, CacheSettings(folder=tmp_path / "cache", bytes=bound))
     remote = LoadedMixture(plan=read_plan(plan.file), home=plan.file.parent, source=source)

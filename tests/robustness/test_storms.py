@@ -10,9 +10,9 @@ from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store
-from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.copying import copy_versions, version_copies
 from phyagi_assets.store.local import LocalStore
+from tests.bucket_stores import store_in_bucket
 from tests.s3 import S3Server, Storm
 from tests.support import build
 
@@ -42,7 +42,7 @@ def build_all(workspace: Workspace) -> None:
 
 def in_bucket(quiet: Workspace, scratch: Path, read_timeout: float = 60.0) -> Workspace:
     """Return a workspace of another machine: with the store in the bucket, and a scratch folder of its own."""
-    store = BucketStore(PLACE, scratch=scratch, retry_policy=PATIENT, read_timeout=read_timeout)
+    store = store_in_bucket(PLACE, scratch=scratch, retry_policy=PATIENT, read_timeout=read_timeout)
     return Workspace(data=quiet.data, store=store, engines=quiet.engines)
 
 

@@ -36,6 +36,7 @@ from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.engine_pool import GIGATOKEN, EnginePool
 from phyagi_assets.tokenizers.prepare import tokenizer_store
+from tests.bucket_stores import store_in_bucket
 from tests.s3 import SECRET, S3Server
 from tests.support import build, build_partition, copy_store, declare_corpus
 from tests.tokenizers.faulty_engines import give_report
@@ -57,7 +58,7 @@ def workspace(data: Path, s3: S3Server, prepared_store: Path, tmp_path: Path) ->
     save_byte_tokenizer(data / BYTES)
     prepared = LocalStore(data / "prepared")
     give_report(declare_corpus(data, "corpus", "raw/none.txt", tokenizer=BYTES), GIGATOKEN.name, data, prepared, LocalStore(prepared_store))
-    store = BucketStore("s3://raw/store", scratch=tmp_path / "scratch", retry_policy=RETRIES)
+    store = store_in_bucket("s3://raw/store", scratch=tmp_path / "scratch", retry_policy=RETRIES)
     for version in tokenizer_store(prepared).versions():
         tokenizer_store(store).put(version)
     return Workspace(data=data, store=store, engines=ENGINES, retry_policy=RETRIES, chunk_bytes=4096)

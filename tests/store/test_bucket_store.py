@@ -23,6 +23,7 @@ from phyagi_assets.store.bucket_keys import PUBLISHED, SHARED
 from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import MANIFEST, Manifest
+from tests.bucket_stores import store_in_bucket
 from tests.s3 import SECRET, S3Server
 from tests.support import small_disk
 
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("s3")
 @pytest.fixture
 def machine(tmp_path: Path) -> Open:
     """Opens the store on a machine, which has a scratch folder of its own."""
-    return lambda name: BucketStore(PLACE, scratch=tmp_path / name, retry_policy=RetryPolicy(attempts=3, pause=0.0))
+    return lambda name: store_in_bucket(PLACE, scratch=tmp_path / name, retry_policy=RetryPolicy(attempts=3, pause=0.0))
 
 
 @pytest.fixture
@@ -232,7 +233,7 @@ def test_opening_many_artifacts_takes_no_request_per_artifact(machine: Open, s3:
 
 
 def test_least_recently_used_versions_are_evicted_except_held_ones(tmp_path: Path) -> None:
-    store = BucketStore(PLACE, scratch=tmp_path / "scratch", scratch_bytes=1200)
+    store = store_in_bucket(PLACE, scratch=tmp_path / "scratch", scratch_bytes=1200)
     written = [write(store, f"{i}" * 200, f"corpus/stage/{i}") for i in range(5)]
     folders = [artifact.folder() for artifact in written[:2]]
     for i, folder in enumerate(store.local.root.glob("*/*/.versions/*")):
@@ -278,7 +279,7 @@ def test_refused_credentials_are_named_without_secrets(
 
 def test_missing_bucket_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"s3://none/store: cannot be listed: there is no such bucket.*--store"):
-        BucketStore("s3://none/store", scratch=tmp_path / "scratch").open(ADDRESS)
+        store_in_bucket("s3://none/store", scratch=tmp_path / "scratch").open(ADDRESS)
 
 
 def test_bucket_without_write_permission_stays_as_it_was(machine: Open, s3: S3Server) -> None:
@@ -295,17 +296,17 @@ def test_scratch_folder_that_cannot_be_used_is_named_with_its_setting(tmp_path: 
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", str(tmp_path / "file" / "scratch"))
     with pytest.raises(StoreError, match=r"scratch: cannot be created: Not a directory.*\$PHYAGI_ASSETS_SCRATCH"):
-        BucketStore(PLACE)
+        store_in_bucket(PLACE)
     monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", str(tmp_path / "scratch"))
     monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH_BYTES", "much")
     with pytest.raises(StoreError, match=r"\$PHYAGI_ASSETS_SCRATCH_BYTES: 'much' is not a number"):
-        write(BucketStore(PLACE), "text")
+        write(store_in_bucket(PLACE), "text")
 
 
 def test_full_scratch_disk_is_named_with_its_setting(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "1m") as disk:
-        written = write(BucketStore(PLACE, scratch=tmp_path / "scratch"), "x", repeat=2_000_000)
-        small = BucketStore(PLACE, scratch=disk / "scratch", retry_policy=RetryPolicy(attempts=3, pause=0.0))
+        written = write(store_in_bucket(PLACE, scratch=tmp_path / "scratch"), "x", repeat=2_000_000)
+        small = store_in_bucket(PLACE, scratch=disk / "scratch", retry_policy=RetryPolicy(attempts=3, pause=0.0))
         found = small.open(ADDRESS)
         assert found
         message = r"cannot be written to: No space left on device.*it is scratch space: .*\$PHYAGI_ASSETS_SCRATCH"
@@ -332,10 +333,10 @@ def test_plan_made_while_another_machine_removes_versions_is_refused(machine: Op
 
 
 def test_machines_of_one_name_with_scratch_folders_at_one_path_hold_leases_apart(tmp_path: Path) -> None:
-    store = BucketStore(PLACE, scratch=tmp_path / "scratch")
+    store = store_in_bucket(PLACE, scratch=tmp_path / "scratch")
     with store.lock(ADDRESS):
         (tmp_path / "scratch").rename(tmp_path / "scratch of the first machine")
-        with BucketStore(PLACE, scratch=tmp_path / "scratch").lock_if_free(ADDRESS) as free:
+        with store_in_bucket(PLACE, scratch=tmp_path / "scratch").lock_if_free(ADDRESS) as free:
             assert not free
         (tmp_path / "scratch").rename(tmp_path / "scratch of the second machine")
         (tmp_path / "scratch of the first machine").rename(tmp_path / "scratch")
@@ -382,7 +383,7 @@ def test_upload_and_lease_of_a_machine_that_died_long_ago_are_removed(machine: O
 
 
 def test_version_that_another_process_holds_is_not_evicted(tmp_path: Path) -> None:
-    one, other = (BucketStore(PLACE, scratch=tmp_path / "scratch", scratch_bytes=500) for _ in range(2))
+    one, other = (store_in_bucket(PLACE, scratch=tmp_path / "scratch", scratch_bytes=500) for _ in range(2))
     folder = write(one, "held", "corpus/stage/held", repeat=50).folder()
     held = one.open("corpus/stage/held")
     assert held

@@ -13,6 +13,7 @@ from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.copying import copy_versions, version_copies
 from phyagi_assets.store.local import LocalStore
+from tests.bucket_stores import store_in_bucket
 from tests.buckets import SECRET, BucketServer, bucket_server
 from tests.support import build, declare_corpus, write_text
 from tests.tokenizers.faulty_engines import store_contents
@@ -32,7 +33,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[BucketServer]:
 
 
 def store_on(scheme: str, machine: Path) -> BucketStore:
-    return BucketStore(f"{scheme}://lake/of a lab/é+%", scratch=machine, retry_policy=RetryPolicy(attempts=3, pause=0.0))
+    return store_in_bucket(f"{scheme}://lake/of a lab/é+%", scratch=machine, retry_policy=RetryPolicy(attempts=3, pause=0.0))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -85,6 +86,6 @@ def test_refusal_names_the_setting_and_leaves_the_bucket_as_it_was(
     corpus = declare_corpus(workspace.data, "plays", "raw/*.txt")
     bucket.is_read_only, bucket.refusal = refusal == "read-only", refusal if refusal != "read-only" else ""
     with pytest.raises(StoreError, match=message) as told:
-        build(corpus, Workspace(data=workspace.data, store=BucketStore(f"{scheme}://{place}", scratch=tmp_path / "scratch")))
+        build(corpus, Workspace(data=workspace.data, store=store_in_bucket(f"{scheme}://{place}", scratch=tmp_path / "scratch")))
     assert SECRET not in str(told.value)
     assert bucket.objects == {}

@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.settings import BucketAddress
-from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.pickling import Pickling
 from phyagi_assets.store.scratch import SCRATCH_VARIABLE
+from tests.bucket_stores import store_in_bucket
 
 PLACE = BucketAddress("s3://bucket/lab")
 
 
 def test_paths_and_stores_lead_into_the_scratch_space_of_the_receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = BucketStore(PLACE, scratch=tmp_path / "here")
+    here = store_in_bucket(PLACE, scratch=tmp_path / "here")
     sender = Pickling.of(here, "run")
     monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path / "there"))
     receiver = Pickling(PLACE, "run")
