@@ -16,6 +16,7 @@ The UI shows the log of a run again when the file of its database changes. In WA
 change until much is written, so its time is set after commits.
 """
 
+import logging
 import os
 import sqlite3
 import stat
@@ -76,12 +77,17 @@ def share_database(connection: Any, _record: Any = None) -> None:
                     path.chmod(stat.S_IMODE(mode) | stat.S_IWGRP)
 
 
+def _nothing(_record: logging.LogRecord) -> bool:
+    """Filter out every message of a logger, also after Dagster has configured logging, which enables all loggers again."""
+    return False
+
+
 class _KeptOpen(QueuePool):  # type: ignore[misc]
     """Connections that stay open when Dagster disposes of their engine."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.logger.disabled = True  # its messages would be printed, such as the traceback of an interrupt while a connection is closed
+        self.logger.addFilter(_nothing)  # its messages would be printed, such as the traceback of an interrupt while a connection is closed
 
     def dispose(self) -> None:
         pass

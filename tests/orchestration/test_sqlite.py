@@ -1,5 +1,6 @@
 """Fast use of Dagster's databases."""
 
+import logging
 import os
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -63,6 +64,9 @@ def test_interrupt_while_a_database_is_closed_prints_nothing(
     records.enter_context(fast_records())
     with vars(sqlite_event_log)["create_engine"](f"sqlite:///{tmp_path / 'records.db'}").begin() as connection:
         connection.execute(text("create table events (id integer)"))
+    for logger in logging.Logger.manager.loggerDict.values():
+        logger.disabled = False  # type: ignore[union-attr] - as Dagster does when it configures logging
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr(DefaultDialect, "do_close", interrupted)
     with pytest.raises(KeyboardInterrupt):
         records.close()
