@@ -16,7 +16,7 @@ from typing import Any
 
 from phyagi_assets.store.artifact import FinishedFile
 from phyagi_assets.store.base import Store
-from phyagi_assets.store.disk import flush
+from phyagi_assets.store.disk import flush, flushed_meanwhile
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.manifest import FileRecord
 from phyagi_assets.store.state import State
@@ -96,7 +96,8 @@ class ChunkFolder:
         with self._store.writing():
             self._folder.mkdir(parents=True, exist_ok=True)
             try:
-                found = write(draft)
+                with flushed_meanwhile(lambda: list(drafts.values())):
+                    found = write(draft)
                 for name, path in drafts.items():
                     flush(path)
                     final, of = self._path(number, name), FileRecord.of(path)

@@ -3,9 +3,10 @@
 import errno
 import os
 import shutil
+import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
@@ -98,6 +99,53 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def flushed_meanwhile(files: Callable[[], Iterable[Path]]) -> Iterator[None]:
+    """Flush large files while the body of the context writes them, so that little of them is left to flush at its end.
+
+    Parameters
+    ----------
+    files
+        Returns the files that exist; called from another thread.
+
+    Raises
+    ------
+    OSError
+        A file cannot be flushed. The system reports this once: flushing the file again would succeed.
+    """
+    complete, flushed, problems = threading.Event(), dict[Path, int](), list[OSError]()
+
+    def flush_grown() -> None:
+        while not complete.wait(_PAUSE):
+            try:
+                for path in files():
+                    size = path.stat().st_size
+                    if size - flushed.get(path, 0) >= _GROWN:
+                        flush(path)
+                        flushed[path] = size
+            except FileNotFoundError:  # a file was renamed
+                continue
+            except OSError as problem:
+                problems.append(problem)
+                return
+
+    thread = threading.Thread(target=flush_grown, name="flush", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        complete.set()
+        thread.join()
+    if problems:
+        raise problems[0]
+
+
+_PAUSE = 0.02
+"""Time between two comparisons of the sizes of the files that are being written, in seconds."""
+_GROWN = 8 << 20
+"""Size by which a file has grown when it is flushed again, in bytes."""
 
 
 def free_path(path: Path) -> Path:

@@ -25,7 +25,7 @@ from phyagi_assets.paths import real_path
 from phyagi_assets.store.addresses import VERSIONS, Address, Version, is_part, spare_name, split_version_name
 from phyagi_assets.store.artifact import Artifact, Assembled, Fill, FinishedFile
 from phyagi_assets.store.base import Store, Survey
-from phyagi_assets.store.disk import flush, folders_in, free_path, link, unless_elsewhere, writing_to
+from phyagi_assets.store.disk import flush, flushed_meanwhile, folders_in, free_path, link, unless_elsewhere, writing_to
 from phyagi_assets.store.locks import LOCKS, create_lock, hold_until_exit, locked, locked_if_free, own_folder
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, records_of
 from phyagi_assets.store.manifest_cache import ManifestCache
@@ -173,7 +173,8 @@ class LocalStore(Store):
             require_own_folder(self.root, Address(address))
             draft = staging / "version"
             draft.mkdir()
-            filled, finished = _parts(fill(draft))
+            with flushed_meanwhile(lambda: list(draft.iterdir())):
+                filled, finished = _parts(fill(draft))
             with ThreadPoolExecutor() as pool:  # flush in parallel, while the checksums are computed
                 flushed = pool.map(flush, list(draft.rglob("*")))
                 files = records_of(draft) | {name: of.record for name, of in finished.items()}
