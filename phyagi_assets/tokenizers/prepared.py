@@ -81,15 +81,18 @@ def facts_of(artifact: Artifact, record: State) -> dict[str, Any]:
     They are read from its JSON file, whose size is some megabytes, unless the record has them.
     """
     with suppress(TypeError, ValueError, KeyError):  # there is no record, or it is damaged
-        known = record.recall()
-        special = tuple(SpecialToken(content=content, normalized=normalized) for content, normalized in known["special_tokens"])
-        return {"special_tokens": special, "behind": tuple(map(int, known["behind"]))}
+        return _facts(record.recall())
     declared = json.loads((artifact.folder(BACKEND) / BACKEND).read_text(encoding="utf-8"))
-    tokens = [token for token in declared.get("added_tokens") or () if token["special"]]
-    behind = _appended_ids(declared.get("post_processor"))
-    record.remember({"special_tokens": [(token["content"], token["normalized"]) for token in tokens], "behind": behind})
-    special = tuple(SpecialToken(content=token["content"], normalized=token["normalized"]) for token in tokens)
-    return {"special_tokens": special, "behind": behind}
+    special = [(token["content"], token["normalized"]) for token in declared.get("added_tokens") or () if token["special"]]
+    found = {"special_tokens": special, "behind": _appended_ids(declared.get("post_processor"))}
+    record.remember(found)
+    return _facts(found)
+
+
+def _facts(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts as they are, given as they are recorded."""
+    special = tuple(SpecialToken(content=content, normalized=normalized) for content, normalized in known["special_tokens"])
+    return {"special_tokens": special, "behind": tuple(map(int, known["behind"]))}
 
 
 def _appended_ids(processor: Mapping[str, Any] | None) -> tuple[int, ...]:
