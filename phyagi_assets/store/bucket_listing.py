@@ -44,9 +44,12 @@ class FolderListing:
             elif kind == PUBLISHED and (pointer := parsed_pointer(file)):
                 self.pointers[name][pointer] = stored
 
-    def published(self, key: str) -> str:
-        """Return the fingerprint of the published version of an artifact, or an empty string."""
-        return max(self.pointers[key])[1] if self.pointers.get(key) else ""
+    def published(self, key: str) -> tuple[str, StoredObject | None]:
+        """Return the fingerprint of the published version of an artifact and the pointer to it; an empty string and None without one."""
+        if not (pointers := self.pointers.get(key)):
+            return "", None
+        newest = max(pointers)
+        return newest[1], pointers[newest]
 
 
 class Listings:

@@ -96,7 +96,7 @@ class BucketStore(Store):
         of = Address(address)
         with self._listings.lock:
             known = self._listings.folder(of.folder)
-            fingerprint = known.published(of.key)
+            fingerprint, pointer = known.published(of.key)
             if not fingerprint:
                 return None
             version = Version(of, fingerprint)
@@ -105,8 +105,7 @@ class BucketStore(Store):
                 if known.has_missed:  # probably, all are needed
                     self.manifests.fetch(of.folder, known)
                 known.has_missed = True
-            published = known.pointers[of.key][max(known.pointers[of.key])]
-        return self._artifact(version, objects, published, intact=intact)
+        return self._artifact(version, objects, pointer, intact=intact)
 
     def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
         version = Version(Address(address), fingerprint)
@@ -138,8 +137,7 @@ class BucketStore(Store):
         return found
 
     def _survey_version(self, version: Version, objects: Objects, folder: FolderListing, found: Survey) -> None:
-        pointers = folder.pointers.get(version.address.key, {})
-        pointer = pointers[max(pointers)] if pointers else None
+        published, pointer = folder.published(version.address.key)
         artifact = self._artifact(version, objects, pointer, intact=False)
         if artifact is None:
             place = self.place(version_key(version))
@@ -149,14 +147,13 @@ class BucketStore(Store):
         protected = f"{unknown[0]} in it was not written by the store" if unknown else ""
         if protected:
             found.foreign.append(Foreign(path=self.place(version_key(version)), why=protected))
-        is_published = folder.published(version.address.key) == version.fingerprint
         found.versions.append(
             StoredVersion(
                 address=version.address,
                 path=artifact.path,
                 manifest=artifact.manifest,
                 remote=artifact.remote,
-                is_published=is_published,
+                is_published=published == version.fingerprint,
                 protected=protected,
             )
         )
@@ -237,7 +234,7 @@ class BucketStore(Store):
 
     def published_path(self, address: str) -> Path:
         of = Address(address)
-        return self.version_path(of, self._listings.folder(of.folder).published(of.key))
+        return self.version_path(of, self._listings.folder(of.folder).published(of.key)[0])
 
     def damage(self, address: str, version: Path) -> Sequence[str]:
         of = Version(Address(address), split_version_name(version.name)[1])

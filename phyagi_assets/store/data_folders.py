@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 def other_folder(store: Store, data: Path, name: str) -> str:
     """Return a warning if a name in a store was built from another data folder that still exists, else an empty string."""
     known = _recorded(store, name)
-    other = None if _same(known, data) else next((folder for folder in known if _exists(folder)), None)
-    if other is None:
+    other = next(filter(_exists, known), None)
+    if other is None or real_path(data) in known:
         return ""
     return (
         f"{name}: was built from the data folder {other}, and now from {data}: they replace each other's artifacts; give one of them a "
@@ -50,7 +50,7 @@ def claim(store: Store, data: Path, names: Collection[str], log: logging.Logger 
     """Record the data folder of names in a store, and log a warning for each name built from another data folder that still exists."""
     for name in names:
         known = _recorded(store, name)
-        if known and _same(known, data):
+        if real_path(data) in known:
             continue
         if warning := other_folder(store, data, name):
             log.warning(warning)
@@ -66,9 +66,8 @@ def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, 
     found = {}
     for name in names:
         known = _recorded(store, name)
-        if known and not _same(known, data):
-            other = next((folder for folder in known if _exists(folder)), None)
-            if other:
+        if known and real_path(data) not in known:
+            if other := next(filter(_exists, known), None):
                 found[name] = f"was built from the data folder {other}; clean it from there"
             elif name not in declared:
                 found[name] = f"was built from the data folder {known[-1]}, which does not exist any more; remove it yourself if you can"
@@ -84,10 +83,6 @@ def _recorded(store: Store, name: str) -> list[Path]:
         return [real_path(real_path(store.root) / record["relative"]), Path(record["absolute"])]
     except (KeyError, TypeError, ValueError):  # the record is missing or damaged
         return []
-
-
-def _same(known: Collection[Path], data: Path) -> bool:
-    return real_path(data) in known
 
 
 def _exists(data: Path) -> bool:

@@ -268,10 +268,9 @@ class LocalStore(Store):
 
             yield remove
 
-    @contextmanager
-    def planning(self) -> Iterator[None]:
-        with locked(self._lock_file(_REMOVAL), waiting="versions are being removed by another command; waiting for it", shared=True):
-            yield
+    def planning(self) -> AbstractContextManager[None]:
+        waiting = "versions are being removed by another command; waiting for it"
+        return locked(self._lock_file(_REMOVAL), waiting=waiting, shared=True)
 
     def _require_own(self, address: str, version: Path) -> None:
         if foreign := foreign_version(self.root, Address(address), version):
@@ -326,16 +325,11 @@ class LocalStore(Store):
             yield self.root / STAGING
         yield beside / STAGING
 
-    @contextmanager
-    def lock(self, name: str, *, silent: bool = False) -> Iterator[None]:
-        waiting = "" if silent else f"{name} is being built by another run; waiting for it"
-        with locked(self._lock_file(name), waiting=waiting):
-            yield
+    def lock(self, name: str, *, silent: bool = False) -> AbstractContextManager[None]:
+        return locked(self._lock_file(name), waiting="" if silent else f"{name} is being built by another run; waiting for it")
 
-    @contextmanager
-    def lock_if_free(self, name: str) -> Iterator[bool]:
-        with locked_if_free(self._lock_file(name)) as free:
-            yield free
+    def lock_if_free(self, name: str) -> AbstractContextManager[bool]:
+        return locked_if_free(self._lock_file(name))
 
     def hold_lock(self, name: str) -> int | None:
         """Hold the lock of a name until this process ends; see `hold_until_exit`."""

@@ -27,7 +27,7 @@ from phyagi_assets.store.disk import replace_file, writing_to
 from phyagi_assets.store.fingerprint import text_digest
 from phyagi_assets.store.local import STAGING, LocalStore
 from phyagi_assets.store.locks import LOCKS, create_lock, is_held, locked, own_folder, own_folder_until_exit
-from phyagi_assets.store.manifest import Manifest
+from phyagi_assets.store.ownership import is_readable
 
 SCRATCH_VARIABLE = "PHYAGI_ASSETS_SCRATCH"
 BYTES_VARIABLE = "PHYAGI_ASSETS_SCRATCH_BYTES"
@@ -185,8 +185,5 @@ class Scratch(LocalStore):
 
     def forget_unfinished(self, version: Version) -> None:
         """Delete the files of a version that was fetched in part."""
-        if (self.root / version.path).exists():
-            try:
-                Manifest.read(self.root / version.path)
-            except StoreError:
-                self.forget(version)
+        if not is_readable(self.root / version.path):
+            self.forget(version)
