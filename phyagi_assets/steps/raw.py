@@ -8,6 +8,7 @@ A published artifact stays valid while the source lists the same content, even i
 reverse.
 """
 
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -16,6 +17,7 @@ from pathlib import Path
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.execution.executor import OnProgress
+from phyagi_assets.formatting import counted, listed
 from phyagi_assets.objects.kinds import SCHEMES
 from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import Partition, SourceFile, held_out
@@ -28,6 +30,8 @@ from phyagi_assets.steps.step import Built, Scope, Step, Workspace, built_facts,
 from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.disk import link
 from phyagi_assets.store.manifest import Manifest
+
+logger = logging.getLogger(__name__)
 
 STEP = "raw_dataset"
 CODE_VERSION = "1"
@@ -150,6 +154,9 @@ def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_pro
 def _build(corpus: Corpus, partition: Partition, workspace: Workspace, pinned: Sequence[SourceFile], copies: Mapping[str, Path]) -> Built:
     wanted = expected_raw(corpus, partition, workspace)
     assert wanted is not None, "what is here can be read"
+    address = raw_address(corpus, partition.key)
+    if published := workspace.store.open(address):
+        _warn_of_gone_files(address, published.manifest.inputs["files"], wanted.inputs["files"])
 
     def fill(folder: Path) -> Manifest:
         for name, path in copies.items():
@@ -158,7 +165,14 @@ def _build(corpus: Corpus, partition: Partition, workspace: Workspace, pinned: S
             write_pins(pinned, folder)
         return wanted
 
-    return reuse_or_build(workspace.store, raw_address(corpus, partition.key), wanted, fill, holding=_held(partition, pinned))
+    return reuse_or_build(workspace.store, address, wanted, fill, holding=_held(partition, pinned))
+
+
+def _warn_of_gone_files(address: str, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Log a warning about files of the published version that are gone, given digests by name. Renamed ones are not."""
+    contents = set(now.values())
+    if gone := sorted(name for name, content in before.items() if name not in now and content not in contents):
+        logger.warning("%s is built without %s of its earlier version: %s", address, counted(len(gone), "file"), listed(gone))
 
 
 def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, listed: Partition | None, needed_by: str) -> Partition:
