@@ -52,7 +52,7 @@ def new_executor(
     """
 
     def started(task: Task) -> None:
-        if isinstance(task, PartitionTask) and not task.is_begun:
+        if isinstance(task, PartitionTask) and not task.divided:
             on_start(task.name)
 
     def progressed(task: Task, consumed: int) -> None:

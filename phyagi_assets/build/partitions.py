@@ -10,7 +10,7 @@ from contextlib import closing
 from functools import partial
 
 from phyagi_assets.build.outcome import PartitionResult
-from phyagi_assets.build.tasks import ChunkTask, PartitionTask, Partly, Task, TaskResult
+from phyagi_assets.build.tasks import ChunkTask, Divided, PartitionTask, Task, TaskResult
 from phyagi_assets.build.work import Work
 from phyagi_assets.execution.executor import Executor
 
@@ -24,11 +24,11 @@ def build_partitions(work: Sequence[Work], executor: Executor[Task, TaskResult])
 
     If several processes build them, the largest partitions are started first.
     """
-    hands_out = executor.size > 1
+    is_parallel = executor.size > 1
     chunks_left: dict[str, int] = {}
     following: dict[str, PartitionTask] = {}
-    for item in sorted(work, key=lambda item: item.bytes, reverse=True) if hands_out else work:
-        executor.submit(PartitionTask(work=item, hands_out=hands_out and item.chunks > 1))
+    for item in sorted(work, key=lambda item: item.bytes, reverse=True) if is_parallel else work:
+        executor.submit(PartitionTask(work=item, divides=is_parallel and item.chunks > 1))
     with closing(executor.results()) as results:
         for task, outcome in results:
             name = task.work.name
@@ -39,10 +39,8 @@ def build_partitions(work: Sequence[Work], executor: Executor[Task, TaskResult])
                     chunks_left[name] -= executor.drop(partial(_is_chunk_of, name))
                 if chunks_left[name] == 0:
                     executor.submit(following.pop(name), first=True)
-            elif isinstance(outcome, Partly):
-                following[name] = PartitionTask(
-                    work=outcome.work, done=outcome.done, hands_out=True, handed_out=outcome.work.steps[0], is_begun=True
-                )
+            elif isinstance(outcome, Divided):
+                following[name] = PartitionTask(work=outcome.work, done=outcome.done, divides=True, divided=outcome.work.steps[0])
                 chunks_left[name] = len(outcome.chunks)
                 for chunk in reversed(outcome.chunks):
                     executor.submit(ChunkTask(work=outcome.work, chunk=chunk), first=True)

@@ -71,7 +71,7 @@ def scan_source(corpus: Corpus, workspace: Workspace, settled: str = "", *, flow
         for partition, may_read in within_budget(corpus, partitions, workspace, flow):
             key = partition.key
             if steps := _steps_due(corpus, partition, workspace, flow, may_read=may_read):
-                published = all(workspace.store.open(f"{corpus.config.name}/{step}/{key}", intact=True) for step in steps)
+                published = all(workspace.store.open(flow[step].address(corpus.config.name, key), intact=True) for step in steps)
                 due.append(Due(key=key, steps=steps, content=contents[key], published=published))
     return Scan(listing=listing, partitions=partitions, due=due)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW, Flow
-from phyagi_assets.steps.mixture import MIXTURE
 from phyagi_assets.steps.step import Scope, Step, Workspace
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
@@ -65,9 +64,7 @@ def corpus_artifact(corpus: Corpus, step: Step, inputs: Mapping[str, str | None]
     return _artifact(step, expected, step.address(corpus.config.name), workspace)
 
 
-def mixture_artifact(
-    declared: Mixture, inputs: Mapping[str, Mapping[str, str]], workspace: Workspace, step: Step = MIXTURE
-) -> ExpectedArtifact:
+def mixture_artifact(declared: Mixture, inputs: Mapping[str, Mapping[str, str]], workspace: Workspace, step: Step) -> ExpectedArtifact:
     """Return the artifact of a step that is built once per mixture.
 
     Parameters

@@ -16,8 +16,8 @@ from phyagi_assets.steps.step import Built, Chunk, Step, Workspace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Partly:
-    """A partition that is built up to a step whose work is cut into chunks."""
+class Divided:
+    """A partition that is built up to a step whose work is divided into chunks."""
 
     work: Work
     """The steps that are left."""
@@ -32,12 +32,10 @@ class PartitionTask:
     work: Work
     done: Sequence[StepResult] = ()
     """Results of the steps before them."""
-    hands_out: bool = False
-    """Whether the task ends before a step whose work can be cut into chunks."""
-    handed_out: str = ""
-    """Name of the step whose chunks are done: the task builds it."""
-    is_begun: bool = False
-    """Whether a task of this partition has run before."""
+    divides: bool = False
+    """Whether the task ends before a step whose work can be divided into chunks."""
+    divided: str = ""
+    """Name of the step whose chunks are done, which the task builds; empty for the first task of a partition."""
 
     @property
     def name(self) -> str:
@@ -57,7 +55,7 @@ class ChunkTask:
 
 
 Task = PartitionTask | ChunkTask
-TaskResult = PartitionResult | Partly | None
+TaskResult = PartitionResult | Divided | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,28 +71,28 @@ class Builder:
 
         Returns
         -------
-        PartitionResult, Partly or None
+        PartitionResult, Divided or None
             The outcome of a partition, or the chunks that have to be done before its remaining steps; None for a chunk.
         """
         if isinstance(task, ChunkTask):
             task.chunk.run(self.workspace, on_progress)
             return None
-        if task.is_begun:  # by another process
+        if task.divided:  # other processes have written to the store
             self.workspace.store.refresh()
         with self.workspace.store.lock(f"runs/{task.name}"):  # another command may be building it
             return self._partition(task, on_progress)
 
-    def _partition(self, task: PartitionTask, on_progress: OnProgress) -> PartitionResult | Partly:
+    def _partition(self, task: PartitionTask, on_progress: OnProgress) -> PartitionResult | Divided:
         work, done, left = task.work, list(task.done), deque(task.work.steps)
         corpus = self.corpora[work.corpus]
         try:
             while left:
                 step = self.flow[left[0]]
                 partition = self._files(corpus, work, step)
-                divides = step.chunks if task.hands_out and step.name != task.handed_out else None
-                chunks = divides(corpus, partition, self.workspace) if divides else ()
+                chunks_of = step.chunks if task.divides and step.name != task.divided else None
+                chunks = chunks_of(corpus, partition, self.workspace) if chunks_of else ()
                 if len(chunks) > 1:
-                    return Partly(work=replace(work, steps=tuple(left)), done=tuple(done), chunks=chunks)
+                    return Divided(work=replace(work, steps=tuple(left)), done=tuple(done), chunks=chunks)
                 built = step.build(corpus, partition, self.workspace, on_progress)
                 done.append(_result(step, built))
                 if built.failures:

@@ -59,9 +59,9 @@ class Built:
     """Time that building took, in seconds; 0 if the version was reused."""
     checks: Sequence[Check] = ()
     lengths: npt.NDArray[np.int64] | None = None
-    """Number of tokens of each document, where building has told it, 1-D; else, the version does."""
+    """Number of tokens of each document, 1-D; None if the build did not count them, and they are read from the version."""
     preview: str | None = None
-    """Text of the first tokens, where building has told it."""
+    """Text of the first tokens; None if it is read from the version."""
 
     @property
     def failures(self) -> list[Check]:

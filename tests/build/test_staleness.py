@@ -11,7 +11,7 @@ import pytest
 from phyagi_assets.build.staleness import mixture_artifact, partition_artifacts
 from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
-from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.mixture import MIXTURE, build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.engine_pool import EnginePool
@@ -31,7 +31,7 @@ def _stale(workspace: Workspace, **keys: Any) -> set[str]:
     declared = _declared(workspace, **keys)
     corpus = declared["corpus"]
     artifacts = {key: partition_artifacts(corpus, part, workspace) for key, part in workspace.sources.partitions(corpus).items()}
-    plan = mixture_artifact(declared["mixture"], {"plays": {key: of[-1].fingerprint for key, of in artifacts.items()}}, workspace)
+    plan = mixture_artifact(declared["mixture"], {"plays": {key: of[-1].fingerprint for key, of in artifacts.items()}}, workspace, MIXTURE)
     return {artifact.address for artifact in [*(artifact for of in artifacts.values() for artifact in of), plan] if not artifact.is_current}
 
 
