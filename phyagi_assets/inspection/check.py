@@ -7,7 +7,8 @@ from typing import Literal
 
 from phyagi_assets.declare.catalog import nothing_declared, read_catalog
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.inspection.integrity import declaration_problems, discard_damaged, links_in_loops, store_problems
+from phyagi_assets.inspection.declarations import declaration_problems
+from phyagi_assets.inspection.integrity import discard_damaged, links_in_loops, store_problems
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.step import Scope, Workspace

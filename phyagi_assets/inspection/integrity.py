@@ -1,32 +1,19 @@
-"""Integrity checks: whether the declarations can be built, and whether the store is intact."""
+"""Integrity checks of a store: its artifacts match their checksums, its plans can be read, and no link leads into a loop."""
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
-from phyagi_assets.declare.catalog import Corpus, Mixture, read_catalog
-from phyagi_assets.declare.removals import read_removals
-from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceError, StoreError
+from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import plan_of, read_plan
 from phyagi_assets.formats.plan_paths import plan_folder
-from phyagi_assets.sources.documents import read_documents
-from phyagi_assets.sources.files import format_of, readable
 from phyagi_assets.steps.checks.plans import array_problems, remote_array_problems
 from phyagi_assets.steps.mixture import MIXTURE
-from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store
-from phyagi_assets.tokenizers.prepare import prepare_tokenizer
-from phyagi_assets.tokenizers.prepare_chat import prepare_chat
-from phyagi_assets.tokenizers.prepared import PreparedTokenizer
-
-OnChecked = Callable[[str], None]
-"""Called with the name of each declaration, or the address of each artifact, that was checked."""
-OnLeftOut = Callable[[str, str], None]
-"""Called with the name of a corpus and one line on the files that its source leaves out."""
 
 
 def links_in_loops(folders: Sequence[Path]) -> list[Path]:
@@ -47,87 +34,6 @@ def _is_link_loop(link: Path) -> bool:
     return False
 
 
-def declaration_problems(workspace: Workspace, on_checked: OnChecked, on_left_out: OnLeftOut | None = None) -> Iterator[str]:
-    """Yield every problem with the declarations, and with the sources and tokenizers that they name.
-
-    Parameters
-    ----------
-    on_left_out
-        Called with the name of each corpus whose source leaves out files, and one line on the files, which are not a problem. By default, a
-        warning is logged.
-    """
-    catalog, problems = read_catalog(workspace.data)
-    yield from (str(error) for problem in problems for error in (problem, *problem.further))
-    known_bad = {problem.path for problem in problems}
-    for broken in catalog.broken:
-        on_checked(broken.name)
-    prepared: dict[str, PreparedTokenizer] = {}
-    for corpus in catalog.corpora.values():
-        if corpus.path not in known_bad:
-            try:
-                prepared[corpus.config.name] = _check_source(corpus, workspace, warn=on_left_out is None)
-            except PhyagiAssetsError as problem:
-                yield str(problem)
-            else:
-                yield from _unreadable(corpus, workspace)
-            if on_left_out and (left_out := workspace.sources.left_out(corpus)):
-                on_left_out(corpus.config.name, left_out)
-        on_checked(corpus.config.name)
-    for name, mixture in catalog.mixtures.items():
-        if mixture.path not in known_bad and (unlike := _unlike(mixture, catalog.corpora, prepared)):
-            yield str(unlike)
-        on_checked(name)
-
-
-_READ = 20
-"""Largest number of files of a corpus whose beginnings are read."""
-
-
-def _unlike(mixture: Mixture, corpora: Mapping[str, Corpus], prepared: Mapping[str, PreparedTokenizer]) -> DeclarationError | None:
-    """Return the error of a mixture whose corpora have different tokenizers or dtypes, as building it would raise it."""
-    parts = [name for name in mixture.config.corpora if name in prepared]
-    for what in ("tokenizer", "dtype"):
-        found: dict[str, str] = {}
-        for name in parts:
-            of = prepared[name]
-            found.setdefault(of.artifact.fingerprint if what == "tokenizer" else str(of.dtype(corpora[name].config.dtype)), name)
-        if len(found) > 1:
-            one, other = list(found.values())[:2]
-            shown = [str(getattr(corpora[name].config, what)) for name in (one, other)]
-            return mixture.error(
-                f"{one!r} and {other!r} do not have the same {what} ({shown[0]} and {shown[1]}); declare the same {what} for both",
-                "stages" if mixture.config.stages else "datasets",
-            )
-    return None
-
-
-def _unreadable(corpus: Corpus, workspace: Workspace) -> Iterator[str]:
-    """Read the beginnings of some local files of a source as building would, and yield each problem once, for all files that have it."""
-    local = (file for partition in workspace.sources.partitions(corpus).values() if partition.is_local for file in readable(partition))
-    files = list(islice(local, _READ))
-    found: dict[str, list[str]] = {}
-    for file in files:
-        try:
-            next(read_documents(corpus, [file]), None)
-        except SourceError as problem:
-            place, _, what = str(problem).partition(": ")
-            found.setdefault(what, []).append(place)
-    for what, places in found.items():
-        more = f" (the same in {len(places)} of {len(files)} files)" if len(places) > 1 else ""
-        yield f"{places[0]}: {what}{more}"
-
-
-def _check_source(corpus: Corpus, workspace: Workspace, *, warn: bool) -> PreparedTokenizer:
-    for partition in workspace.sources.listing(corpus, warn=warn).partitions.values():
-        for file in partition.files:
-            format_of(corpus, file.name)
-    read_removals(corpus)
-    prepared = prepare_tokenizer(corpus, workspace.identities, workspace.store)
-    if corpus.config.messages is not None:
-        prepare_chat(corpus, prepared, workspace.data, workspace.store)
-    return prepared
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreProblem:
     """A problem with a published artifact."""
@@ -142,11 +48,13 @@ class StoreProblem:
         return self.found
 
 
-def store_problems(store: Store, on_checked: OnChecked, corpus: str = "") -> Iterator[StoreProblem]:
+def store_problems(store: Store, on_checked: Callable[[str], None], corpus: str = "") -> Iterator[StoreProblem]:
     """Compare every published artifact with its checksums, and yield the problems.
 
     Parameters
     ----------
+    on_checked
+        Called with the address of each artifact that was checked.
     corpus
         Name of the corpus or mixture whose artifacts are checked; by default, all artifacts are checked.
     """

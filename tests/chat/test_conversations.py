@@ -24,8 +24,8 @@ from phyagi_assets.declare.removals import removals_file
 from phyagi_assets.errors import DeclarationError, SourceError
 from phyagi_assets.formats.cache_folder import SplitArrays, array_files
 from phyagi_assets.formats.token_file import open_tokens
+from phyagi_assets.inspection.declarations import declaration_problems
 from phyagi_assets.inspection.forecast import forecast
-from phyagi_assets.inspection.integrity import declaration_problems
 from phyagi_assets.inspection.named import inspect_named
 from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.steps.facts import Text
@@ -443,7 +443,7 @@ def test_missing_template_file_is_named_by_file_line_and_key(chats: Workspace) -
 
 def test_problems_of_templates_are_found_by_the_check_of_declarations(chats: Workspace) -> None:
     declare_chats(chats, [turns("a", "b")], chat_template="tokenizer")
-    assert any("has no chat template" in problem for problem in declaration_problems(chats, lambda _name: None))
+    assert any("has no chat template" in problem for problem in declaration_problems(chats, lambda _: None, lambda *_: None))
 
 
 def test_template_writes_the_declared_date(chats: Workspace) -> None:

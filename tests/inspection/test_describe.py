@@ -9,8 +9,8 @@ from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.cache_tokenizer import decode
+from phyagi_assets.inspection.declarations import declaration_problems
 from phyagi_assets.inspection.describe import inspect_artifact
-from phyagi_assets.inspection.integrity import declaration_problems
 from phyagi_assets.inspection.named import inspect_named
 from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.steps.facts import Text

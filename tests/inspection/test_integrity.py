@@ -8,7 +8,8 @@ import pytest
 from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.inspection.check import check_everything
-from phyagi_assets.inspection.integrity import declaration_problems, store_problems
+from phyagi_assets.inspection.declarations import declaration_problems
+from phyagi_assets.inspection.integrity import store_problems
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
@@ -83,9 +84,13 @@ def test_what_keeps_an_artifact_from_being_published_is_a_problem(published: Wor
     assert [line.partition(": ")[0] for line in found.left_alone] == [str(pointer.parent / "notes.txt")]
 
 
+def problems(workspace: Workspace) -> list[str]:
+    return list(declaration_problems(workspace, lambda _: None, lambda *_: None))
+
+
 def test_declarations_that_can_be_built_have_no_problem(published: Workspace) -> None:
     looked: list[str] = []
-    assert list(declaration_problems(published, looked.append)) == []
+    assert list(declaration_problems(published, looked.append, lambda *_: None)) == []
     assert looked == ["c", "mix"]
 
 
@@ -105,7 +110,7 @@ def test_everything_that_is_wrong_is_listed_and_nothing_is_written(published: Wo
     declare(data, "mixtures", name="twin", datasets=[{"corpus": "c"}])
     declare(data, "mixtures", name="TWIN", datasets=[{"corpus": "c"}])
     before = store_contents(published.store.root)
-    found = list(declaration_problems(published, lambda _: None))
+    found = problems(published)
     wanted = {
         "corpora/no_file.yaml:3": "source.path: no file matches",
         "corpora/no_format.yaml:2": "source.format: the suffix of 'x.xyz' does not determine the format",
@@ -130,22 +135,22 @@ def test_mixture_of_corpora_with_different_tokenizers_is_a_problem(published: Wo
     save_byte_tokenizer(data / "tokenizers" / "bytes")
     declare_corpus(data, "d", "c.jsonl", tokenizer="tokenizers/bytes")
     path = declare(data, "mixtures", name="both", datasets=[{"corpus": "c"}, {"corpus": "d"}])
-    (problem,) = declaration_problems(published, lambda _: None)
+    (problem,) = problems(published)
     assert problem.startswith(f"{path}:2: datasets: 'c' and 'd' do not have the same tokenizer (")
     declare_corpus(data, "d", "c.jsonl", dtype="int32")
-    (problem,) = declaration_problems(published, lambda _: None)
+    (problem,) = problems(published)
     assert "'c' and 'd' do not have the same dtype (auto and int32); declare the same dtype for both" in problem
 
 
 def test_sample_data_has_no_problems(workspace: Workspace) -> None:
     samples = Workspace(data=Path(__file__).parents[2] / "data", store=workspace.store, engines=workspace.engines)
-    assert list(declaration_problems(samples, lambda _: None)) == []
+    assert problems(samples) == []
 
 
 def test_column_that_no_file_has_is_one_problem(workspace: Workspace) -> None:
     for day in "abc":
         write_jsonl(workspace.data / "raw" / f"{day}.jsonl", ["A text."])
     declare_corpus(workspace.data, "news", "raw/*.jsonl", partition_by="file", columns=["body"])
-    (found,) = declaration_problems(workspace, lambda _: None)
+    (found,) = problems(workspace)
     assert found.startswith(f"{workspace.data / 'raw' / 'a.jsonl'}: has no column 'body'")
     assert found.endswith("(the same in 3 of 3 files)")
