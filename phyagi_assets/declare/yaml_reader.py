@@ -8,26 +8,19 @@ resolved (``weight: ${W:-1.5}`` is a number). Pydantic validates the result.
 import hashlib
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
-from types import NoneType
 from typing import Any, Generic, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
-from phyagi_assets.declare.odd_characters import described_character, misread_text
+from phyagi_assets.declare.odd_characters import misread_text
+from phyagi_assets.declare.validation_messages import KeyPath, shown, validation_message
 from phyagi_assets.declare.yaml_syntax import remedy
-from phyagi_assets.errors import DeclarationError, did_you_mean, redacted
+from phyagi_assets.errors import DeclarationError
 
-KeyPath = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
-
-_SHAPES = {"tuple_type": "a list, as in [one, two]"} | dict.fromkeys(("model_type", "dict_type"), "a mapping, as in {key: value}")
-"""Descriptions for the pydantic errors whose own messages name Python types or classes of this package."""
 
 _MOST_VALUES = 100_000
 """Largest number of values in a file, with aliases expanded: declarations have tens, but a few lines of nested aliases yield billions."""
@@ -39,15 +32,6 @@ _DEEPEST = 32
 """Largest number of levels of nesting; declarations have four."""
 _AMBIGUOUS = re.compile(r"[-+]?0[0-9_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 """Plain scalars that YAML 1.1 reads as octal or sexagesimal numbers: 010 is 8, and 1:30 is 90."""
-_EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+")
-"""Numbers with an exponent, which YAML 1.1 reads as text unless they have a point and a sign."""
-_PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})? ?%")
-_DECIMAL = re.compile(r"[-+]?[0-9]{1,20}([.,][0-9]{1,20})?")
-_PLAIN = re.compile(r"[\w./*@~:-]{1,80}")
-"""Texts that YAML reads as they are."""
-_SHOWN = 100
-"""Largest number of characters of a wrong value that an error message shows."""
-
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
@@ -174,14 +158,14 @@ class _Reader:
             raise self._error(at, misread)
         if node.style is None and kind in ("int", "float") and _AMBIGUOUS.fullmatch(node.value) and node.value.strip("+-0_"):
             read_as = self._constructor.construct_object(node)
-            raise self._error(at, f"{_shown(node.value)} is {_shown(read_as)} to YAML; write that, or quote it if you mean text")
+            raise self._error(at, f"{shown(node.value)} is {shown(read_as)} to YAML; write that, or quote it if you mean text")
         try:
             value = self._constructor.construct_object(node)
         except yaml.MarkedYAMLError as problem:
             remedy = "leave the tag out, or quote a value that begins with !"
             raise self._error(at, f"cannot be understood: {problem.problem}; {remedy}") from None
         except (ValueError, LookupError, AttributeError, OverflowError):  # a 13th month, !!bool maybe, !!timestamp soon, 5,000 digits
-            raise self._error(at, f"{_shown(node.value)} is not a valid {kind}; quote it if you mean text") from None
+            raise self._error(at, f"{shown(node.value)} is not a valid {kind}; quote it if you mean text") from None
         if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
             raise self._error(at, "has half of a surrogate pair, which is not text; write the character itself, or \\U and its 8 digits")
         return value
@@ -230,7 +214,7 @@ class _Reader:
         for problem in sorted(problems.errors(), key=lambda problem: problem["type"] != "extra_forbidden"):
             at: KeyPath = tuple(part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("[")))  # tags of unions
             if not any(at == other[: len(at)] or other == at[: len(other)] for other in found):
-                found[at] = self._error(at, _message(problem, at, model, self._written.get(at)))
+                found[at] = self._error(at, validation_message(problem, at, model, self._written.get(at)))
         return list(found.values())
 
 
@@ -244,42 +228,6 @@ def _not_a_key(key: yaml.Node, value: yaml.Node) -> str:
     return f"{message} (found {key.value or 'nothing'})"
 
 
-def _message(problem: ErrorDetails, at: KeyPath, model: type[BaseModel], written: str | None) -> str:
-    """Return the message about a validation error of a key.
-
-    Parameters
-    ----------
-    written
-        The value as it is in the file, if it is a scalar.
-    """
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    found = _shown(problem["input"])
-    if written is not None and isinstance(problem["input"], NoneType | bool | date):
-        found = redacted(written[:_SHOWN]) or "nothing"
-    if problem["type"] == "extra_forbidden":
-        known = _fields_at(model, at[:-1])
-        message = f"is an unknown key{_meant(str(at[-1]), at[:-1], known, model) or '.'} The keys are: {', '.join(known)}"
-    elif problem["type"] == "missing":
-        message = "is missing"
-    elif problem["type"] in _SHAPES:
-        message = f"should be {_shape(problem['type'], problem['input'], _fields_at(model, at))} (found {found})"
-    elif problem["type"] == "too_short":  # pydantic names the Python type
-        message = "is empty; write at least one item"
-    elif problem["type"] not in ("value_error",):
-        message = f"{message} (found {found}){_hint(problem['type'], problem['input'], at)}"
-    return message
-
-
-def _meant(key: str, above: KeyPath, known: Sequence[str], model: type[BaseModel]) -> str:
-    """Return what an unknown key probably means, as the end of a sentence; empty if there is nothing like it."""
-    if odd := described_character(key):
-        return f", with the character {odd}{did_you_mean(key, known) or '.'}"
-    if above and key in model.model_fields:
-        return "; it is a key of the declaration itself: begin it in the first column."
-    places = [name for name in model.model_fields if key in _fields_at(model, (name,))] if not above else []
-    return f"; it is a key of {places[0]}: indent it below." if places else did_you_mean(key, known)
-
-
 def _error(path: Path, lines: dict[KeyPath, int], at: KeyPath, message: str) -> DeclarationError:
     known = at
     while known not in lines:
@@ -287,77 +235,5 @@ def _error(path: Path, lines: dict[KeyPath, int], at: KeyPath, message: str) -> 
     return DeclarationError(path, message, line=lines[known], key=_dotted(at))
 
 
-def _shape(kind: str, found: Any, keys: Sequence[str]) -> str:
-    """Return the shape that a value should have, with the value that was found in it if it may be meant for it."""
-    if isinstance(found, str):
-        key, value = next(
-            ((key, found.removeprefix(f"{key}:")) for key in keys if found.startswith(f"{key}:")), (keys[0] if keys else "", found)
-        )
-        if kind == "model_type" and key and _PLAIN.fullmatch(value):
-            return f"a mapping, as in {{{key}: {redacted(value)}}}"
-        item = found.lstrip("-\u2013 ")
-        if kind == "tuple_type" and _PLAIN.fullmatch(item):
-            return f"a list, as in [{redacted(item)}]"
-    if kind != "tuple_type" and isinstance(found, list) and found and all(isinstance(item, dict) for item in found):
-        return f"{_SHAPES[kind]}, without the hyphens or brackets of a list"
-    return _SHAPES[kind]
-
-
-_HINTS: tuple[tuple[tuple[str, ...], type, str], ...] = (
-    (("string_type", "bool_type", "float_type", "int_type"), NoneType, "write a value, or remove the key"),
-    (("string_type",), list, "write one value, not a list"),
-    (("string_type",), dict, "quote a text that contains a colon and a space"),
-    (("string_type",), object, "quote it if you mean text"),
-    (("bool_type",), object, "write true or false"),
-    (("date_type",), object, "write a day as in 2026-01-31"),
-)
-"""Types of validation errors and of the values found, each with a hint."""
-
-
-def _hint(kind: str, found: Any, at: KeyPath) -> str:
-    """Return a hint for a value that YAML may have read as another type than its writer meant, or an empty string."""
-    if hint := next((hint for kinds, of, hint in _HINTS if kind in kinds and isinstance(found, of)), None):
-        names_files = isinstance(found, list) and at[:2] == ("source", "path")
-        return f"; {hint}" + ("; a pattern such as raw/**/*.jsonl names several files" if names_files else "")
-    if not isinstance(found, str) or kind not in ("float_type", "int_type"):
-        return ""
-    if kind == "float_type" and _PERCENT.fullmatch(found):
-        return f"; write {float(found.rstrip('% ')) / 100:g}"
-    if _EXPONENT.fullmatch(found):
-        return "; YAML reads an exponent only after a point and with a sign: write 1.0e+6, not 1e6"
-    if _DECIMAL.fullmatch(found) and not (kind == "int_type" and "." in found):
-        return f"; write it as a number, without quotes: {found.replace(',', '' if kind == 'int_type' else '.')}"
-    return ""
-
-
-def _shown(value: object) -> str:
-    """Return a wrong value for display, without credentials and cut to a readable length."""
-    text = repr(value) if not isinstance(value, int) or value.bit_length() < 1_000 else f"a number of {value.bit_length():,} bits"
-    text = redacted(text)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
 def _dotted(at: KeyPath) -> str:
     return ".".join(str(part) for part in at)
-
-
-def _fields_at(model: type[BaseModel], at: KeyPath) -> list[str]:
-    """Return the keys that a model allows at a key path inside it."""
-    for part in at:
-        if isinstance(part, int):
-            continue
-        field = model.model_fields.get(str(part))
-        inner = _model_in(field.annotation) if field else None
-        if inner is None:
-            return []
-        model = inner
-    return list(model.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if found := _model_in(argument):
-            return found
-    return None
