@@ -4,11 +4,8 @@ The steps of a corpus's partitions are one multi-asset, whose run builds any ran
 one asset each.
 """
 
-import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -20,13 +17,11 @@ from phyagi_assets.build.outcome import PartitionResult
 from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import Work, work_of
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.declare.corpus_schema import CorpusConfig
-from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, translate_limit_errors
 from phyagi_assets.execution.ray_address import default_executor
-from phyagi_assets.orchestration.automation import follow_condition, freshness_policy
+from phyagi_assets.orchestration.asset_attributes import shown_attributes
+from phyagi_assets.orchestration.automation import follow_condition
 from phyagi_assets.orchestration.checks import check_specs, outcome
-from phyagi_assets.orchestration.metadata import fenced
 from phyagi_assets.orchestration.mixed_samples import mixture_facts
 from phyagi_assets.orchestration.names import (
     BUILD_POOL,
@@ -47,17 +42,11 @@ from phyagi_assets.orchestration.partition_runs import PartitionRun, is_lasting,
 from phyagi_assets.orchestration.partitions import partitions_def
 from phyagi_assets.orchestration.recorded import recorded_of_partitions
 from phyagi_assets.orchestration.run_lock import hold_run
-from phyagi_assets.settings import REPORTS_VARIABLE, Settings
 from phyagi_assets.steps.facts import Facts
 from phyagi_assets.steps.flow import Flow
 from phyagi_assets.steps.mixture import LEFT_OUT_LABEL
-from phyagi_assets.steps.step import Column, Option, Scope, Step, Workspace
+from phyagi_assets.steps.step import Option, Scope, Step, Workspace
 
-COLUMN_SCHEMA = "dagster/column_schema"
-_TAGS = "phyagi_assets"
-"""Namespace of the tags of assets."""
-_LONGEST_TAG = 63
-"""Largest number of characters of the value of a tag."""
 _MOST_PARTITIONS = 1000
 """Largest number of partitions that a backfill builds in one run."""
 
@@ -193,7 +182,7 @@ def _spec(declared: Corpus | Mixture, step: Step, deps: Any) -> dg.AssetSpec:
         deps=deps,
         skippable=True,
         automation_condition=follow_condition(in_partitions=True) if step.input else None,
-        **_shown(declared, step),
+        **shown_attributes(declared, step),
     )
 
 
@@ -207,58 +196,9 @@ def _asset(declared: Corpus | Mixture, step: Step, materialize: Callable[..., An
         required_resource_keys={WORKSPACE},
         check_specs=check_specs(name, step),
         config_schema={option: _field(of) for option, of in step.options.items()},
-        **_shown(declared, step),
+        **shown_attributes(declared, step),
     )(materialize)
     return made
-
-
-def _shown(declared: Corpus | Mixture, step: Step) -> dict[str, Any]:
-    """Return what Dagster shows of the asset of a step."""
-    return {
-        "group_name": declared.config.name,
-        "kinds": set(step.kinds),
-        "owners": list(declared.config.owners),
-        "description": _described(declared, step.description),
-        "code_version": step.code_version,
-        "tags": _tags(declared),
-        "freshness_policy": freshness_policy(declared.config.fresh_within),
-        "metadata": {
-            "dagster/code_references": dg.CodeReferencesMetadataValue(
-                code_references=[dg.LocalFileCodeReference(file_path=str(declared.path.resolve()), label=declared.path.name)]
-            ),
-            **({COLUMN_SCHEMA: schema} if (schema := _schema(declared, step.columns)) else {}),
-            **({"report": dg.MetadataValue.url(place)} if (place := _report_place(declared.config.name)) else {}),
-        },
-    }
-
-
-def _schema(declared: Corpus | Mixture, columns: Mapping[str, Column]) -> dg.TableSchema | None:
-    """Return the columns of the artifacts of a declaration; None if the artifacts are not tables."""
-    has_masks = isinstance(declared.config, CorpusConfig) and declared.config.messages is not None
-    found = [
-        dg.TableColumn(name, of.type, description=of.description) for name, of in columns.items() if has_masks or not of.of_conversations
-    ]
-    return dg.TableSchema(found) if found else None
-
-
-def _tags(declared: Corpus | Mixture) -> dict[str, str]:
-    """Return the tags by which the catalog finds assets: tokenizer and source of a corpus, length of the samples of a mixture."""
-    if isinstance(declared.config, MixtureConfig):
-        return {f"{_TAGS}/seq_len": str(declared.config.seq_len)}
-    tokenizer = declared.config.tokenizer.partition("@")[0].rpartition("/")[2]
-    schemes = {path.partition("://")[0] if "://" in path else "local" for path in declared.config.source.paths}
-    return {f"{_TAGS}/tokenizer": _tag_value(tokenizer), f"{_TAGS}/source": _tag_value("-".join(sorted(schemes)))}
-
-
-def _tag_value(text: str) -> str:
-    """Return a text as Dagster takes it for the value of a tag."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", text)[:_LONGEST_TAG]
-
-
-def _report_place(name: str) -> str:
-    """Return the address of the report of a corpus or a mixture; empty if the web server has none, as of a store in a bucket."""
-    place = os.environ.get(REPORTS_VARIABLE)
-    return f"{place.rstrip('/')}/{name}" if place and isinstance(Settings.resolve().store, Path) else ""
 
 
 def _field(option: Option) -> dg.Field:
@@ -289,11 +229,3 @@ def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -
         failures.record(name, problem.description or "")
         context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: LASTING})
         raise
-
-
-def _described(declared: Corpus | Mixture, what: str) -> str:
-    summary = f"{declared.config.description}\n\n" if declared.config.description else ""
-    link = f" [Report of {declared.config.name}]({place})" if (place := _report_place(declared.config.name)) else ""
-    where = f"{declared.path.parent.name}/{declared.path.name}"
-    # The catalog shows the beginning of a description as plain text, so Markdown comes last; assets hide what is below the first lines.
-    return f"{summary}{what}\n\nDeclared in {where}.{link}\n\n{fenced(declared.text, 'yaml')}"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.declare.catalog import load_catalog
-from phyagi_assets.orchestration.assets import COLUMN_SCHEMA, corpus_assets
+from phyagi_assets.orchestration.asset_attributes import COLUMN_SCHEMA
+from phyagi_assets.orchestration.assets import corpus_assets
 from phyagi_assets.orchestration.metadata import fenced, metadata
 from phyagi_assets.orchestration.mixed_samples import mixture_facts
 from phyagi_assets.steps.facts import Bars, Rows, Text
