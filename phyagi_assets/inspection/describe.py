@@ -18,7 +18,7 @@ from phyagi_assets.formatting import listed
 from phyagi_assets.inspection.caches import caches_of_corpus
 from phyagi_assets.inspection.missing import nothing_named
 from phyagi_assets.inspection.report import Record, Report
-from phyagi_assets.inspection.spans import Span, shown_text
+from phyagi_assets.inspection.spans import Span
 from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.paths import real_path
 from phyagi_assets.steps import cache, mixture
@@ -210,7 +210,7 @@ def _samples(artifact: Artifact, count: int) -> tuple[Sample, ...]:
         Sample(
             where=f"{split}[{i}], {files[span.file]} row {span.row + 1}, id {span.id}",
             tokens=span.end - span.start,
-            text=shown_text(folder, found, span.start, min(span.end, span.start + _TOKENS)),
+            text=span.beginning(folder, found, _TOKENS),
         )
         for i, span in ((i, Span.of(found, i)) for i in chosen)
     )

@@ -16,7 +16,7 @@ from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.inspection.caches import caches_of_corpus
 from phyagi_assets.inspection.explain import ExplainedSample, open_explainer
 from phyagi_assets.inspection.missing import nothing_named
-from phyagi_assets.inspection.spans import Span, shown_text
+from phyagi_assets.inspection.spans import Span
 from phyagi_assets.order.composition import Component, composition, largest_deviation
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.lengths import Lengths, array_lengths
@@ -214,12 +214,11 @@ def _document(artifact: Artifact, key: str, split: str, index: int) -> SampleDoc
     folder = artifact.folder()
     found, files = SplitArrays(folder, artifact.manifest, split), artifact.manifest.details["files"]
     span = Span.of(found, index)
-    stop = min(span.end, span.start + _TOKENS)
     return SampleDocument(
         partition=key,
         split=split,
         where=f"{files[span.file]} row {span.row + 1:,}, id {span.id}",
         tokens=span.end - span.start,
-        text=shown_text(folder, found, span.start, stop),
-        is_cut=stop < span.end,
+        text=span.beginning(folder, found, _TOKENS),
+        is_cut=span.end - span.start > _TOKENS,
     )

@@ -35,11 +35,11 @@ class Span:
         file, row = documents.origins[index].tolist()
         return cls(id=document_id(int(documents.hashes[index])), file=file, row=row, start=start, end=int(documents.ends[index]))
 
-
-def shown_text(cache: Path, documents: SplitArrays, start: int, stop: int) -> str:
-    """Return the text of a range of tokens of a cache, with ⟦ and ⟧ around what is trained on if there is a mask."""
-    trained = None if documents.mask is None else documents.mask.between(start, stop)
-    return mark_trained(documents.ids[start:stop], trained, lambda piece: decode_for_display(cache, piece))
+    def beginning(self, cache: Path, documents: SplitArrays, tokens: int) -> str:
+        """Return the text of the first tokens of the document, with ⟦ and ⟧ around what is trained on if there is a mask."""
+        stop = min(self.end, self.start + tokens)
+        trained = None if documents.mask is None else documents.mask.between(self.start, stop)
+        return mark_trained(documents.ids[self.start : stop], trained, lambda piece: decode_for_display(cache, piece))
 
 
 def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:

@@ -51,7 +51,6 @@ _USER = "user"
 """Tag of a run that the UI shows as who launched it."""
 _TAGGED = 5
 """Largest number of corpora that a tag of a run lists."""
-_NOTHING: Mapping[str, Any] = {}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -186,8 +185,7 @@ class Runner:
         if any(failed.partition("/")[0] == name for failed in self.outcome.failed):
             return
         inputs = self._expected.get(name, {}).get(step.input or "", {})
-        artifact = corpus_artifact(corpus, step, inputs, self._workspace)
-        self._run_unless_current(f"{name}/{step.name}", name, step, artifact, _NOTHING)
+        self._run_unless_current(name, step, corpus_artifact(corpus, step, inputs, self._workspace))
 
     def _mix(self, declared: Mixture, step: Step, at: int | None) -> None:
         name = declared.config.name
@@ -204,14 +202,12 @@ class Runner:
                 return
             self.outcome.skipped[name] = list(there.left_out)
             caches = {part: {key: of[key] for key in there.keys[part] if key in of} for part, of in caches.items()}
-        inputs = known_inputs(caches)
-        artifact = mixture_artifact(declared, inputs, self._workspace, step)
-        config = run_config(op_name(name, step), **{AT_POSITION: at}) if at is not None else _NOTHING
-        self._run_unless_current(name, name, step, artifact, config)
+        artifact = mixture_artifact(declared, known_inputs(caches), self._workspace, step)
+        self._run_unless_current(name, step, artifact, {} if at is None else run_config(op_name(name, step), **{AT_POSITION: at}))
 
-    def _run_unless_current(self, shown: str, name: str, step: Step, expected: ExpectedArtifact, config: Mapping[str, Any]) -> None:
+    def _run_unless_current(self, name: str, step: Step, expected: ExpectedArtifact, config: Mapping[str, Any] | None = None) -> None:
         """Run a step that is not partitioned, unless its artifact is current and Dagster has recorded this version."""
-        key = dg.AssetKey([name, step.name])
+        key, shown = dg.AssetKey([name, step.name]), name if step.scope is Scope.MIXTURE else f"{name}/{step.name}"
         self._unpartitioned.setdefault(name, {})[step.name] = expected.fingerprint
         if expected.is_current and recorded_version(self._instance, key) == expected.fingerprint:
             self.outcome.current += 1
@@ -223,7 +219,7 @@ class Runner:
             else self._definitions.resolve_implicit_global_asset_job_def()
         )
         result = job.execute_in_process(
-            run_config={**_QUIET, **config}, instance=self._instance, asset_selection=[key], tags=_tags(), raise_on_error=False
+            run_config={**_QUIET, **(config or {})}, instance=self._instance, asset_selection=[key], tags=_tags(), raise_on_error=False
         )
         if result.success and expected.is_current:
             self.outcome.current += 1
