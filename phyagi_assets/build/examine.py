@@ -137,17 +137,17 @@ def examine_selection(selection: Selection, workspace: Workspace) -> ExaminedCat
 
 def _unpartitioned(
     catalog: Catalog, corpora: Mapping[str, ExaminedCorpus], workspace: Workspace, flow: Flow
-) -> dict[str, Sequence[ExpectedArtifact]]:
+) -> dict[str, list[ExpectedArtifact]]:
     versions = {name: corpus.versions for name, corpus in corpora.items()}
-    found: dict[str, Sequence[ExpectedArtifact]] = {}
+    found: dict[str, list[ExpectedArtifact]] = {name: [] for name in catalog.mixtures}
     for name, corpus in catalog.corpora.items():
-        if steps := list(flow.of(Scope.CORPUS)):
-            found[name] = [corpus_artifact(corpus, step, versions[name].get(step.input or "", {}), workspace) for step in steps]
+        for step in flow.of(Scope.CORPUS):
+            artifact = corpus_artifact(corpus, step, versions[name].get(step.input or "", {}), workspace)
+            found.setdefault(name, []).append(artifact)
     for name, mixture in catalog.mixtures.items():
-        found[name] = []
         for step in flow.of(Scope.MIXTURE):
-            inputs = {corpus_name: versions[corpus_name].get(step.input or "", {}) for corpus_name in mixture.config.corpora}
-            found[name] = [*found[name], mixture_artifact(mixture, known_inputs(inputs), workspace, step)]
+            inputs = {part: versions[part].get(step.input or "", {}) for part in mixture.config.corpora}
+            found[name].append(mixture_artifact(mixture, known_inputs(inputs), workspace, step))
     return found
 
 

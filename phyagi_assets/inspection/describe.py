@@ -13,7 +13,6 @@ from phyagi_assets.formats.cache_folder import SplitArrays
 from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import plan_of
-from phyagi_assets.formats.trained_bits import shown_share
 from phyagi_assets.formatting import listed
 from phyagi_assets.inspection.caches import caches_of_corpus
 from phyagi_assets.inspection.missing import nothing_named
@@ -150,9 +149,7 @@ def inspect_corpus(store: Store, name: str) -> InspectReport:
     facts = {"partitions": _flat(len(caches)), **{count: _flat(total) for count, total in totals.items()}}
     details = next(iter(caches.values())).manifest.details
     facts |= {key: _flat(details[key]) for key in ("dtype", "tokenizer", "engine")}
-    masked = [of["trained"] for artifact in caches.values() for of in artifact.manifest.counts.values() if "trained" in of]
-    if masked:
-        facts["trained on"] = shown_share(sum(masked), totals["tokens"])
+    facts |= cache.trained_facts(artifact.manifest for artifact in caches.values())
     skipped = _skipped(caches.values())
     if skipped:
         files = _flat([f"{of['file']} ({_flat(of['rows left out'])})" for of in skipped])

@@ -107,9 +107,9 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow) -> dg.JobDef
             work: list[Work] = []
             failed: list[PartitionResult] = []
             for corpus, keys in chosen.items():
-                of_corpus = _stale(context.instance, corpora[corpus], keys, recorded[corpus], builder)
-                work += of_corpus[0]
-                failed += of_corpus[1]
+                stale, unexamined = _stale(context.instance, corpora[corpus], keys, recorded[corpus], builder)
+                work += stale
+                failed += unexamined
             run = PartitionRun(
                 context=context,
                 builder=builder,

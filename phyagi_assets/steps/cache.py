@@ -6,7 +6,7 @@ row) and the hashes of their texts, which lead from any token to its source. A p
 chunk, which tasks write (`phyagi_assets.steps.cache_chunks`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,7 @@ def _facts(built: Built) -> Facts:
         **headline,
         **length_facts(array_lengths(built.artifact)),
         "splits": Rows(rows=[{"split": split, **of, "bytes": sizes[split]} for split, of in manifest.counts.items()]),
-        **_trained(manifest),
+        **trained_facts([manifest]),
         "first tokens": Text(text=_preview(built.artifact) if built.preview is None else built.preview),
         "dtype": manifest.details["dtype"],
         "engine": manifest.details["engine"],
@@ -187,9 +187,9 @@ def _totals(manifest: Manifest) -> Totals:
     return {"documents": sum(of["documents"] for of in manifest.counts.values()), "tokens": sum(tokens.values()), **held_out}
 
 
-def _trained(manifest: Manifest) -> Facts:
-    """Return the share of the tokens that are trained on, for conversations."""
-    counts = manifest.counts.values()
+def trained_facts(caches: Iterable[Manifest]) -> dict[str, str]:
+    """Return the share of the tokens of caches that are trained on, for conversations."""
+    counts = [of for manifest in caches for of in manifest.counts.values()]
     masked = [of["trained"] for of in counts if "trained" in of]
     return {"trained on": shown_share(sum(masked), sum(of["tokens"] for of in counts))} if masked else {}
 
