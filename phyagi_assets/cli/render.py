@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from phyagi_assets.cli.console import boxed, print_table, print_text, ruled_table
+from phyagi_assets.cli.console import print_text
+from phyagi_assets.cli.tables import boxed, print_table, ruled_table
 from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.formats.plan import STEP as MIXED
 from phyagi_assets.formats.plan_file import plan_of

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from phyagi_assets.cli.console import boxed
+from phyagi_assets.cli.tables import boxed
 from phyagi_assets.formatting import counted
 from phyagi_assets.inspection.describe import InspectReport, Part
 from phyagi_assets.steps.lengths import Lengths

@@ -7,7 +7,8 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from phyagi_assets.cli.console import boxed, print_table, print_text, ruled_table
+from phyagi_assets.cli.console import print_text
+from phyagi_assets.cli.tables import boxed, print_table, ruled_table
 from phyagi_assets.formatting import counted, digits, listed, short, short_counted
 from phyagi_assets.inspection.loss_proposal import Proposal
 from phyagi_assets.inspection.loss_report import CorpusLosses, LossDocument, LossReport, LossSpike

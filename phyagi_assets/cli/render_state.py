@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from phyagi_assets.cli.console import print_table, print_text, ruled_table
+from phyagi_assets.cli.console import print_text
+from phyagi_assets.cli.tables import print_table, ruled_table
 from phyagi_assets.formatting import counted, listed, short, short_size
 from phyagi_assets.inspection.dry_run import DryRunReport, Stale
 from phyagi_assets.inspection.status import StatusReport

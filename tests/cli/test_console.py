@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from phyagi_assets.cli.console import boxed, new_console, print_table, ruled_table, visible
+from phyagi_assets.cli.console import new_console, visible
+from phyagi_assets.cli.tables import boxed, print_table, ruled_table
 
 EMBEDDINGS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 UNSAFE = {chr(point) for point in (*range(0x20), *range(0x7F, 0xA0))} - {"\t", "\n"}
