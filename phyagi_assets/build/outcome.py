@@ -21,7 +21,7 @@ class StepResult:
     facts: Facts
     """Facts about the version; empty if a check failed."""
     checks: Sequence[Check]
-    totals: Totals = field(default_factory=dict)
+    totals: Totals
     """Numbers of the version; their sum over all partitions is that of the corpus."""
 
     @property

@@ -28,11 +28,14 @@ class Selection:
     """The targets of a command."""
 
     catalog: Catalog
-    flow: Flow = FLOW
+    flow: Flow
     partitions: Mapping[str, Collection[str]] = field(default_factory=dict)
     """Keys of the chosen partitions, by corpus; a corpus that is not here is built as a whole."""
-    is_whole: bool = True
-    """Whether the corpora and mixtures are built as a whole, with all their partitions and steps."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the corpora and mixtures are built as a whole, with all their partitions and steps."""
+        return not self.partitions and self.flow == FLOW
 
     def listings(self, sources: Sources) -> Iterator[tuple[str, ListedCorpus | PhyagiAssetsError]]:
         """List the source of each corpus; yield the name of the corpus, and its partitions or the error of the listing.
@@ -110,7 +113,7 @@ def select(catalog: Catalog, names: Sequence[str]) -> Selection:
     last = next(iter(ends), "")
     steps = [step.name for step in FLOW.steps]
     flow = Flow(steps=FLOW.steps[: steps.index(last) + 1]) if last else FLOW
-    return Selection(catalog=selected, flow=flow, partitions=partitions, is_whole=not partitions and not last)
+    return Selection(catalog=selected, flow=flow, partitions=partitions)
 
 
 def _parsed(catalog: Catalog, target: str) -> tuple[str, str, str | None]:

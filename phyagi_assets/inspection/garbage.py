@@ -80,9 +80,9 @@ class Cleaning:
     old_plans: bool = False
     grace: timedelta = timedelta(0)
     others: Mapping[str, str] = field(default_factory=dict)
-    foreign: list[Foreign] = field(default_factory=list)
+    foreign: list[Foreign] = field(default_factory=list, init=False)
     """Files, links and folders left alone, because the store did not make them or cannot account for them."""
-    young: int = 0
+    young: int = field(default=0, init=False)
     """Number of versions that are kept only because of the grace period."""
     _now: float = field(default=0.0, init=False)
     """Time of the search, by the clock of the store."""

@@ -30,7 +30,7 @@ from phyagi_assets.errors import (
     TokenizerError,
     translate_limit_errors,
 )
-from phyagi_assets.execution.ray_address import LOCAL, chosen_executor
+from phyagi_assets.execution.ray_address import chosen_executor
 from phyagi_assets.formatting import counted
 from phyagi_assets.orchestration.declared import EditedError
 from phyagi_assets.orchestration.names import COMMAND, FAILURE_TAG, LASTING, LASTING_TAG, LAUNCHED_BY, OPEN, REFRESH
@@ -76,9 +76,9 @@ class PartitionRun:
     context: Context
     builder: Builder
     progress: Progress
-    processes: int | None = None
-    executor: str = LOCAL
-    recorded: Mapping[str, Recorded] | None = None
+    processes: int | None
+    executor: str
+    recorded: Mapping[str, Recorded] | None
     checks: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def build(self, work: Sequence[Work], failed: Sequence[PartitionResult] = ()) -> None:

@@ -72,7 +72,7 @@ class Recipe:
     maker: RowMaker
     rules: Rules
     """Requirements on the token ids of the rows."""
-    conversations: ConversationRecipe | None = None
+    conversations: ConversationRecipe | None
     """Settings of the encoding of conversations; None if the documents are text."""
 
     @property

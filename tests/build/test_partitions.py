@@ -1,7 +1,6 @@
 """Partitions built by several processes, which may die."""
 
 import multiprocessing
-import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from phyagi_assets.build import executors
 from phyagi_assets.build.executors import processes_by_default
 from phyagi_assets.build.tasks import Builder
 from phyagi_assets.execution import process_pool
@@ -83,7 +83,7 @@ def test_interrupt_leaves_no_process(project: Project) -> None:
 def test_default_is_a_process_for_every_eight_processors_that_may_be_used(
     monkeypatch: pytest.MonkeyPatch, processors: int, processes: int
 ) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: range(processors))
+    monkeypatch.setattr(executors, "processors", lambda: processors)
     assert processes_by_default() == processes
 
 
