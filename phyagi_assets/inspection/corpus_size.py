@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -36,22 +36,27 @@ class CorpusSize:
 
     tokens: int
     is_exact: bool
+    """Whether all partitions are built, so that the tokens are counted and not estimated."""
+    caches: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprint of the cache of each partition, by key, if all partitions are built."""
     bytes_to_write: int = 0
     seconds: float = 0.0
 
 
 def corpus_size(corpus: Corpus, partitions: Mapping[str, Partition], workspace: Workspace) -> CorpusSize:
     """Return the size of a corpus, given the partitions to read."""
+    caches: dict[str, str] = {}
     missing = []
     tokens = 0
     for key, partition in partitions.items():
         built = partition_artifacts(corpus, partition, workspace)[-1].is_current and workspace.store.open(cache_address(corpus, key))
         if built:
             tokens += built.manifest.counts.get("train", {"tokens": 0})["tokens"]
+            caches[key] = built.fingerprint
         else:
             missing.append(partition)
     if not missing:
-        return CorpusSize(tokens=tokens, is_exact=True)
+        return CorpusSize(tokens=tokens, is_exact=True, caches=caches)
     estimated = _estimated(corpus, missing, workspace)
     return CorpusSize(
         tokens=tokens + round(estimated.tokens * (1 - sum(corpus.config.splits.values()))),

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 from phyagi_assets.build.available import available_partitions
-from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.mixture_schema import MixtureConfig, MixturePart
 from phyagi_assets.errors import DeclarationError
@@ -86,7 +85,7 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
     config = mixture.config
     partitions = _partitions(mixture, corpora, workspace)
     sizes = {name: corpus_size(corpora[name], partitions[name], workspace) for name in config.corpora}
-    published = _published(mixture, corpora, partitions, workspace) if all(size.is_exact for size in sizes.values()) else None
+    published = _published(mixture, sizes, workspace) if all(size.is_exact for size in sizes.values()) else None
     if published is None:
         _check_lengths(mixture, sizes)
     samples = {part.corpus: max(1, _samples(config, part, sizes[part.corpus].tokens)) for part in config.parts}
@@ -180,16 +179,8 @@ def _partitions(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Work
     return {name: {key: listed[name][key] for key in keys} for name, keys in available.keys.items()}
 
 
-def _published(
-    mixture: Mixture, corpora: Mapping[str, Corpus], partitions: Mapping[str, Mapping[str, Partition]], workspace: Workspace
-) -> Plan | None:
+def _published(mixture: Mixture, sizes: Mapping[str, CorpusSize], workspace: Workspace) -> Plan | None:
     """Return the published plan if it is current. Its sample counts are exact even if an earlier release cut samples in another way."""
-    caches = {
-        name: {
-            key: partition_artifacts(corpora[name], partition, workspace)[-1].fingerprint or ""
-            for key, partition in partitions[name].items()
-        }
-        for name in mixture.config.corpora
-    }
+    caches = {name: size.caches for name, size in sizes.items()}
     published = published_mixture(expected_mixture(mixture, workspace, caches), mixture_address(mixture), workspace.store)
     return plan_of(published) if published else None
