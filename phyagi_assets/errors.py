@@ -6,12 +6,12 @@ Every message says what was found and where, and what would be right. The comman
 
 import errno
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from phyagi_assets.formatting import listed, one_line
+from phyagi_assets.formatting import one_line
 
 EXTRAS = {"torch": "train", "omegaconf": "config", "ray": "ray"} | dict.fromkeys(
     (
@@ -66,48 +66,8 @@ def _unpickled(kind: type[PhyagiAssetsError], arguments: tuple[Any, ...], attrib
     return error
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a suggestion to append to a message about an unknown name; empty if no known name is similar.
-
-    Examples
-    --------
-    >>> did_you_mean("nesw", ["news", "forum"]), did_you_mean("x", ["news"])
-    ("; did you mean 'news'?", '')
-    """
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def suggesting(name: str, known: Collection[str], then: str) -> str:
-    """Return the end of a message about an unknown name: a suggestion if a known name is similar, and a sentence about what is known.
-
-    Examples
-    --------
-    >>> suggesting("nesw", ["news"], "declared are: news"), suggesting("x", ["news"], "declared are: news")
-    ("; did you mean 'news'? Declared are: news", '; declared are: news')
-    """
-    meant = did_you_mean(name, known)
-    return f"{meant} {then[0].upper()}{then[1:]}" if meant else f"; {then}"
-
-
-def unknown_name(name: str, kind: str, kinds: str, known: Collection[str]) -> str:
-    """Return the message about a name that is not known, with the names that are.
-
-    Examples
-    --------
-    >>> unknown_name("nesw", "declared corpus", "declared corpora", ["news", "forum"])
-    "'nesw' is not a declared corpus; did you mean 'news'? Declared corpora: news, forum"
-    """
-    there = f"{kinds}: {listed(list(known), 20) or 'none'}"
-    return f"{name!r} is not a {kind}{suggesting(name, known, there)}"
-
-
 _NOT_MAPPED = "failed to map segment"
 """Part of the dynamic linker's message about a library that does not fit into the memory that a process may use."""
-
-
 _NO_THREAD = "can't start new thread"
 """Python's message if the number of threads or the memory of a process or user is limited."""
 

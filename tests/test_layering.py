@@ -39,7 +39,7 @@ LAYERS = [
     ("store",),
     ("objects",),
     ("declare",),
-    ("errors", "settings", "formatting", "paths", "processors", "utils", "__init__"),
+    ("errors", "settings", "formatting", "paths", "processors", "suggestions", "utils", "__init__"),
 ]
 """Imports only point down this list: a package imports itself and what is below it."""
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}

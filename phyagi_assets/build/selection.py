@@ -4,12 +4,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from phyagi_assets.declare.catalog import Catalog, Corpus
-from phyagi_assets.errors import PhyagiAssetsError, suggesting
+from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formatting import listed
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Scope
+from phyagi_assets.suggestions import suggesting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,8 +5,9 @@ import click
 from phyagi_assets.cli.common import open_workspace, with_settings
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
-from phyagi_assets.errors import PhyagiAssetsError, unknown_name
+from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.settings import Settings
+from phyagi_assets.suggestions import unknown_name
 
 
 @verb()

@@ -10,8 +10,9 @@ from typing import TypeVar
 from phyagi_assets.declare.corpus_schema import TOKENIZERS_TEMPLATE, CorpusConfig
 from phyagi_assets.declare.mixture_schema import SHORTEST_PACKED, MixtureConfig
 from phyagi_assets.declare.yaml_reader import Declaration, load_yaml
-from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, did_you_mean, suggesting
+from phyagi_assets.errors import DeclarationError, PhyagiAssetsError
 from phyagi_assets.formatting import listed
+from phyagi_assets.suggestions import did_you_mean, suggesting
 
 Corpus = Declaration[CorpusConfig]
 Mixture = Declaration[MixtureConfig]

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from phyagi_assets.declare.odd_characters import described_character
-from phyagi_assets.errors import did_you_mean, redacted
+from phyagi_assets.errors import redacted
+from phyagi_assets.suggestions import did_you_mean
 
 KeyPath = tuple[str | int, ...]
 """Keys and indices of a list that lead to a value in a declaration."""

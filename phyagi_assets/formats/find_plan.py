@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phyagi_assets.errors import StoreError, did_you_mean
+from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.packed_index import index_version, planned_index
 from phyagi_assets.formats.plan import PLAN, STEP, Plan, PlannedIndex, PlannedPartition
 from phyagi_assets.formats.plan_file import read_plan
@@ -19,6 +19,7 @@ from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.base import Store, find_version
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.places import advice_on_no_store, artifact_in_bucket, open_store
+from phyagi_assets.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from phyagi_assets.store.bucket_store import BucketStore

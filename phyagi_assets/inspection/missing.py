@@ -1,9 +1,10 @@
 """The errors about a name that nothing in a store has."""
 
-from phyagi_assets.errors import StoreError, did_you_mean
+from phyagi_assets.errors import StoreError
 from phyagi_assets.formatting import listed
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.places import advice_on_no_store
+from phyagi_assets.suggestions import did_you_mean
 
 
 def nothing_named(name: str, store: Store) -> StoreError:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path, PurePath
 
-from phyagi_assets.errors import did_you_mean
 from phyagi_assets.formatting import listed
 from phyagi_assets.sources.compression import is_compressed
 from phyagi_assets.sources.globs import is_wild
+from phyagi_assets.suggestions import did_you_mean
 
 _LOOKED_AT = 1000
 """Largest number of directory entries to read."""

@@ -1,0 +1,42 @@
+"""Suggestions in messages about names that are not known."""
+
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+
+from phyagi_assets.formatting import listed
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a suggestion to append to a message about an unknown name; empty if no known name is similar.
+
+    Examples
+    --------
+    >>> did_you_mean("nesw", ["news", "forum"]), did_you_mean("x", ["news"])
+    ("; did you mean 'news'?", '')
+    """
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def suggesting(name: str, known: Collection[str], then: str) -> str:
+    """Return the end of a message about an unknown name: a suggestion if a known name is similar, and a sentence about what is known.
+
+    Examples
+    --------
+    >>> suggesting("nesw", ["news"], "declared are: news"), suggesting("x", ["news"], "declared are: news")
+    ("; did you mean 'news'? Declared are: news", '; declared are: news')
+    """
+    meant = did_you_mean(name, known)
+    return f"{meant} {then[0].upper()}{then[1:]}" if meant else f"; {then}"
+
+
+def unknown_name(name: str, kind: str, kinds: str, known: Collection[str]) -> str:
+    """Return the message about a name that is not known, with the names that are.
+
+    Examples
+    --------
+    >>> unknown_name("nesw", "declared corpus", "declared corpora", ["news", "forum"])
+    "'nesw' is not a declared corpus; did you mean 'news'? Declared corpora: news, forum"
+    """
+    there = f"{kinds}: {listed(list(known), 20) or 'none'}"
+    return f"{name!r} is not a {kind}{suggesting(name, known, there)}"
