@@ -174,7 +174,7 @@ class _Tick:
         last = runs[-1].dagster_run.run_id if runs else ""
         is_latest = found.is_other and last == latest_run(self.instance, dg.AssetKey([name, step.name]))
         decision = decide([_attempt(record) for record in runs], now=time.time(), current=is_latest)
-        if reason or decision is not Decision.ASK:
+        if reason or decision is not Decision.REQUEST:
             return _Answer(reason=reason or _REASONS.get(decision, decision.value))
         declared: list[Corpus | Mixture] = [mixture, *(self.catalog.corpora[part] for part in parts)]
         request = dg.RunRequest(

@@ -36,7 +36,7 @@ PROMPT_RETRIES, FIRST_PAUSE, LONGEST_PAUSE = 3, 60, 3600
 class Decision(Enum):
     """Request a run, or the reason not to request one."""
 
-    ASK = "asked for"
+    REQUEST = "requested"
     UNDER_WAY = "under way"
     SETTLED = "built, but to another version than the code location expects"
     CANCELLED = "cancelled by a user; not requested again until an input changes"
@@ -68,15 +68,15 @@ def decide(attempts: Sequence[Attempt], *, now: float, current: bool = False) ->
     if any(attempt.status in UNDER_WAY for attempt in attempts):
         return Decision.UNDER_WAY
     if not attempts:
-        return Decision.ASK
+        return Decision.REQUEST
     last = attempts[-1]
     if last.status is DagsterRunStatus.SUCCESS:
-        return Decision.SETTLED if current else Decision.ASK
+        return Decision.SETTLED if current else Decision.REQUEST
     if last.status is DagsterRunStatus.CANCELED:
         return Decision.CANCELLED
     if last.lasting:
         return Decision.FAILED
-    return Decision.PAUSED if 0 <= now - last.ended < _pause(attempts) else Decision.ASK  # `ended` may be in the future
+    return Decision.PAUSED if 0 <= now - last.ended < _pause(attempts) else Decision.REQUEST  # `ended` may be in the future
 
 
 def _pause(attempts: Sequence[Attempt]) -> float:

@@ -74,14 +74,14 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace, flow: Flow) -> dg.Senso
         scanned = _scan(corpus, workspace, flow, listing)
         changes = partition_changes(context.instance, corpus, scanned.partitions)
         warnings = _log_warnings(context.log, corpus, workspace)
-        asked = run_request(context.instance, corpus, scanned.due)
-        requests = [asked.request] if asked.request else []
-        told = _log_settled(context.log, corpus, asked, told)
+        decided = run_request(context.instance, corpus, scanned.due)
+        requests = [decided.request] if decided.request else []
+        told = _log_settled(context.log, corpus, decided, told)
         return dg.SensorResult(
             run_requests=requests,
             dynamic_partitions_requests=changes.requests(),
             cursor=f" {told}" if scanned.due else scanned.listing,
-            skip_reason=None if requests else "\n".join([_skip_reason(scanned, asked.left, str(changes)), *warnings]),
+            skip_reason=None if requests else "\n".join([_skip_reason(scanned, decided.left, str(changes)), *warnings]),
         )
 
     return refresh_corpus
@@ -97,12 +97,12 @@ def refresh_schedule(corpus: Corpus, workspace: Workspace, flow: Flow) -> dg.Sch
         scanned = _scan(corpus, workspace, flow, "")
         sync_partitions(context.instance, corpus, scanned.partitions)
         warnings = _log_warnings(context.log, corpus, workspace)
-        asked = run_request(context.instance, corpus, scanned.due)
-        _log_settled(context.log, corpus, asked)
-        if asked.request:
-            yield asked.request
+        decided = run_request(context.instance, corpus, scanned.due)
+        _log_settled(context.log, corpus, decided)
+        if decided.request:
+            yield decided.request
         else:
-            yield dg.SkipReason("\n".join([_skip_reason(scanned, asked.left), *warnings]))
+            yield dg.SkipReason("\n".join([_skip_reason(scanned, decided.left), *warnings]))
 
     try:
         return dg.ScheduleDefinition(
@@ -119,7 +119,7 @@ def refresh_schedule(corpus: Corpus, workspace: Workspace, flow: Flow) -> dg.Sch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class RunDecision:
     """The run to request, and the decisions for the partitions that are due but that it does not build."""
 
     request: dg.RunRequest | None
@@ -130,7 +130,7 @@ class Asked:
     """Keys of partitions that a run has built, but to another version than this process expects."""
 
 
-def run_request(instance: dg.DagsterInstance, corpus: Corpus, due: Sequence[Due]) -> Asked:
+def run_request(instance: dg.DagsterInstance, corpus: Corpus, due: Sequence[Due]) -> RunDecision:
     """Decide for each partition that is due whether to build it, and request one run of the job that builds stale partitions for all."""
     attempts = _Attempts(instance, corpus)
     name, now = corpus.config.name, time.time()
@@ -140,12 +140,12 @@ def run_request(instance: dg.DagsterInstance, corpus: Corpus, due: Sequence[Due]
         so_far, latest = attempts.of(item)
         current = item.published and latest is not None and _latest_run(instance, name, item) == latest
         decision = decide(so_far, now=now, current=current)
-        if decision is Decision.ASK:
+        if decision is Decision.REQUEST:
             contents |= {item.key: item.content} if len(contents) < MOST_PARTITIONS else {}
         else:
             left[decision] += 1
             settled += [item.key] if decision is Decision.SETTLED else []
-    return Asked(request=_request(corpus, contents, attempts) if contents else None, left=left, settled=settled)
+    return RunDecision(request=_request(corpus, contents, attempts) if contents else None, left=left, settled=settled)
 
 
 def _request(corpus: Corpus, contents: Mapping[str, str], attempts: "_Attempts") -> dg.RunRequest:
@@ -221,7 +221,7 @@ def _log_warnings(log: logging.Logger, corpus: Corpus, workspace: Workspace) -> 
     return warnings
 
 
-def _log_settled(log: logging.Logger, corpus: Corpus, asked: Asked, before: str = "") -> str:
+def _log_settled(log: logging.Logger, corpus: Corpus, decided: RunDecision, before: str = "") -> str:
     """Log an error if runs built partitions to other versions than expected, once per set of partitions.
 
     Returns
@@ -229,11 +229,12 @@ def _log_settled(log: logging.Logger, corpus: Corpus, asked: Asked, before: str 
     str
         Digest of the partitions, to pass as `before` in the next tick; empty if there are none.
     """
-    told = text_digest(canonical_json(sorted(asked.settled))) if asked.settled else ""
+    told = text_digest(canonical_json(sorted(decided.settled))) if decided.settled else ""
     if told and told != before:
+        built = f"{counted(len(decided.settled), 'partition')} built ({listed(decided.settled)})"
         log.error(
-            f"{corpus.config.name}: {counted(len(asked.settled), 'partition')} built ({listed(asked.settled)}), but to other versions than "
-            f"expected here; something that they are made from changed since the code location was loaded: {RELOAD}"
+            f"{corpus.config.name}: {built}, but to other versions than expected here; something that they are made from changed since the "
+            f"code location was loaded: {RELOAD}"
         )
     return told
 

@@ -16,26 +16,26 @@ BUILT = Attempt(status=DagsterRunStatus.SUCCESS, ended=1000)
 @pytest.mark.parametrize(
     ("attempts", "current", "now", "expected"),
     [
-        ([], False, 1000, Decision.ASK),
-        ([], True, 1000, Decision.ASK),
+        ([], False, 1000, Decision.REQUEST),
+        ([], True, 1000, Decision.REQUEST),
         ([BUILT], True, 10**9, Decision.SETTLED),
-        ([BUILT], False, 1000, Decision.ASK),  # something else was published since, or what it published is gone
+        ([BUILT], False, 1000, Decision.REQUEST),  # something else was published since, or what it published is gone
         ([CANCELLED], False, 10**9, Decision.CANCELLED),
         ([FAILED, CANCELLED], False, 10**9, Decision.CANCELLED),
-        ([CANCELLED, BUILT], False, 1000, Decision.ASK),
+        ([CANCELLED, BUILT], False, 1000, Decision.REQUEST),
         ([LASTING], False, 10**9, Decision.FAILED),
         ([FAILED, LASTING], False, 10**9, Decision.FAILED),
-        ([LASTING, FAILED], False, 1000, Decision.ASK),
-        ([FAILED], False, 1000, Decision.ASK),
-        ([FAILED] * 2, False, 1000, Decision.ASK),
-        ([FAILED] * 3, False, 500, Decision.ASK),  # the clock was set back
+        ([LASTING, FAILED], False, 1000, Decision.REQUEST),
+        ([FAILED], False, 1000, Decision.REQUEST),
+        ([FAILED] * 2, False, 1000, Decision.REQUEST),
+        ([FAILED] * 3, False, 500, Decision.REQUEST),  # the clock was set back
         ([FAILED] * 3, False, 1059, Decision.PAUSED),
-        ([FAILED] * 3, False, 1060, Decision.ASK),
+        ([FAILED] * 3, False, 1060, Decision.REQUEST),
         ([FAILED] * 4, False, 1119, Decision.PAUSED),
-        ([FAILED] * 4, False, 1120, Decision.ASK),
+        ([FAILED] * 4, False, 1120, Decision.REQUEST),
         ([FAILED] * 5000, False, 999 + LONGEST_PAUSE, Decision.PAUSED),
-        ([FAILED] * 5000, False, 1000 + LONGEST_PAUSE, Decision.ASK),
-        ([FAILED] * 3 + [BUILT, FAILED], False, 1000, Decision.ASK),
+        ([FAILED] * 5000, False, 1000 + LONGEST_PAUSE, Decision.REQUEST),
+        ([FAILED] * 3 + [BUILT, FAILED], False, 1000, Decision.REQUEST),
     ],
 )
 def test_content_is_requested_again_only_if_another_run_may_succeed(
