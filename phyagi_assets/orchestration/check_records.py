@@ -23,31 +23,29 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._serdes import serialize_value
 from sqlalchemy import Delete, delete
 
-from phyagi_assets.orchestration.checks import Verdict
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PartitionVerdict:
+class PartitionCheck:
     """The result of a check of one partition."""
 
     key: dg.AssetCheckKey
     partition: str
-    verdict: Verdict
+    result: dg.AssetCheckResult
 
     def evaluation(self, checked: AssetCheckEvaluationTargetMaterializationData | None) -> dg.AssetCheckEvaluation:
         """Return the result as Dagster records it, given the materialization that was checked."""
         return dg.AssetCheckEvaluation(
             asset_key=self.key.asset_key,
             check_name=self.key.name,
-            passed=self.verdict.passed,
-            metadata=self.verdict.metadata,
-            description=self.verdict.description,
+            passed=self.result.passed,
+            metadata=self.result.metadata,
+            description=self.result.description,
             partition=self.partition,
             target_materialization_data=checked,
         )
 
 
-def latest_evaluation(instance: dg.DagsterInstance, result: PartitionVerdict) -> dg.AssetCheckEvaluation:
+def latest_evaluation(instance: dg.DagsterInstance, result: PartitionCheck) -> dg.AssetCheckEvaluation:
     """Return a result as Dagster records it, as that of the latest materialization of the partition."""
     only = dg.AssetRecordsFilter(asset_key=result.key.asset_key, asset_partitions=[result.partition])
     found = next(iter(instance.fetch_materializations(only, limit=1).records), None)
@@ -58,7 +56,7 @@ def latest_evaluation(instance: dg.DagsterInstance, result: PartitionVerdict) ->
     )
 
 
-def insert_passed(instance: dg.DagsterInstance, run: dg.DagsterRun, step: str, results: Collection[PartitionVerdict]) -> None:
+def insert_passed(instance: dg.DagsterInstance, run: dg.DagsterRun, step: str, results: Collection[PartitionCheck]) -> None:
     """Record passed checks of partitions whose latest materializations are those of a run, without events in its log.
 
     A result replaces the record of the run that announces it, or that of an earlier attempt of the run.
@@ -100,7 +98,7 @@ def _materialized(
 
 
 def _rows(
-    results: Iterable[PartitionVerdict],
+    results: Iterable[PartitionCheck],
     materialized: Mapping[dg.AssetKey, Mapping[str, int]],
     run: dg.DagsterRun,
     step: str,

@@ -1,8 +1,6 @@
 """The checks of a step, made at each materialization, as Dagster asset checks."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import dagster as dg
 
@@ -38,10 +36,7 @@ def outcome(built: Built, describe: Callable[[Built], Facts]) -> Iterator[dg.Ass
     dagster.Failure
         A check failed. The version was not published, so no materialization is reported.
     """
-    results = [
-        dg.AssetCheckResult(check_name=of.name, passed=of.passed, description=of.description, metadata=of.metadata)
-        for of in verdicts(built.checks)
-    ]
+    results = check_results(built.checks)
     if built.failures:
         yield from results
         raise dg.Failure(description="; ".join(map(str, built.failures)), allow_retries=False)
@@ -50,28 +45,18 @@ def outcome(built: Built, describe: Callable[[Built], Facts]) -> Iterator[dg.Ass
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
-    """The result of one of Dagster's checks, which summarizes several checks of this package."""
-
-    name: str
-    passed: bool
-    description: str
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-def verdicts(checks: Sequence[Check]) -> list[Verdict]:
-    """Return the results of Dagster's checks of a version, given the outcomes of this package's checks."""
+def check_results(checks: Sequence[Check]) -> list[dg.AssetCheckResult]:
+    """Return the results of Dagster's checks of a version, each of which summarizes several checks of this package."""
     groups: dict[str, list[Check]] = {}
     for of in checks:
         groups.setdefault(of.part_of, []).append(of)
-    return [_verdict(name, of) for name, of in groups.items()]
+    return [_result(name, of) for name, of in groups.items()]
 
 
-def _verdict(name: str, checks: Sequence[Check]) -> Verdict:
+def _result(name: str, checks: Sequence[Check]) -> dg.AssetCheckResult:
     failures = [of for of in checks if not of.passed]
     lines = [f"| {of.name} | {'passed' if of.passed else '**failed**'} | {of.found} |" for of in checks]
     table = dg.MetadataValue.md("\n".join(["| check | result | found |", "| --- | --- | --- |", *lines]))
     numbers = {f"{of.name}: {what}": value for of in checks for what, value in of.numbers.items()}
     found = "; ".join(of.found for of in failures or checks)
-    return Verdict(name=name, passed=not failures, description=found, metadata={"checks": table, **numbers})
+    return dg.AssetCheckResult(check_name=name, passed=not failures, description=found, metadata={"checks": table, **numbers})

@@ -32,7 +32,6 @@ from phyagi_assets.orchestration.names import (
     op_name,
     partitions_op_name,
     run_config,
-    stale_op_name,
 )
 from phyagi_assets.orchestration.partition_runs import PartitionRun, run_of
 from phyagi_assets.orchestration.partitions import sync_partitions
@@ -87,7 +86,7 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow) -> dg.JobDef
     )
 
     @dg.op(
-        name=stale_op_name(name),
+        name=partitions_op_name(name),
         pool=BUILD_POOL,
         config_schema={PARTITIONS: listed, PROCESSES: PROCESSES_FIELD, EXECUTOR: executor_field(), CONTENTS: _CONTENTS_FIELD},
         required_resource_keys={WORKSPACE, PROGRESS},
@@ -125,7 +124,7 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow) -> dg.JobDef
     @dg.job(
         name=name,
         tags={**BUILDS_ALL_TAG, **({CORPUS_TAG: only} if only else {})},
-        config=run_config(stale_op_name(name), **{PARTITIONS: {}, PROCESSES: None, EXECUTOR: default_executor()}),
+        config=run_config(partitions_op_name(name), **{PARTITIONS: {}, PROCESSES: None, EXECUTOR: default_executor()}),
         description=f"Builds the stale partitions of {only or 'all corpora'}, or only those that you list.",
     )
     def job() -> None:

@@ -36,8 +36,8 @@ from phyagi_assets.orchestration.names import (
     PROCESSES,
     build_job_name,
     op_name,
+    partitions_op_name,
     run_config,
-    stale_op_name,
 )
 from phyagi_assets.orchestration.orphaned_runs import fail_orphaned_runs
 from phyagi_assets.orchestration.partitions import sync_partitions
@@ -161,7 +161,7 @@ class Runner:
         keys: dict[str, list[str]] = {}
         for item in work:
             keys.setdefault(item.corpus, []).append(item.key)
-        config = run_config(stale_op_name(COMMAND_JOB), **{PARTITIONS: keys, PROCESSES: processes, EXECUTOR: executor})
+        config = run_config(partitions_op_name(COMMAND_JOB), **{PARTITIONS: keys, PROCESSES: processes, EXECUTOR: executor})
         before = set(self.outcome.failed)
         result = self._definitions.resolve_job_def(COMMAND_JOB).execute_in_process(
             run_config={**_QUIET, **config}, instance=self._instance, tags=_tags(keys), raise_on_error=False

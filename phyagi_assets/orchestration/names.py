@@ -49,14 +49,9 @@ def stale_job_name(corpus: str) -> str:
     return f"{corpus}_build_stale"
 
 
-def stale_op_name(job: str) -> str:
-    """Return the name of the op of a job that builds stale partitions."""
-    return f"{job}__partitions"
-
-
-def partitions_op_name(corpus: str) -> str:
-    """Return the name of the op that builds chosen partitions of a corpus."""
-    return f"{corpus}__partitions"
+def partitions_op_name(name: str) -> str:
+    """Return the name of the op that builds partitions, given the name of its corpus or job."""
+    return f"{name}__partitions"
 
 
 def op_name(name: str, step: Step) -> str:

@@ -11,8 +11,8 @@ from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import CHECK_FAILED, Work
 from phyagi_assets.formatting import counted
 from phyagi_assets.inspection.named import LEFT_OUT
-from phyagi_assets.orchestration.check_records import PartitionVerdict, insert_passed, latest_evaluation
-from phyagi_assets.orchestration.checks import Verdict, verdicts
+from phyagi_assets.orchestration.check_records import PartitionCheck, insert_passed, latest_evaluation
+from phyagi_assets.orchestration.checks import check_results
 from phyagi_assets.orchestration.corpus_totals import CorpusTotals
 from phyagi_assets.orchestration.metadata import metadata
 from phyagi_assets.orchestration.recorded import DATA_VERSION, Recorded
@@ -53,7 +53,7 @@ class PartitionLog:
         self._totals = CorpusTotals(builder.workspace.store, context.instance.get_dynamic_partitions)
         self._left_out: dict[str, str] = {}
         self._passed: dict[dg.AssetCheckKey, int] = {}
-        self._not_inserted: list[PartitionVerdict] = []
+        self._not_inserted: list[PartitionCheck] = []
         self._flushed = time.monotonic()
         self._last: set[str] = set()
         self._announces = False
@@ -94,8 +94,8 @@ class PartitionLog:
         for done in left:
             if not done.failures:
                 self._context.log_event(self._materialization(result.work, done))
-            for verdict in verdicts(done.checks):
-                self._log_check(result.work, done.step, verdict)
+            for check in check_results(done.checks):
+                self._log_check(result.work, done.step, str(check.check_name), check)
         if len(self._not_inserted) >= _INSERTED or time.monotonic() - self._flushed >= _SECONDS:
             self.flush()
         if result.problem is not None:
@@ -161,14 +161,14 @@ class PartitionLog:
         if results:
             insert_passed(self._context.instance, self._context.run, self._step, results)
 
-    def _log_check(self, work: Work, step: str, verdict: Verdict) -> None:
-        key = dg.AssetCheckKey(dg.AssetKey([work.corpus, step]), verdict.name)
-        result = PartitionVerdict(key=key, partition=work.key, verdict=verdict)
-        if not verdict.passed or (step in self._checks.get(work.corpus, ()) and not self._is_long):
-            self._log_evaluation(latest_evaluation(self._context.instance, result))
+    def _log_check(self, work: Work, step: str, name: str, result: dg.AssetCheckResult) -> None:
+        key = dg.AssetCheckKey(dg.AssetKey([work.corpus, step]), name)
+        check = PartitionCheck(key=key, partition=work.key, result=result)
+        if not result.passed or (step in self._checks.get(work.corpus, ()) and not self._is_long):
+            self._log_evaluation(latest_evaluation(self._context.instance, check))
             return
         self._passed[key] = self._passed.get(key, 0) + 1
-        self._not_inserted.append(result)
+        self._not_inserted.append(check)
 
     def _log_evaluation(self, evaluation: dg.AssetCheckEvaluation) -> None:
         self._context.log_event(evaluation)  # type: ignore[arg-type]  # logged like any other event, though it is not declared
@@ -179,5 +179,5 @@ class PartitionLog:
         expected = self._checks.get(result.work.corpus, ())
         for name in (step for step in result.work.steps if step not in made and step in expected):
             for check in self._builder.flow[name].checks:
-                verdict = Verdict(name=check, passed=False, description=f"Not built: {result.failure}")
-                self._log_check(result.work, name, verdict)
+                unmade = dg.AssetCheckResult(passed=False, description=f"Not built: {result.failure}")
+                self._log_check(result.work, name, check, unmade)

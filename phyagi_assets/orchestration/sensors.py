@@ -32,9 +32,9 @@ from phyagi_assets.orchestration.names import (
     PARTITIONS,
     REFRESH,
     configured,
+    partitions_op_name,
     run_config,
     stale_job_name,
-    stale_op_name,
 )
 from phyagi_assets.orchestration.partitions import partition_changes, sync_partitions
 from phyagi_assets.orchestration.recorded import latest_run
@@ -153,7 +153,7 @@ def _request(corpus: Corpus, contents: Mapping[str, str], attempts: "_Attempts")
     options = {PARTITIONS: {name: list(contents)}, CONTENTS: dict(contents)}
     return dg.RunRequest(
         run_key=attempts.run_key(contents),
-        run_config=run_config(stale_op_name(stale_job_name(name)), **options),
+        run_config=run_config(partitions_op_name(stale_job_name(name)), **options),
         tags={LAUNCHED_BY: REFRESH, **declared_tag([corpus])},
     )
 
