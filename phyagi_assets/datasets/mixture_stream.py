@@ -303,7 +303,8 @@ class MixtureStream(DividedStream):
             run, given = following, 0
         if stop is not None:  # the same for all workers, whichever of them yielded the last run
             put(self._steps.following(begin, stop, self.shard), 0)
-            self._cursor.put(end=_NO_END)
+            if not reader.workers:  # the state of a loader worker tells that the iteration has ended
+                self._cursor.put(end=_NO_END)
 
     @property
     def _leaves_out_names(self) -> bool:

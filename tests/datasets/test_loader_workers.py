@@ -176,6 +176,17 @@ def test_stateful_loader_resumes_exactly(mixture: LoadedMixture, workers: int, b
         assert 41 <= len(read) <= 44
 
 
+def test_stateful_loader_resumes_after_an_epoch_with_a_short_last_batch(mixture: LoadedMixture) -> None:
+    def loader() -> Any:
+        return StatefulDataLoader(MixtureStream(mixture.train, batch_size=4, samples=True), batch_size=3, num_workers=1)
+
+    before, after = loader(), loader()
+    assert positions(before) == list(range(44))
+    after.load_state_dict(before.state_dict())
+    after.dataset.set_epoch(1)
+    assert positions(after) == list(range(44, 84))
+
+
 def test_state_inside_a_run_resumes_exactly_on_every_rank_and_not_by_whole_batches(mixture: LoadedMixture) -> None:
     def stream(samples: bool = True) -> MixtureStream:
         return MixtureStream(mixture.train, batch_size=4, samples=samples, rank=1, world_size=2)
