@@ -124,8 +124,8 @@ class MixtureLoader:
             Always. A ``Trainer`` or ``DataLoader`` that was given the loader as its dataset accesses it, so the message says what to give.
         """
         raise TypeError(
-            "a MixtureLoader is a loader and not a dataset; give a Trainer or a DataLoader the samples themselves: "
-            "MixtureStream(mixture.train, batch_size=…, samples=True)"
+            "a MixtureLoader is a loader and not a dataset; give a Trainer or a DataLoader MixtureStream(mixture.train, batch_size=…, "
+            "samples=True), or a split such as mixture.validation"
         )
 
     def __len__(self) -> int:
