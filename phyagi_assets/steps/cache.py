@@ -7,6 +7,7 @@ chunk, which tasks write (`phyagi_assets.steps.cache_chunks`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.execution.executor import OnProgress
+from phyagi_assets.execution.ordered import map_in_order
 from phyagi_assets.formats.cache_folder import PIECES, SplitArrays, SplitWriter, array_files, write_config
 from phyagi_assets.formats.cache_tokenizer import SAVED, add_tokenizer, decode
 from phyagi_assets.formats.pieces import piece_path
 from phyagi_assets.formats.token_rows import files_of_rows, row_batches
 from phyagi_assets.formats.trained_bits import mark_trained, shown_share
+from phyagi_assets.processors import threads
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.cache_chunks import PREVIEWED, CacheChunk, FirstIds, PiecesOfChunk, Splits, cache_chunks, damaged, write_splits
 from phyagi_assets.steps.checks.arrays import CheckedArrays, array_checks, check_arrays
@@ -85,7 +88,8 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
         write_config(folder, {**settings, "append_eos": corpus.config.append_eos, "splits": corpus.config.splits})
         if chunks:
             results = ChunkFolder(workspace.store, chunks[0].partition, wanted.fingerprint)
-            written.extend(chunk.pieces(workspace, results) for chunk in chunks)
+            with closing(map_in_order(lambda chunk: chunk.pieces(workspace, results), iter(chunks), threads=threads())) as pieces:
+                written.extend(pieces)
             return _assembled(manifest, written)
         counts = write_splits(
             row_batches(tokenized),
