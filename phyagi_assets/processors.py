@@ -12,7 +12,7 @@ THREADS = "RAYON_NUM_THREADS"
 def processors() -> int:
     """Return the number of processors that this process may use: those that it may run on, up to the limit of its container."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, _limit_of_container())
+    return min(allowed, _limit_of_container() or allowed)
 
 
 def threads() -> int:
@@ -22,12 +22,12 @@ def threads() -> int:
 
 
 @cache
-def _limit_of_container() -> int:
+def _limit_of_container() -> int | None:
     return container_limit(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
 
 
-def container_limit(groups: Path, root: Path) -> int:
-    """Return the number of whole processors whose time the control groups of a process allow, at least one.
+def container_limit(groups: Path, root: Path) -> int | None:
+    """Return the number of whole processors whose time the control groups of a process allow, at least one; None without a limit.
 
     Containers with a limit see all processors of their machine. Engines in Rust take the same limit into account.
 
@@ -38,7 +38,7 @@ def container_limit(groups: Path, root: Path) -> int:
     root
         Folder of all control groups.
     """
-    limits = [os.cpu_count() or 1]
+    limits: list[int] = []
     with suppress(OSError, ValueError):
         for line in groups.read_text(encoding="utf-8").splitlines():
             number, controllers, path = line.split(":", 2)
@@ -49,7 +49,7 @@ def container_limit(groups: Path, root: Path) -> int:
                 folder = root.joinpath("cpu" if number != "0" else "", above.relative_to("/"))
                 with suppress(OSError, ValueError):
                     limits.append(_limit(folder))
-    return max(1, min(limits))
+    return max(1, min(limits)) if limits else None
 
 
 def _limit(group: Path) -> int:

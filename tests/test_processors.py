@@ -13,7 +13,7 @@ VERSION_2, VERSION_1 = "0::{}\n", "9:name=systemd:{0}\n4:cpu,cpuacct:{0}\n0::/ot
 @pytest.mark.parametrize(
     ("groups", "path", "files", "limit"),
     [
-        (VERSION_2, "/", {"cpu.max": "100000 100000"}, 1),
+        (VERSION_2, "/", {"cpu.max": "300000 100000"}, 3),
         (VERSION_2, "/", {"cpu.max": "max 100000"}, None),
         (VERSION_2, "/", {"cpu.max": "50000 100000"}, 1),  # half a processor
         (VERSION_2, "/pod/container", {"pod/cpu.max": "100000 100000", "pod/container/cpu.max": "max 100000"}, 1),
@@ -31,11 +31,11 @@ def test_limit_of_a_container_is_that_of_its_control_groups(
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
-    assert container_limit(of_process, root) == (os.cpu_count() if limit is None else limit)
+    assert container_limit(of_process, root) == limit
 
 
-def test_limit_of_a_system_without_control_groups_is_its_processors(tmp_path: Path) -> None:
-    assert container_limit(tmp_path / "none", tmp_path) == os.cpu_count()
+def test_system_without_control_groups_has_no_limit(tmp_path: Path) -> None:
+    assert container_limit(tmp_path / "none", tmp_path) is None
 
 
 def test_threads_are_those_that_the_environment_gives(monkeypatch: pytest.MonkeyPatch) -> None:
