@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.sources.compression import is_compressed
 from phyagi_assets.sources.files import Span, format_of
-from phyagi_assets.sources.pieces import AHEAD, PIECE
+from phyagi_assets.sources.prefetch import AHEAD, PART
 from phyagi_assets.sources.readable import ByteRange, Readable
 
 _MOST_FILES = 64
@@ -39,7 +39,7 @@ def fetched_ahead(corpus: Corpus, spans: Iterable[Span]) -> Generator[tuple[Span
 
 def _begun(span: Span) -> int:
     """Return the number of bytes that are fetched before the span is read."""
-    return 0 if span.file.path else min(PIECE, span.file.size)
+    return 0 if span.file.path else min(PART, span.file.size)
 
 
 def _reading(corpus: Corpus, span: Span) -> AbstractContextManager[Readable]:
@@ -48,7 +48,7 @@ def _reading(corpus: Corpus, span: Span) -> AbstractContextManager[Readable]:
         return span.file.reading()
     ranges: list[ByteRange] | None = None
     if format_of(corpus, span.file.name) == "parquet" and not is_compressed(span.file.name):
-        if span.file.size > PIECE or span.start or span.stop is not None:  # its reader announces the columns when it has read the footer
+        if span.file.size > PART or span.start or span.stop is not None:  # its reader announces the columns when it has read the footer
             ranges = [(span.file.size - _FOOTER, span.file.size)]
     else:
         ranges = [(span.start, span.file.size if span.stop is None else span.stop)]

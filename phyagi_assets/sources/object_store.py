@@ -19,7 +19,7 @@ from phyagi_assets.objects.clients import Clients
 from phyagi_assets.objects.retries import RetryPolicy, TransientError
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out
 from phyagi_assets.sources.globs import Glob, fixed_prefix, is_glob
-from phyagi_assets.sources.pieces import Fetchers
+from phyagi_assets.sources.prefetch import Fetchers
 from phyagi_assets.sources.readable import Stamp
 from phyagi_assets.sources.transfer import Fetched, OnBytes, append_chunks
 

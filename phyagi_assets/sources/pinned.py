@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from phyagi_assets.sources.object_store import Buckets
-from phyagi_assets.sources.pieces import PieceFile, Pieces
+from phyagi_assets.sources.prefetch import PrefetchedFile, Prefetcher
 from phyagi_assets.sources.readable import ByteRange, Stamp
 from phyagi_assets.sources.signatures import HEAD
 
@@ -32,8 +32,8 @@ class PinnedObject:
     pin: Stamp
     """Stamp that the object must have."""
     bucket: Buckets = field(repr=False)
-    pieces: Pieces | None = field(default=None, repr=False, compare=False)
-    """The pieces that are fetched ahead while the object is read; None if it is not, and each part is then fetched when it is asked for."""
+    prefetcher: Prefetcher | None = field(default=None, repr=False, compare=False)
+    """Prefetcher of the object while it is read; None if it is not, and each part is then fetched when it is asked for."""
 
     @property
     def path(self) -> None:
@@ -49,9 +49,9 @@ class PinnedObject:
         return self.read_range(0, min(HEAD, self.size))
 
     def read_range(self, start: int, stop: int) -> bytes:
-        if self.pieces is None:
+        if self.prefetcher is None:
             return self.bucket.read_part(self.origin, self.pin, start, min(stop, self.size))
-        file = PieceFile(self.pieces, self.size)
+        file = PrefetchedFile(self.prefetcher, self.size)
         file.seek(start)
         return file.read(stop - start)
 
@@ -63,20 +63,20 @@ class PinnedObject:
 
     @contextmanager
     def reading(self, ranges: Sequence[ByteRange] | None = None) -> "Iterator[PinnedObject]":
-        read = self if self.pieces else replace(self, pieces=self._new_pieces())
+        read = self if self.prefetcher else replace(self, prefetcher=self._new_prefetcher())
         try:
             read.expect([(0, self.size)] if ranges is None else ranges)
             yield read
         finally:
-            if read.pieces and read is not self:
-                read.pieces.close()
+            if read.prefetcher and read is not self:
+                read.prefetcher.close()
 
     def expect(self, ranges: Sequence[ByteRange]) -> None:
-        if self.pieces:
-            self.pieces.expect(ranges)
+        if self.prefetcher:
+            self.prefetcher.expect(ranges)
 
-    def _file(self) -> PieceFile:
-        return PieceFile(self.pieces or self._new_pieces(), self.size)
+    def _file(self) -> PrefetchedFile:
+        return PrefetchedFile(self.prefetcher or self._new_prefetcher(), self.size)
 
-    def _new_pieces(self) -> Pieces:
-        return Pieces(self.read_range, self.size, self.bucket.fetchers)
+    def _new_prefetcher(self) -> Prefetcher:
+        return Prefetcher(self.read_range, self.size, self.bucket.fetchers)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources import pieces
 from phyagi_assets.sources.documents import read_documents
-from phyagi_assets.sources.pieces import AHEAD, PIECE, Fetchers, PieceFile, Pieces
 from phyagi_assets.sources.pinned import PinnedObject
+from phyagi_assets.sources.prefetch import AHEAD, PART, Fetchers, PrefetchedFile, Prefetcher
 from phyagi_assets.sources.readable import Stamp
 from tests.support import declare_corpus
 
@@ -53,15 +53,15 @@ class Bucket:
 def test_reads_return_the_content_whatever_was_announced(size: int, ranges: list[tuple[int, int]], reads: list[tuple[int, int]]) -> None:
     content = np.random.default_rng(size).bytes(size)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"PIECE": 256, "AHEAD": 600, "_SMALLEST": 100}.items():
+        for name, value in {"PART": 256, "AHEAD": 600, "_SMALLEST": 100}.items():
             patch.setattr(pieces, name, value)
-        parts = Pieces(lambda start, stop: content[start:stop], size, FETCHERS)
+        parts = Prefetcher(lambda start, stop: content[start:stop], size, FETCHERS)
         parts.expect(ranges)
-        file = PieceFile(parts, size)
+        file = PrefetchedFile(parts, size)
         for start, count in reads:
             file.seek(start)
             assert file.read(count) == content[start : start + count]
-        with closing(io.BufferedReader(PieceFile(parts, size), 64)) as buffered:
+        with closing(io.BufferedReader(PrefetchedFile(parts, size), 64)) as buffered:
             assert buffered.read() == content
 
 
@@ -76,15 +76,15 @@ def test_sequential_reading_fetches_every_byte_once_and_stays_within_its_bound()
         fetched.append((start, stop))
         return bytes(stop - start)
 
-    parts = Pieces(fetch, size, Fetchers())
+    parts = Prefetcher(fetch, size, Fetchers())
     parts.expect([(0, size)])
-    file = PieceFile(parts, size)
+    file = PrefetchedFile(parts, size)
     while len(file.read(1 << 20)):
-        assert sum(stop - start for start, stop in fetched) <= file.tell() + AHEAD + 2 * PIECE
-    assert sorted(fetched) == [(start, min(start + PIECE, size)) for start in range(0, size, PIECE)]
+        assert sum(stop - start for start, stop in fetched) <= file.tell() + AHEAD + 2 * PART
+    assert sorted(fetched) == [(start, min(start + PART, size)) for start in range(0, size, PART)]
 
 
-def test_threads_without_pieces_end_and_others_take_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_without_parts_end_and_others_take_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "_IDLE", 0.02)
     fetchers, used = Fetchers(), set[threading.Thread]()
 

@@ -1,7 +1,7 @@
-"""Reading a file that is elsewhere in pieces, which are fetched ahead by other threads.
+"""Prefetching of files that are elsewhere: other threads fetch parts of a file ahead of its reader.
 
-A reader announces the bytes that it will read. They are cut into pieces, and as it reads one, the next ones are fetched, several at once,
-up to a bound. Bytes that were not announced, such as the footer of a file, are fetched when they are asked for. A piece is dropped when it
+A reader announces the bytes that it will read. They are cut into parts, and as it reads one, the next ones are fetched, several at once,
+up to a bound. Bytes that were not announced, such as the footer of a file, are fetched when they are asked for. A part is dropped when it
 has been read; the first one stays, because readers look at the head of a file before they read it.
 """
 
@@ -17,23 +17,23 @@ from typing import Any
 from phyagi_assets.objects.retries import LOOK
 from phyagi_assets.sources.readable import ByteRange
 
-PIECE = 4 << 20
-"""Size of a piece, in bytes."""
+PART = 4 << 20
+"""Size of a part, in bytes."""
 AHEAD = 32 << 20
-"""Largest size of the pieces that are fetched or held ahead of a reader, in bytes."""
+"""Largest size of the parts that are fetched or held ahead of a reader, in bytes."""
 _SMALLEST = 1 << 16
 """Smallest number of bytes that are fetched without having been announced."""
 _THREADS = 16
 """Number of requests at the same time."""
 _IDLE = 10.0
-"""Time after which a thread without a piece to fetch ends, in seconds."""
+"""Time after which a thread without a part to fetch ends, in seconds."""
 
 Fetch = Callable[[int, int], bytes]
 """Function that returns a part of the file, given its first byte and the byte after its last one."""
 
 
 class Fetchers:
-    """Threads that fetch pieces. They are daemon threads, so that one that is stuck in a connection does not keep the process alive."""
+    """Threads that fetch parts. They are daemon threads, so that one that is stuck in a connection does not keep the process alive."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[tuple[Future[bytes], Fetch, ByteRange]] = SimpleQueue()
@@ -65,10 +65,10 @@ class Fetchers:
                     future.set_result(fetch(*place))
                 except BaseException as problem:
                     future.set_exception(problem)
-            del future, fetch  # otherwise the content would stay in memory until the next piece
+            del future, fetch  # otherwise the content would stay in memory until the next part
 
 
-class _Piece:
+class _Part:
     """A part of a file: not fetched yet, being fetched, or held."""
 
     def __init__(self, start: int, stop: int) -> None:
@@ -79,91 +79,91 @@ class _Piece:
         self.is_read_to_its_end = False
 
 
-class Pieces:
-    """The pieces of one file. It serves one reader at a time."""
+class Prefetcher:
+    """Fetches the parts of one file ahead of its reader, one reader at a time."""
 
     def __init__(self, fetch: Fetch, size: int, fetchers: Fetchers) -> None:
         self._fetch, self._size, self._fetchers = fetch, size, fetchers
-        self._pieces: list[_Piece] = []
+        self._parts: list[_Part] = []
         self._starts: list[int] = []
         self._lock = threading.RLock()
 
     def expect(self, ranges: Sequence[ByteRange]) -> None:
-        """Announce the bytes that will be read, in order, instead of those that were announced before; fetch the first piece of them."""
+        """Announce the bytes that will be read, in order, instead of those that were announced before; fetch the first part of them."""
         with self._lock:
-            kept = [piece for piece in self._pieces if piece.future]
-            planned: list[_Piece] = []
-            for start, stop in _without(_joined(ranges, self._size), [(piece.start, piece.stop) for piece in kept]):
-                planned += [_Piece(begin, min(begin + PIECE, stop)) for begin in range(start, stop, PIECE)]
-            self._pieces = sorted(kept + planned, key=lambda piece: piece.start)
-            self._starts = [piece.start for piece in self._pieces]
+            kept = [part for part in self._parts if part.future]
+            planned: list[_Part] = []
+            for start, stop in _without(_joined(ranges, self._size), [(part.start, part.stop) for part in kept]):
+                planned += [_Part(begin, min(begin + PART, stop)) for begin in range(start, stop, PART)]
+            self._parts = sorted(kept + planned, key=lambda part: part.start)
+            self._starts = [part.start for part in self._parts]
             if planned:
                 self._begin(planned[0])
 
     def read(self, start: int, most: int) -> memoryview:
-        """Return bytes from an offset on: at least one unless the file ends there, and at most `most`, all of one piece."""
+        """Return bytes from an offset on: at least one unless the file ends there, and at most `most`, all of one part."""
         if start >= self._size or most <= 0:
             return memoryview(b"")
         with self._lock:
             index = self._at(start, most)
-            piece = self._pieces[index]
+            part = self._parts[index]
             self._fetch_ahead(index)
-            assert piece.future
-            content = memoryview(_result(piece.future))[start - piece.start : start - piece.start + most]
-            piece.read += len(content)
-            piece.is_read_to_its_end |= start + len(content) == piece.stop
-            if piece.start > 0 and piece.is_read_to_its_end and piece.read >= piece.stop - piece.start:
-                self._drop(piece)
+            assert part.future
+            content = memoryview(_result(part.future))[start - part.start : start - part.start + most]
+            part.read += len(content)
+            part.is_read_to_its_end |= start + len(content) == part.stop
+            if part.start > 0 and part.is_read_to_its_end and part.read >= part.stop - part.start:
+                self._drop(part)
             return content
 
     def close(self) -> None:
-        """Forget all pieces."""
+        """Forget all parts."""
         with self._lock:
-            for piece in self._pieces:
-                self._drop(piece)
+            for part in self._parts:
+                self._drop(part)
 
     def _at(self, start: int, most: int) -> int:
-        """Return the index of the piece at an offset, which is added if it was not announced."""
+        """Return the index of the part at an offset, which is added if it was not announced."""
         index = bisect_right(self._starts, start) - 1
-        if index >= 0 and start < self._pieces[index].stop:
+        if index >= 0 and start < self._parts[index].stop:
             return index
         index += 1
-        stop = min(start + max(min(most, PIECE), _SMALLEST), self._size)
-        if index < len(self._pieces):
-            stop = min(stop, self._pieces[index].start)
-        self._pieces.insert(index, _Piece(start, stop))
+        stop = min(start + max(min(most, PART), _SMALLEST), self._size)
+        if index < len(self._parts):
+            stop = min(stop, self._parts[index].start)
+        self._parts.insert(index, _Part(start, stop))
         self._starts.insert(index, start)
         return index
 
     def _fetch_ahead(self, index: int) -> None:
-        """Fetch a piece, and the next ones as far as the bound allows."""
-        held = sum(piece.stop - piece.start for piece in self._pieces if piece.future)
+        """Fetch a part, and the next ones as far as the bound allows."""
+        held = sum(part.stop - part.start for part in self._parts if part.future)
         if held > 2 * AHEAD:  # read in part, and left
-            for piece in self._pieces[:index]:
-                if piece.start > 0:
-                    self._drop(piece)
-            held = sum(piece.stop - piece.start for piece in self._pieces if piece.future)
-        for piece in self._pieces[index:]:
-            if piece.future is None:
-                if held >= AHEAD and piece is not self._pieces[index]:
+            for part in self._parts[:index]:
+                if part.start > 0:
+                    self._drop(part)
+            held = sum(part.stop - part.start for part in self._parts if part.future)
+        for part in self._parts[index:]:
+            if part.future is None:
+                if held >= AHEAD and part is not self._parts[index]:
                     return
-                self._begin(piece)
-                held += piece.stop - piece.start
+                self._begin(part)
+                held += part.stop - part.start
 
-    def _begin(self, piece: _Piece) -> None:
-        piece.future = self._fetchers.submit(self._fetch, (piece.start, piece.stop))
+    def _begin(self, part: _Part) -> None:
+        part.future = self._fetchers.submit(self._fetch, (part.start, part.stop))
 
-    def _drop(self, piece: _Piece) -> None:
-        if piece.future:
-            piece.future.cancel()
-        piece.future, piece.read, piece.is_read_to_its_end = None, 0, False
+    def _drop(self, part: _Part) -> None:
+        if part.future:
+            part.future.cancel()
+        part.future, part.read, part.is_read_to_its_end = None, 0, False
 
 
-class PieceFile(io.RawIOBase):
-    """A file whose content is read from pieces."""
+class PrefetchedFile(io.RawIOBase):
+    """A file whose content comes from a prefetcher."""
 
-    def __init__(self, pieces: Pieces, size: int) -> None:
-        self._pieces, self._size, self._place = pieces, size, 0
+    def __init__(self, prefetcher: Prefetcher, size: int) -> None:
+        self._prefetcher, self._size, self._place = prefetcher, size, 0
 
     def readable(self) -> bool:
         return True
@@ -181,7 +181,7 @@ class PieceFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer)
-        content = self._pieces.read(self._place, len(view))
+        content = self._prefetcher.read(self._place, len(view))
         view[: len(content)] = content
         self._place += len(content)
         return len(content)
@@ -190,7 +190,7 @@ class PieceFile(io.RawIOBase):
         """Return as many bytes as are asked for, unless the file ends before."""
         left = self._size - self._place if size is None or size < 0 else size
         parts: list[memoryview] = []
-        while left and (content := self._pieces.read(self._place, left)):
+        while left and (content := self._prefetcher.read(self._place, left)):
             parts.append(content)
             self._place += len(content)
             left -= len(content)
