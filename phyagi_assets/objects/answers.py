@@ -24,7 +24,7 @@ _BUSY = (
 """Codes of servers that may grant the same request later."""
 _EXPIRED = ("ExpiredToken", "InvalidToken")
 """Codes of S3 for credentials that are not valid any more; they come with the status 400."""
-_ELEMENTS = {"LastModified": "time of writing", "Size": "size", "Last-Modified": "time of writing", "Content-Length": "size"}
+_MISSING_ELEMENTS = {"LastModified": "time of writing", "Size": "size", "Last-Modified": "time of writing", "Content-Length": "size"}
 """Names in messages of elements of listings and of headers that are missing."""
 _REASONS = {
     "NoSuchBucket": "there is no such bucket",
@@ -41,7 +41,7 @@ _REASONS = {
     "ExpiredToken": "the credentials have expired; log in again ({credentials})",
 }
 """Meaning of the codes of servers; ``{credentials}`` stands for where the credentials come from."""
-_OF_PAGES = ("Got invalid list response", "Unable to extract metadata from headers")
+_FOREIGN_ANSWERS = ("Got invalid list response", "Unable to extract metadata from headers")
 """Parts of obstore's messages about answers that no object store gives."""
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
@@ -126,9 +126,9 @@ class Server:
     def _misfit(self, text: str) -> str:
         """Return why a server or its settings do not fit, given the text of an exception that is not about one request."""
         if missing := re.search(r"missing field `(\w+)`", text):
-            thing = _ELEMENTS.get(missing[1], missing[1])
+            thing = _MISSING_ELEMENTS.get(missing[1], missing[1])
             return f"objects are listed with no {thing}, so that a change could not be noticed; use a server that gives it"
-        if any(part in text for part in _OF_PAGES):
+        if any(part in text for part in _FOREIGN_ANSWERS):
             return self.not_an_object_store
         if "Received redirect" in text:  # by a server that does not name the region
             return _REASONS["AuthorizationHeaderMalformed"]

@@ -147,9 +147,6 @@ class BucketShards(TokenShards):
             np.concatenate([end, HEADER_BYTES + last]),
         )
 
-    def announce(self, runs: Runs) -> None:
-        """Do nothing: what is read next is known from `expect`."""
-
     @property
     def on_disk(self) -> bool:
         return False

@@ -8,12 +8,12 @@ from typing import Any
 from phyagi_assets.errors import AccessError, PhyagiAssetsError, SourceDownError, SourceError
 from phyagi_assets.objects.retries import TransientError, is_of_disk
 
-_NETWORK = {
+_NETWORK_ERRORS = {
     *(f"{client}.TransportError" for client in ("httpx", "httpx2")),
     *("aiohttp.ClientConnectionError", "aiohttp.ClientPayloadError", "huggingface_hub.LocalEntryNotFoundError"),
 }
 """Package and class of the exceptions that are transient."""
-_OF_SETTINGS = ("UnsupportedProtocol", "InvalidURL", "LocalProtocolError")
+_SETTINGS_ERRORS = ("UnsupportedProtocol", "InvalidURL", "LocalProtocolError")
 """Exceptions of HTTP clients for addresses and headers that they cannot use; some of them derive from network errors."""
 _REFUSALS = {
     401: "the Hub refuses the token, which is wrong or has expired; log in again",
@@ -60,14 +60,14 @@ def translated(kind: str, revision: str | None = None, *, fetches: bool = False)
     except raised.OfflineModeIsEnabled:
         raise SourceError("the Hub's clients are told to stay offline (HF_HUB_OFFLINE)") from None
     except raised.HfHubHTTPError as problem:
-        raise _of_answer(problem.response) from None
+        raise _error_of_answer(problem.response) from None
     except Exception as problem:
         if fetches and is_of_disk(problem):
             raise
-        if any(type(cause).__name__ in _OF_SETTINGS for cause in _causes(problem)):
+        if any(type(cause).__name__ in _SETTINGS_ERRORS for cause in _causes(problem)):
             raise SourceError(f"the Hub's address or the token is not valid (HF_ENDPOINT, HF_TOKEN): {type(problem).__name__}") from None
-        if problem_of_network := next(filter(_is_of_network, _causes(problem)), None):
-            raise TransientError(f"cannot be reached, or broke off: {type(problem_of_network).__name__}") from None
+        if network_error := next(filter(_is_network_error, _causes(problem)), None):
+            raise TransientError(f"cannot be reached, or broke off: {type(network_error).__name__}") from None
         told = next(iter(str(problem).splitlines()), "").partition(" with any supported extension")[0]
         if fetches and isinstance(problem, OSError):  # the client compares the size of what arrived
             raise TransientError(told) from None
@@ -82,7 +82,7 @@ def answered_by_page(problem: BaseException) -> str:
     return ""
 
 
-def _of_answer(response: Any) -> Exception:
+def _error_of_answer(response: Any) -> Exception:
     """Return the error for an answer of the Hub, which is None if the client does not have it."""
     status, headers = (500, {}) if response is None else (response.status_code, response.headers)
     if reason := _REFUSALS.get(status):
@@ -101,7 +101,7 @@ def _causes(problem: BaseException | None) -> Iterator[BaseException]:
         problem = problem.__cause__ or (None if problem.__suppress_context__ else problem.__context__)
 
 
-def _is_of_network(problem: BaseException) -> bool:
+def _is_network_error(problem: BaseException) -> bool:
     """Return whether an exception is about a connection or a time limit, for any HTTP client that the Hub's libraries use."""
-    is_of_client = any(f"{kind.__module__.partition('.')[0]}.{kind.__name__}" in _NETWORK for kind in type(problem).__mro__)
+    is_of_client = any(f"{kind.__module__.partition('.')[0]}.{kind.__name__}" in _NETWORK_ERRORS for kind in type(problem).__mro__)
     return is_of_client or isinstance(problem, ConnectionError | TimeoutError)

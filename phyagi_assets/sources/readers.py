@@ -61,7 +61,7 @@ def read_blocks(span: Span, kind: Format, options: ReadOptions) -> Iterator[Bloc
         raise SourceError(f"{source}: {message}")
     if options.messages is not None and kind in ("text", "csv"):
         raise SourceError(
-            f"{source}: is {_A[kind]} file, which holds no messages; use JSON Lines, Parquet or Arrow, or name columns of text"
+            f"{source}: is {_NOUNS[kind]} file, which holds no messages; use JSON Lines, Parquet or Arrow, or name columns of text"
         )
     with _named_errors(source, kind):
         if kind == "json":
@@ -87,7 +87,7 @@ def _named_errors(source: Readable, kind: Format) -> Iterator[None]:
     except pa.ArrowCapacityError:
         raise SourceError(f"{source}: has a row of more than 2 GB; divide it") from None
     except (pa.ArrowException, UnicodeDecodeError, OverflowError) as problem:
-        raise SourceError(f"{source}: is not {_A[kind]} file, or a damaged one: {one_line(problem, 300)}") from None
+        raise SourceError(f"{source}: is not {_NOUNS[kind]} file, or a damaged one: {one_line(problem, 300)}") from None
 
 
 def _out_of_memory(source: Readable, problem: str) -> str:
@@ -231,7 +231,8 @@ def _json(source: Readable, block: bytes, options: ReadOptions, first: int, line
             consumed = lines = 0
 
 
-_A: dict[Format, str] = {"text": "a text", "json": "a JSON Lines", "csv": "a CSV", "parquet": "a Parquet", "arrow": "an Arrow"}
+_NOUNS: dict[Format, str] = {"text": "a text", "json": "a JSON Lines", "csv": "a CSV", "parquet": "a Parquet", "arrow": "an Arrow"}
+"""Beginnings of nouns for files of each format, for messages."""
 
 _READERS: dict[Format, Callable[[Span, ReadOptions], Iterator[Rows]]] = {
     "text": _text,

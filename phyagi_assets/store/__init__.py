@@ -12,6 +12,9 @@ addresses    `Address` and `Version`, the names of artifacts
 artifact     `Artifact`, one version of an artifact
 base         `Store`, the operations of every kind of store
 local        `LocalStore`, a store on a disk
+bucket_store `BucketStore`, a store in a bucket, with `Scratch` for its files on this machine
+leases       locks between machines, as objects in a bucket
+copying      copies of versions from one store to another
 survey       what is in a local store
 ownership    what a local store made itself, and may therefore replace or remove
 disk, locks  flushing, linking, locking
