@@ -1,4 +1,4 @@
-"""Objects that are read in pieces: the content of the object, every byte fetched once, and nothing that is not needed."""
+"""Objects that are prefetched: the content of the object, every byte fetched once, and nothing that is not needed."""
 
 import io
 import threading
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources import pieces
+from phyagi_assets.sources import prefetch
 from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.pinned import PinnedObject
 from phyagi_assets.sources.prefetch import AHEAD, PART, Fetchers, PrefetchedFile, Prefetcher
@@ -54,7 +54,7 @@ def test_reads_return_the_content_whatever_was_announced(size: int, ranges: list
     content = np.random.default_rng(size).bytes(size)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"PART": 256, "AHEAD": 600, "_SMALLEST": 100}.items():
-            patch.setattr(pieces, name, value)
+            patch.setattr(prefetch, name, value)
         parts = Prefetcher(lambda start, stop: content[start:stop], size, FETCHERS)
         parts.expect(ranges)
         file = PrefetchedFile(parts, size)
@@ -85,7 +85,7 @@ def test_sequential_reading_fetches_every_byte_once_and_stays_within_its_bound()
 
 
 def test_threads_without_parts_end_and_others_take_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "_IDLE", 0.02)
+    monkeypatch.setattr(prefetch, "_IDLE", 0.02)
     fetchers, used = Fetchers(), set[threading.Thread]()
 
     def fetch(start: int, _stop: int) -> bytes:
