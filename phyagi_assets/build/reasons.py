@@ -86,6 +86,9 @@ def _of_settings(expected: Manifest, published: Manifest) -> Iterator[str]:
             yield from _of_exclusions(old or (), new or ())
         elif _text(old) != _text(new):
             yield f"{name}: {_value(old)} → {_value(new)}"
+    earlier, order = ([item["corpus"] for item in of.settings.get("datasets") or ()] for of in (published, expected))
+    if earlier != order and sorted(earlier) == sorted(order):
+        yield f"order of datasets: {', '.join(earlier)} → {', '.join(order)}"
 
 
 def _of_exclusions(before: Any, now: Any) -> Iterator[str]:

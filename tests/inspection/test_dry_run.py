@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from phyagi_assets.build.reasons import changes
 from phyagi_assets.build.selection import select
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.inspection.dry_run import DryRunReport, dry_run
 from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps.mixture import MIXTURE
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.steps.tokenize import build_tokenized
+from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.store.read_only import read_only
 from tests.project import PLAY, Project
 from tests.support import GPT2, build, copy_store, declare, declare_corpus, write_text
@@ -82,6 +85,14 @@ def test_changed_settings_are_named_with_both_values(built: Workspace) -> None:
     found = reasons(built)
     assert found["plays/one"] == ("append_eos: true → false", "splits.validation: not set → 0.5")
     assert found["mix"][-2:] == ("datasets.plays.weight: 1.5 → 2.0", "seq_len: 16 → 8")
+
+
+def test_changed_order_of_corpora_is_named() -> None:
+    datasets = [{"corpus": "a", "weight": 1.0}, {"corpus": "b", "weight": 1.0}]
+    old, new = (
+        Manifest.expected(MIXTURE.name, code_version="1", inputs={}, settings={"datasets": of}) for of in (datasets, datasets[::-1])
+    )
+    assert changes(new, old) == ["order of datasets: a, b → b, a"]
 
 
 def test_changed_tokenizer_and_code_version_are_named(built: Workspace) -> None:
