@@ -5,15 +5,12 @@ from dataclasses import dataclass
 
 from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.declare.removals import read_removals
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Scope, Workspace
-from phyagi_assets.steps.tokenized_version import FIRST_PROMPT, adds_first_prompt
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.disk import stamp_of
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
-from phyagi_assets.tokenizers.prepare_chat import template_identity
 
 READ_AT_MOST = 1 << 28
 """Number of bytes that a scan reads to find out whether touched local files changed; beyond that, it leaves the reading to a run."""
@@ -30,7 +27,7 @@ class Due:
     steps: Sequence[str]
     """Names of the steps to run, in the order of the flow."""
     content: str
-    """Digest of its inputs: the stamps of its files, the declaration, the tokenizer, the chat template and the exclusions."""
+    """Digest of its inputs: the stamps of its files, the declaration, and what the steps read besides."""
     published: bool
     """Whether each of these steps has a published version, which need not be the expected one."""
 
@@ -61,9 +58,7 @@ def scan_source(corpus: Corpus, workspace: Workspace, settled: str = "", *, flow
         The commit of a tokenizer on the Hub cannot be found.
     """
     partitions = workspace.sources.partitions(corpus, seconds=SCAN_SECONDS)
-    template = [] if corpus.config.messages is None else [template_identity(corpus, workspace.data)]
-    template += [FIRST_PROMPT] if adds_first_prompt(corpus, workspace) else []  # stamps of earlier releases lack it
-    shared = [corpus.digest, workspace.identities.of(corpus), *template, sorted(read_removals(corpus))]
+    shared = [corpus.digest, *(given for step in flow.of(Scope.PARTITION) for given in step.shared_inputs(corpus, workspace))]
     contents = {key: _content(partition, shared) for key, partition in partitions.items()}
     listing = text_digest(canonical_json([corpus.digest, contents, _published(corpus, partitions, workspace, flow)]))
     due: list[Due] = []

@@ -9,13 +9,11 @@ import dagster as dg
 from phyagi_assets.orchestration.plots import bar_chart
 from phyagi_assets.steps.facts import Bars, Fact, Facts, Listing, Place, Rows, Text
 
-Metadata = dict[str, Any]
-
 _LINE = 60
 """Number of characters after which a line of a passage is broken; the UI does not break lines of a block, and cuts them off at the edge."""
 
 
-def metadata(facts: Facts) -> Metadata:
+def metadata(facts: Facts) -> dict[str, Any]:
     """Return facts as Dagster metadata, in the same order."""
     return {name: _value(fact) for name, fact in facts.items()}
 

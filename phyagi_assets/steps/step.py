@@ -143,6 +143,10 @@ def _no_files(_corpus: Any, _partition: Partition, _workspace: Workspace) -> Col
     return ()
 
 
+def _no_inputs(_corpus: Any, _workspace: Workspace) -> Sequence[object]:
+    return ()
+
+
 def _no_facts(_built: Built) -> Facts:
     return {}
 
@@ -191,6 +195,8 @@ class Step:
     unread: Callable[[Any, Partition, Workspace], Collection[str]] = _no_files
     """Returns the names of the source files that have to be read or fetched to find the expected manifest, given the corpus of the
     partition."""
+    shared_inputs: Callable[[Any, Workspace], Sequence[object]] = _no_inputs
+    """Returns the inputs that all partitions of a corpus share, besides its declaration, as values that can be written as JSON."""
     pinned: Callable[..., Partition] | None = None
     """Returns a partition as its artifact recorded it, for the steps that follow, given the corpus, the key, the workspace, the partition
     as the source lists it, or None, and the address of the artifact that needs it. Only the first step has it."""

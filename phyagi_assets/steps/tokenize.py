@@ -38,6 +38,7 @@ from phyagi_assets.steps.tokenized_version import (
     STEP,
     encoding_settings,
     expected_tokenized,
+    shared_inputs,
     tokenized_address,
 )
 from phyagi_assets.store.artifact import Artifact, Assembled, FinishedFile
@@ -266,6 +267,7 @@ TOKENIZE = Step(
     kinds=frozenset({"arrow", "huggingface"}),
     expected=expected_tokenized,
     build=build_tokenized,
+    shared_inputs=shared_inputs,
     checks={
         SOUND: f"{FILES_AND_IDS}; a sample of the documents, decoded, is the text that they were made of, and gives the same ids; "
         "there are as many documents and tokens as were counted when they were written.",

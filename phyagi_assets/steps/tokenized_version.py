@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.declare.removals import read_removals
 from phyagi_assets.errors import DeclarationError, MissingPackageError, TokenizerError
 from phyagi_assets.sources.files import Partition, readable
 from phyagi_assets.sources.irregular import irregular_files
@@ -45,6 +46,13 @@ def expected_tokenized(corpus: Corpus, partition: Partition, workspace: Workspac
     if removed := ExcludedDocuments(corpus, address, raw_fingerprint, settings, workspace.store).known():
         settings[REMOVED] = removed
     return Manifest.expected(STEP, code_version=CODE_VERSION, inputs={**inputs, "tokenizer": identity}, settings=settings)
+
+
+def shared_inputs(corpus: Corpus, workspace: Workspace) -> list[object]:
+    """Return the inputs that all partitions of a corpus share: the tokenizer, the chat template and the excluded documents."""
+    template = [] if corpus.config.messages is None else [template_identity(corpus, workspace.data)]
+    prompt = [FIRST_PROMPT] if adds_first_prompt(corpus, workspace) else []
+    return [workspace.identities.of(corpus), *template, *prompt, sorted(read_removals(corpus))]
 
 
 def encoding_settings(

@@ -27,6 +27,7 @@ from phyagi_assets.formats.token_file import open_tokens
 from phyagi_assets.inspection.declarations import declaration_problems
 from phyagi_assets.inspection.forecast import forecast
 from phyagi_assets.inspection.named import inspect_named
+from phyagi_assets.steps import tokenized_version
 from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.steps.facts import Text
 from phyagi_assets.steps.mixture import build_mixture
@@ -248,7 +249,7 @@ def test_scan_examines_conversations_again_if_earlier_releases_left_out_the_prom
         write_text(chats.data / "chat.jinja", template)
         corpus = declare_chats(chats, [turns("a", "b")])
         with monkeypatch.context() as patch:
-            patch.setattr(scan, "adds_first_prompt", lambda *_: False)
+            patch.setattr(tokenized_version, "adds_first_prompt", lambda *_: False)
             settled = scan.scan_source(corpus, chats).listing
         changes.append(scan.scan_source(corpus, chats).listing != settled)
     assert changes == [True, False]
