@@ -3,11 +3,9 @@
 import logging
 import os
 import re
-import sqlite3
 import stat
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -15,10 +13,10 @@ import yaml
 from dagster._check import CheckError
 from dagster._core.errors import DagsterInvariantViolationError
 from dagster._core.instance.ref import InstanceRef
-from dagster_shared.error import SerializableErrorInfo
 from sqlalchemy.exc import DatabaseError
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
+from phyagi_assets.orchestration.databases import databases_in, records_problem, require_usable_databases
 from phyagi_assets.orchestration.sqlite import fast_records
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
 from phyagi_assets.store.disk import replace_file
@@ -28,12 +26,6 @@ logger = logging.getLogger(__name__)
 
 UI = "dagster/ui"
 """Name of the lock that the UI of a store holds while it runs."""
-_DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
-"""Databases to which Dagster's daemon writes, as paths in the folder of the instance."""
-_ABANDONED = 60.0
-"""Age after which an empty database is considered abandoned by the process that created it, in seconds."""
-_OF_DATABASE = re.compile(r"^sqlalchemy\.exc\.\w+: \([\w.]+\) (.+)", re.MULTILINE)
-"""First line of SQLAlchemy's message for a database error; the statement and its parameters follow."""
 _DAGSTER_YAML = """\
 telemetry:
   enabled: false
@@ -115,12 +107,10 @@ def ui_environment(settings: Settings) -> dict[str, str]:
     home = environment["DAGSTER_HOME"]
     with _configuration_errors(home):
         keeps_records = _keeps_records(InstanceRef.from_dir(home), home)
-    databases = [path for name in _DATABASES if (path := Path(home) / name).exists()]
-    if keeps_records and not all(os.access(path, os.W_OK) for path in (Path(home), *databases)):
-        raise StoreError(_records_problem(home, "readonly"))
     if keeps_records:
-        _remove_empty_databases(Path(home))
-        _require_readable(Path(home))
+        if not all(os.access(path, os.W_OK) for path in (Path(home), *databases_in(home))):
+            raise StoreError(records_problem(home, "readonly"))
+        require_usable_databases(home)
     try:
         lock = _locks(settings).hold_lock(UI)
     except (PermissionError, StoreError):  # a read-only store, shown with a DAGSTER_HOME elsewhere
@@ -167,67 +157,17 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     except OSError as problem:
         if not str(problem.filename or "").startswith(home):
             raise
-        raise StoreError(_records_problem(home, f"{problem.filename}: {problem.strerror}")) from problem
+        raise StoreError(records_problem(home, f"{problem.filename}: {problem.strerror}")) from problem
     except Exception as problem:
         found = problem if isinstance(problem, DatabaseError) else problem.__cause__  # dagster-postgres raises errors of its own
         if not isinstance(found, DatabaseError):
             raise
-        raise StoreError(_records_problem(home, " ".join(str(found.orig).split()))) from problem
-
-
-def database_failure_message(error: SerializableErrorInfo, home: str) -> str:
-    """Return a message for the user if a failure was caused by Dagster's databases; empty for other failures.
-
-    The message leaves out the SQL statement that failed.
-    """
-    following: SerializableErrorInfo | None = error
-    while following:
-        if found := _OF_DATABASE.search(following.message):
-            return _records_problem(home, found[1])
-        following = following.cause or following.context
-    return ""
-
-
-def _records_problem(home: str, found: str) -> str:
-    if "readonly" in found:
-        return (
-            f"{home}: you may not write to Dagster's records; ask for the right to write to every file in it (docs/deploying.md "
-            "describes a store that a group shares), or set DAGSTER_HOME to a folder of your own"
-        )
-    if "malformed" in found or "not a database" in found:
-        return (
-            f"{home}: Dagster's records are damaged: {found}; stop the UI if it runs, and move this folder away. Published artifacts "
-            "are kept; the history of runs and the settings of sensors and schedules are lost"
-        )
-    causes = {"I/O": ", as when the disk is full", "unable to open": ", as when the disk is full or has no free inodes"}
-    why = next((why for words, why in causes.items() if words in found), "")
-    return f"{home}: Dagster's records cannot be kept: {found}{why}; what was published is kept"
+        raise StoreError(records_problem(home, " ".join(str(found.orig).split()))) from problem
 
 
 def _keeps_records(reference: InstanceRef, home: str) -> bool:
     """Return whether the records are in the folder of the instance, and not in Postgres or another place that ``dagster.yaml`` names."""
     return bool(reference.storage_data == InstanceRef.config_defaults(home)["storage"])
-
-
-def _remove_empty_databases(home: Path) -> None:
-    """Remove empty databases, which a full disk leaves behind and Dagster cannot use because they have no tables."""
-    for path in (home / name for name in _DATABASES):
-        with suppress(OSError):
-            seen = path.stat()
-            logs = [path.with_name(f"{path.name}-{log}") for log in ("wal", "journal")]  # SQLite would apply one to the new database
-            if seen.st_size == 0 and abs(time.time() - seen.st_mtime) > _ABANDONED and not any(log.exists() for log in logs):
-                path.unlink()
-
-
-def _require_readable(home: Path) -> None:
-    """Check that the databases can be read. The servers would start all the same, and fail with unclear errors."""
-    for path in (home / name for name in _DATABASES):
-        if path.exists():
-            try:
-                with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path)) as database:  # it may be locked
-                    database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            except sqlite3.DatabaseError as problem:
-                raise StoreError(_records_problem(str(home), f"{path.name}: {problem}")) from None
 
 
 def _opened(settings: Settings, home: str) -> dg.DagsterInstance:
@@ -238,8 +178,7 @@ def _opened(settings: Settings, home: str) -> dg.DagsterInstance:
         ):
             reference = InstanceRef.from_dir(home, overrides=_WITHOUT_CAPTURE)
             if _keeps_records(reference, home):
-                _remove_empty_databases(Path(home))
-                _require_readable(Path(home))
+                require_usable_databases(home)
             return dg.DagsterInstance.from_ref(reference)
     except PermissionError as problem:
         raise StoreError(

@@ -25,7 +25,7 @@ from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.formatting import listed
 from phyagi_assets.orchestration.code_location import runs_of_code_location
 from phyagi_assets.orchestration.component import catalog_definitions
-from phyagi_assets.orchestration.instance import database_failure_message
+from phyagi_assets.orchestration.databases import database_failure_message
 from phyagi_assets.orchestration.names import (
     COMMAND,
     COMMAND_JOB,

@@ -12,7 +12,8 @@ import sqlalchemy
 from dagster._utils.error import serializable_error_info_from_exc_info
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
-from phyagi_assets.orchestration.instance import UI, dagster_environment, database_failure_message, open_instance, ui_environment
+from phyagi_assets.orchestration.databases import database_failure_message
+from phyagi_assets.orchestration.instance import UI, dagster_environment, open_instance, ui_environment
 from phyagi_assets.settings import Settings
 from phyagi_assets.store.local import LocalStore
 from tests.support import write_text
