@@ -161,7 +161,14 @@ def empty_tasks(given: Namespace, address: RayAddress) -> None:
     """Print the driver's time and memory per task, of tasks that do nothing."""
     for count in (given.tasks // 10, given.tasks):
         executor = RayExecutor[Any, Any](
-            cluster=address, run=nothing, pickling=Pickles(), check=NodeCheck(), name=str, on_start=id, on_progress=lambda *_: None
+            cluster=address,
+            run=nothing,
+            pickling=Pickles(),
+            check=NodeCheck(),
+            folders=lambda _task: (),
+            name=str,
+            on_start=id,
+            on_progress=lambda *_: None,
         )
         memory = resident(os.getpid())
         for task in range(count):

@@ -57,10 +57,6 @@ class _Attempt(Generic[Task]):
     number: int
 
 
-def _no_folders(_task: object) -> Collection[Path]:
-    return ()
-
-
 @dataclass(kw_only=True, eq=False)
 class RayExecutor(Executor[Task, Result]):
     """Executor that runs tasks on a Ray cluster."""
@@ -69,7 +65,7 @@ class RayExecutor(Executor[Task, Result]):
     pickling: Pickling
     check: NodeCheck
     """The check that each node has to pass before it runs tasks."""
-    folders: Callable[[Task], Collection[Path]] = _no_folders
+    folders: Callable[[Task], Collection[Path]]
     """Returns the folders of the check that a task needs and others may not need. Tasks that different nodes can run are run one after the
     other; those that no node can run fail alone."""
     size: int = sys.maxsize

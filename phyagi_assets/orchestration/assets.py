@@ -50,15 +50,15 @@ from phyagi_assets.steps.step import Option, Scope, Step, Workspace
 _MOST_PARTITIONS = 1000
 """Largest number of partitions that a backfill builds in one run."""
 
-PROCESSES_FIELD = dg.Field(
-    dg.Noneable(int), default_value=None, is_required=False, description="Number of processes; by default, one for every 8 processors."
-)
 
-
-def executor_field() -> dg.Field:
-    """Return the field of a run's configuration that chooses the executor."""
+def build_fields() -> dict[str, dg.Field]:
+    """Return the fields of a run's configuration that say where and by how many processes partitions are built."""
+    processes = "Number of processes; by default, one for every 8 processors."
     where = "Where the partitions are built: local, ray for the cluster that RAY_ADDRESS names, or ray:ADDRESS."
-    return dg.Field(str, default_value=default_executor(), is_required=False, description=where)
+    return {
+        PROCESSES: dg.Field(dg.Noneable(int), default_value=None, is_required=False, description=processes),
+        EXECUTOR: dg.Field(str, default_value=default_executor(), is_required=False, description=where),
+    }
 
 
 def corpus_assets(corpus: Corpus, flow: Flow) -> list[dg.AssetsDefinition]:
@@ -107,7 +107,7 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(_MOST_PARTITIONS),
         check_specs=[spec for step in steps.values() for spec in check_specs(name, step, partitions)],
-        config_schema={PROCESSES: PROCESSES_FIELD, EXECUTOR: executor_field()},
+        config_schema=build_fields(),
         required_resource_keys={WORKSPACE, PROGRESS},
     )(build_partitions)
     return made

@@ -17,7 +17,7 @@ from phyagi_assets.build.work import Work, stale_partitions
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.execution.ray_address import default_executor
-from phyagi_assets.orchestration.assets import PROCESSES_FIELD, executor_field
+from phyagi_assets.orchestration.assets import build_fields
 from phyagi_assets.orchestration.names import (
     BUILD_POOL,
     BUILDS_ALL_TAG,
@@ -88,7 +88,7 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow) -> dg.JobDef
     @dg.op(
         name=partitions_op_name(name),
         pool=BUILD_POOL,
-        config_schema={PARTITIONS: listed, PROCESSES: PROCESSES_FIELD, EXECUTOR: executor_field(), CONTENTS: _CONTENTS_FIELD},
+        config_schema={PARTITIONS: listed, **build_fields(), CONTENTS: _CONTENTS_FIELD},
         required_resource_keys={WORKSPACE, PROGRESS},
     )
     def build_stale(context: dg.OpExecutionContext) -> None:

@@ -64,7 +64,7 @@ def unheard(_task: object, _consumed: int) -> None:
 
 
 def executor_on(cluster: RayAddress, run: Any, **options: Any) -> RayExecutor[Any, Any]:
-    options = {"check": NodeCheck(), "name": item_name, "on_start": id, "on_progress": unheard, **options}
+    options = {"check": NodeCheck(), "folders": lambda _task: (), "name": item_name, "on_start": id, "on_progress": unheard, **options}
     return RayExecutor[Any, Any](cluster=cluster, run=run, pickling=Pickling(Path(), "run"), **options)
 
 
