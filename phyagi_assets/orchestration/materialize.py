@@ -6,8 +6,9 @@ the actual state. One run builds the stale partitions of all corpora; then the s
 
 import getpass
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -172,20 +173,21 @@ class Runner:
         if not result.success and set(self.outcome.failed) == before:  # the run itself failed, not one of its partitions
             self.outcome.failed |= dict.fromkeys((item.name for item in left), _reason(result, self._instance.root_directory))
             return
-        for item in left:  # another command has built it since it was listed
-            self._built_by_others = True
-            self.outcome.current += 1
-            corpus = self._catalog.corpora[item.corpus]
-            if item.partition:
-                for artifact in partition_artifacts(corpus, item.partition, self._workspace, self._flow):
-                    self._expected[item.corpus].setdefault(artifact.step, {})[item.key] = artifact.fingerprint
+        self._built_by_others |= bool(left)
+        self.outcome.current += len(left)
+        for item in work:
+            known = self._expected[item.corpus]
+            is_known = item.name in self._ended and all(versions.get(item.key) for versions in known.values())
+            if item.partition and item.name not in self.outcome.failed and not is_known:  # others built it, or its files were fetched first
+                for artifact in partition_artifacts(self._catalog.corpora[item.corpus], item.partition, self._workspace, self._flow):
+                    known.setdefault(artifact.step, {})[item.key] = artifact.fingerprint
 
     def _build_whole(self, corpus: Corpus, step: Step) -> None:
         name = corpus.config.name
         if any(failed.partition("/")[0] == name for failed in self.outcome.failed):
             return
         inputs = self._expected.get(name, {}).get(step.input or "", {})
-        self._run_unless_current(name, step, corpus_artifact(corpus, step, inputs, self._workspace))
+        self._run_unless_current(name, step, partial(corpus_artifact, corpus, step, inputs, self._workspace))
 
     def _mix(self, declared: Mixture, step: Step, at: int | None) -> None:
         name = declared.config.name
@@ -202,12 +204,18 @@ class Runner:
                 return
             self.outcome.skipped[name] = list(there.left_out)
             caches = {part: {key: of[key] for key in there.keys[part] if key in of} for part, of in caches.items()}
-        artifact = mixture_artifact(declared, known_inputs(caches), self._workspace, step)
-        self._run_unless_current(name, step, artifact, {} if at is None else run_config(op_name(name, step), **{AT_POSITION: at}))
+        look = partial(mixture_artifact, declared, known_inputs(caches), self._workspace, step)
+        self._run_unless_current(name, step, look, {} if at is None else run_config(op_name(name, step), **{AT_POSITION: at}))
 
-    def _run_unless_current(self, name: str, step: Step, expected: ExpectedArtifact, config: Mapping[str, Any] | None = None) -> None:
+    def _run_unless_current(
+        self, name: str, step: Step, look: Callable[[], ExpectedArtifact], config: Mapping[str, Any] | None = None
+    ) -> None:
         """Run a step that is not partitioned, unless its artifact is current and Dagster has recorded this version."""
         key, shown = dg.AssetKey([name, step.name]), name if step.scope is Scope.MIXTURE else f"{name}/{step.name}"
+        expected = look()
+        if not expected.is_current:
+            self._workspace.store.refresh()  # another command may have built it, for which this one has waited
+            expected = look()
         self._unpartitioned.setdefault(name, {})[step.name] = expected.fingerprint
         if expected.is_current and recorded_version(self._instance, key) == expected.fingerprint:
             self.outcome.current += 1
