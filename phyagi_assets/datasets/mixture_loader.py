@@ -41,6 +41,8 @@ class MixtureLoader:
 
     Raises
     ------
+    TypeError
+        The dataset is not a split of a mixture.
     ValueError
         A number is out of its range, or an option would change the order or has no effect.
 

@@ -8,6 +8,7 @@ from phyagi_assets.datasets.divided_stream import DividedStream, accelerate_runs
 from phyagi_assets.datasets.loader_frames import batch_size_of_loader, is_stacked_by_loader
 from phyagi_assets.datasets.mixed_dataset import MixedDataset, unstacked
 from phyagi_assets.formatting import counted
+from phyagi_assets.reading.mixture_samples import require_samples
 from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.position import position_of, state_at
 from phyagi_assets.reading.steps import PlannedReads, Reader, Steps
@@ -56,6 +57,8 @@ class MixtureStream(DividedStream):
 
     Raises
     ------
+    TypeError
+        The dataset is not a split of a mixture.
     ValueError
         A number is out of its range.
 
@@ -79,6 +82,7 @@ class MixtureStream(DividedStream):
         world_size: int | None = None,
         drop_last: bool = False,
     ) -> None:
+        require_samples("dataset", dataset)
         position = checked_int("position", position)
         self.dataset = dataset
         self.batch_size = checked_int("batch_size", batch_size, least=1)

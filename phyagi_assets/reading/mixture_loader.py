@@ -5,7 +5,7 @@ from contextlib import closing
 from typing import Any
 
 from phyagi_assets.execution.ordered import prefetch
-from phyagi_assets.reading.mixture_samples import MixtureSamples
+from phyagi_assets.reading.mixture_samples import MixtureSamples, require_samples
 from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.position import position_of, state_at
 from phyagi_assets.reading.steps import PlannedReads, Reader, Shard, Steps
@@ -38,6 +38,8 @@ class MixtureLoader:
 
     Raises
     ------
+    TypeError
+        The samples are not a split of a mixture.
     ValueError
         A number is out of its range.
 
@@ -61,6 +63,7 @@ class MixtureLoader:
         drop_last: bool = False,
         prefetch: int = 2,
     ) -> None:
+        require_samples("samples", samples)
         self.samples = samples
         self.position = position
         self._shard = Shard.given(rank, world_size) or Shard()

@@ -262,6 +262,19 @@ class MixtureSamples:
         return {**self.__dict__, "_blocks": {}}
 
 
+def require_samples(name: str, value: object) -> None:
+    """Check that the argument of a reader is a split of a mixture.
+
+    Raises
+    ------
+    TypeError
+        It is not; the message says what it is.
+    """
+    if not isinstance(value, MixtureSamples):
+        found = "None, as a split without documents is" if value is None else f"of type {type(value).__name__}"
+        raise TypeError(f"{name}: is {found}; give a split of a mixture, such as mixture.train")
+
+
 def _checked(positions: Ints) -> Ints:
     """Return positions as 64-bit integers; they may be given in any form that NumPy makes an array of."""
     found = np.asarray(positions)

@@ -96,6 +96,15 @@ def test_state_names_its_split_and_is_refused_by_another(home: Path) -> None:
                 assert loaded.position == states[saved]["position"]
 
 
+def test_reader_of_another_object_than_a_split_is_refused(home: Path) -> None:
+    mixture: Any = datasets.load_mixture(home)
+    for reader in (datasets.MixtureLoader, datasets.MixtureStream, reading.MixtureLoader):
+        with pytest.raises(TypeError, match=r"is of type LoadedMixture; give a split of a mixture, such as mixture\.train"):
+            reader(mixture, batch_size=4)
+        with pytest.raises(TypeError, match="is None, as a split without documents is"):
+            reader(mixture.test, batch_size=4)
+
+
 def test_state_inside_a_run_of_one_of_several_ranks_is_refused_by_loaders(home: Path) -> None:
     stream = datasets.MixtureStream(datasets.load_mixture(home).train, batch_size=4, samples=True, rank=1, world_size=2)
     next(iter(stream))
