@@ -128,7 +128,9 @@ def find_conversations(source: Readable, schema: pa.Schema, name: str) -> Conver
     path, kind = find_field(source, schema, name, "the conversations in messages")
     if not (_is_list(kind) or kind in (pa.string(), pa.large_string(), pa.string_view(), pa.null())):
         raise SourceError(f"{source}: column {name!r} holds {kind}; use lists of messages, or their JSON as text")
-    return ConversationColumn(name=name, path=path, has_tools=schema.names.count(TOOLS) == 1)
+    if has_tools := TOOLS in schema.names:
+        find_field(source, schema, TOOLS, "the tools")  # refuses several
+    return ConversationColumn(name=name, path=path, has_tools=has_tools)
 
 
 def _is_list(kind: pa.DataType | None) -> bool:

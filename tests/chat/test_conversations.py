@@ -395,11 +395,18 @@ def test_text_and_csv_files_hold_no_conversations(chats: Workspace) -> None:
         built(declare_chats(chats, [], source={"path": "raw/*.csv"}), chats)
 
 
-@pytest.mark.parametrize("table", [{"text": ["a"]}, {"messages": [1]}])
-def test_parquet_without_conversations_is_refused(table: dict[str, list[Any]], chats: Workspace) -> None:
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (pa.table({"text": ["a"]}), "has no column 'messages'; it has text"),
+        (pa.table({"messages": [1]}), "column 'messages' holds int64; use lists"),
+        (pa.table([["[]"], ["[]"], ["[]"]], names=["messages", "tools", "tools"]), "has 2 columns 'tools'; rename all but one"),
+    ],
+)
+def test_parquet_without_conversations_is_refused(table: pa.Table, said: str, chats: Workspace) -> None:
     corpus = declare_chats(chats, [], source={"path": "raw/*.parquet"})
-    pa.parquet.write_table(pa.table(table), chats.data / "raw" / "a.parquet")
-    with pytest.raises(SourceError, match=r"a.parquet: (has no column 'messages'; it has text|column 'messages' holds int64; use lists)"):
+    pa.parquet.write_table(table, chats.data / "raw" / "a.parquet")
+    with pytest.raises(SourceError, match=f"a.parquet: {said}"):
         built(corpus, chats)
 
 
