@@ -81,12 +81,14 @@ def test_copy_into_its_own_source_is_refused(tmp_path: Path, target: str, layout
     assert list(source.iterdir()) == []
 
 
-def test_copy_from_or_to_a_disk_that_is_not_mounted_is_refused(tmp_path: Path) -> None:
+def test_copy_from_or_to_a_disk_that_is_not_mounted_or_a_name_that_is_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "big").symlink_to(tmp_path / "disk")
     for places in (["big/store", "store"], ["store", "big/store"]):
         done = CliRunner().invoke(main, ["copy", *(str(tmp_path / place) for place in places)])
         assert (done.exit_code, "which leads nowhere; mount its disk, or name another store" in done.output) == (2, True), done.output
+    done = CliRunner().invoke(main, ["copy", str(tmp_path / "store"), ""])
+    assert (done.exit_code, "the store is a folder, and its name is empty" in done.output) == (2, True), done.output
 
 
 def test_init_quotes_the_folder_in_the_next_command(tmp_path: Path) -> None:
