@@ -105,8 +105,8 @@ class StatusReport(Report):
 
 def status(catalog: Catalog, workspace: Workspace) -> StatusReport:
     """Return the state of the corpora and mixtures of a catalog."""
-    caches: dict[str, dict[str, str | None]] = {}
-    corpora = tuple(_corpus(corpus, workspace, caches.setdefault(name, {})) for name, corpus in catalog.corpora.items())
+    found = {name: _corpus(corpus, workspace) for name, corpus in catalog.corpora.items()}
+    corpora, caches = tuple(state for state, _ in found.values()), {name: of for name, (_, of) in found.items()}
     problems = {corpus.name for corpus in corpora if corpus.problem}
     failed = [f"{corpus.name}/{of.partition}" for corpus in corpora for of in corpus.not_current if of.state == "failed"]
     lasting = lasting_failures(failed, workspace.store)
@@ -119,9 +119,10 @@ def status(catalog: Catalog, workspace: Workspace) -> StatusReport:
     )
 
 
-def _corpus(corpus: Corpus, workspace: Workspace, caches: dict[str, str | None]) -> CorpusStatus:
-    """Return the state of a corpus, and enter the expected fingerprint of each cache in `caches`."""
+def _corpus(corpus: Corpus, workspace: Workspace) -> tuple[CorpusStatus, dict[str, str | None]]:
+    """Return the state of a corpus, and the expected fingerprint of the cache of each partition; None if it is unknown."""
     name, problem = corpus.config.name, None
+    caches: dict[str, str | None] = {}
     partitions: Mapping[str, Partition] = {}
     try:
         partitions = workspace.sources.partitions(corpus)
@@ -145,7 +146,7 @@ def _corpus(corpus: Corpus, workspace: Workspace, caches: dict[str, str | None])
             was_built = artifact is not None or bool(fingerprint_at(last.address(name, key), workspace.store))
             not_current.append(_partition(name, key, stale, workspace, was_built=was_built))
     counts = [of for artifact in published for of in artifact.manifest.counts.values()]
-    return CorpusStatus(
+    state = CorpusStatus(
         name=name,
         partitions=len(partitions),
         current=len(partitions) - len(not_current),
@@ -158,6 +159,7 @@ def _corpus(corpus: Corpus, workspace: Workspace, caches: dict[str, str | None])
         not_current=tuple(not_current),
         problem=problem,
     )
+    return state, caches
 
 
 def _first_stale(corpus: Corpus, partition: Partition, workspace: Workspace, *, may_read: bool) -> tuple[str, str | None]:
