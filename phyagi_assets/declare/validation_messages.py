@@ -121,17 +121,18 @@ def _fields_at(model: type[BaseModel], at: KeyPath) -> list[str]:
         if isinstance(part, int):
             continue
         field = model.model_fields.get(str(part))
-        inner = _model_in(field.annotation) if field else None
+        inner = model_in(field.annotation) if field else None
         if inner is None:
             return []
         model = inner
     return list(model.model_fields)
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the first model in the type of a field; None if there is none."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in getattr(annotation, "__args__", ()):
-        if found := _model_in(argument):
+        if found := model_in(argument):
             return found
     return None

@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from phyagi_assets.declare.corpus_schema import CorpusConfig
 from phyagi_assets.declare.mixture_schema import MixtureConfig
-from phyagi_assets.declare.yaml_reader import _model_in, load_yaml
+from phyagi_assets.declare.validation_messages import model_in
+from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.steps.flow import FLOW
 from tests.support import REPOSITORY, write_text
 
@@ -17,7 +18,7 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Yield every key of a declaration; keys inside mappings and lists by their path."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}"
-        inner = _model_in(field.annotation)
+        inner = model_in(field.annotation)
         if inner is not None:
             yield from keys_of(inner, f"{prefix}{name}.")
 
