@@ -79,10 +79,10 @@ class ConsoleProgress:
         self._bar.update(self._task, advance=consumed)
 
     def ended(self, result: PartitionResult, *, is_current: bool) -> None:
-        """Count a partition that has ended."""
+        """Count a partition that has ended. The command prints the reason of a failure at its end."""
         self._ended += 1
         tokens = f", {short_counted(result.tokens, 'token')}" if result.tokens else ""
-        outcome = f"failed: {result.failure}" if result.failure else "up to date" if is_current else f"built{tokens}"
+        outcome = "failed" if result.failure else "up to date" if is_current else f"built{tokens}"
         if self._ended == self._count:
             self._bar.refresh()
         self._tell(f"{result.work.name}: {outcome} ({self._ended:,} of {self._count:,})")
@@ -103,7 +103,7 @@ class ConsoleProgress:
 
     def ended_whole(self, name: str, failure: str, *, is_current: bool) -> None:
         """Print the outcome of the step of a mixture or whole corpus. `is_current` tells whether it was published already."""
-        self._tell(f"{name}: {f'failed: {failure}' if failure else 'up to date' if is_current else 'built'}")
+        self._tell(f"{name}: {'failed' if failure else 'up to date' if is_current else 'built'}")
 
     def _show(self, description: str) -> None:
         self._bar.update(self._task, description=escape(description))

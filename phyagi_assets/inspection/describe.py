@@ -78,7 +78,7 @@ class InspectReport(Report):
     report: Literal["inspect"] = "inspect"
     version: Literal[1] = 1
     title: str
-    """Name of the step, or ``corpus`` and its name."""
+    """Name of the step, or ``corpus`` or ``mixture`` and the name."""
     artifact: StoredArtifact | None = None
     """The artifact; None for a corpus."""
     facts: dict[str, str]
@@ -115,20 +115,20 @@ def describe(artifact: Artifact) -> InspectReport:
     facts = {label: _flat(value) for label, value in {**recorded, **manifest.produced_with}.items()}
     if pins := pins_of(artifact):
         facts["read in place"] = _flat([pin.origin for pin in pins.values()])
-    step, of_step = FLOW.find(manifest.step), dict[str, Any]()
+    step, of_step, title = FLOW.find(manifest.step), dict[str, Any](), manifest.step
     if manifest.step == mixture.MIXTURE.name:
         plan = plan_of(artifact)
         facts["segments"] = _flat([f"from position {segment.start:,} on" for segment in plan.segments])
         facts["in no sample"] = f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens"
         facts |= padding_facts(plan)
         facts["deviation"] = f"{largest_deviation(plan):.3g} samples at most from the weights, at any prefix"
-        of_step = {"parts": tuple(_corpora(plan))}
+        of_step, title = {"parts": tuple(_corpora(plan))}, f"mixture {plan.name}"
     elif step and step.lengths:
         if manifest.counts == {} or manifest.counts.get("tokens") == 0:
             facts["tokens"] = "0: the partition is empty"
         samples = _samples(artifact, _SAMPLES) if step is cache.CACHE else ()
         of_step = {"parts": tuple(_skipped([artifact])), "lengths": Lengths.of(step.lengths(artifact)), "samples": samples}
-    return InspectReport(title=manifest.step, artifact=stored, facts=facts | place, **of_step)
+    return InspectReport(title=title, artifact=stored, facts=facts | place, **of_step)
 
 
 def inspect_corpus(store: Store, name: str) -> InspectReport:

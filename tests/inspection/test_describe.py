@@ -59,8 +59,8 @@ def test_samples_are_cut_and_say_how_long_they_are(built: dict[str, list[Built]]
     ("name", "title"),
     [
         ("c", "corpus c"),
-        ("mix", "mixed_dataset"),
-        ("mix/mixed_dataset", "mixed_dataset"),
+        ("mix", "mixture mix"),
+        ("mix/mixed_dataset", "mixture mix"),
         ("c/raw_dataset/a", "raw_dataset"),
         ("c/tokenized_arrow/b", "tokenized_arrow"),
         ("c/numpy_cache/b", "numpy_cache"),
