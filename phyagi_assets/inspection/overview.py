@@ -105,6 +105,7 @@ class MixtureOverview:
     deviation: float
     """Largest difference between a prefix of an epoch and the exact shares, in samples of one corpus."""
     corpora: Sequence[CorpusOverview]
+    """The corpora with the partitions that the plan reads."""
     unpublished: Sequence[str]
     """Names of the corpora of the mixture that are no longer published. The plan still reads the versions that it names."""
     samples: Sequence[ExplainedSample]
@@ -142,7 +143,8 @@ def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None
     positions = np.random.default_rng(plan.seed).choice(plan.current.drawn, min(samples, plan.current.drawn), replace=False)
     explainer = open_explainer(name, place)
     read = [*(component.corpus for component in components), *(corpus for corpus, _ in plan.evaluated())]
-    caches = {corpus: caches_of_corpus(corpus, store, intact=True) for corpus in read}
+    keys = {corpus.name: {partition.key for partition in corpus.partitions} for corpus in plan.corpora}
+    caches = {corpus: caches_of_corpus(corpus, store, among=keys[corpus], intact=True) for corpus in read}
     return MixtureOverview(
         name=name,
         description=declared.config.description if declared else "",

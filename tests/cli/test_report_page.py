@@ -80,8 +80,13 @@ def test_page_of_a_mixture_shows_packing_and_corpora_for_evaluation_only(built: 
     declare(built.data, "mixtures", name="tuned", seq_len=64, packing="best_fit", datasets=[{"corpus": "plays"}], evaluation=["notes"])
     catalog = load_catalog(built.data)
     keys = {name: list(built.sources.partitions(catalog.corpora[name])) for name in ("plays", "notes")}
+    retired = keys["plays"].pop()
     build_mixture(catalog.mixtures["tuned"], catalog.corpora, keys, built)
-    text = page_of(overview("tuned", built.store, built.store.root, catalog, samples=0))
+    found = overview("tuned", built.store, built.store.root, catalog, samples=0)
+    assert isinstance(found, MixtureOverview)
+    assert [partition.key for partition in found.corpora[0].partitions] == keys["plays"]
+    text = page_of(found)
+    assert retired not in text
     assert {"plays", "notes"} <= set(Page(text).headings)
     assert re.search(r"packed, full</th>.*\d\.\d\d%</td></tr>", text)
     assert re.search(r"For evaluation only: notes \([\d.]+k? tokens\)\.", text)
