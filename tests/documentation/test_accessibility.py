@@ -79,6 +79,13 @@ def test_page_of_the_site_has_no_serious_finding(page: str, browser: Page, site:
     assert findings(browser, site / page, axe) == {"light": [], "dark": []}
 
 
+def test_tables_that_scroll_on_a_phone_can_be_reached_by_the_keyboard(browser: Page, site: Path, axe: str) -> None:
+    browser.resize(390, 844)
+    assert findings(browser, site / "order.html", axe) == {"light": [], "dark": []}
+    assert browser.evaluate("[...document.querySelectorAll('.md-typeset__scrollwrap')].some(region => region.tabIndex === 0)")
+    browser.call("Emulation.clearDeviceMetricsOverride")
+
+
 def test_report_has_no_serious_finding_and_fits_a_phone(browser: Page, workspace: Workspace, tmp_path: Path, axe: str) -> None:
     write_jsonl(workspace.data / "raw" / "notes.jsonl", ["A note that is long enough to be seen. " * 9, "twice", "twice"] * 5)
     long = "notes_" * 10
