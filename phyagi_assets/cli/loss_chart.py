@@ -118,6 +118,6 @@ def _unbroken(curve: Sequence[LossPoint]) -> Iterator[list[LossPoint]]:
 def _ticks(low: float, high: float) -> list[float]:
     """Return round numbers at equal distances, of which the first is at most `low`, and the last at least `high`."""
     span = high - low or max(abs(high), 1.0)
-    unit = 10.0 ** math.floor(math.log10(span / _TICKS))
+    unit = 10.0 ** math.floor(math.log10(span / (_TICKS - 1)))
     step = next(factor * unit for factor in (1, 2, 2.5, 5, 10) if factor * unit * (_TICKS - 1) >= span)
     return [step * number for number in range(math.floor(low / step), math.ceil(high / step) + 1 + (low == high))]

@@ -59,7 +59,7 @@ def test_chart_of_a_single_step_without_a_finite_loss_is_empty() -> None:
     assert not picture.findall(f"{SVG}polyline")
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (2.31, 11.07), (3.0, 3.0), (0, 1_234_567), (-0.2, 1e-3), (7, 8)])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (2.31, 11.07), (5.2, 10.8), (3.0, 3.0), (0, 1_234_567), (-0.2, 1e-3), (7, 8)])
 def test_ticks_are_few_and_cover_the_range(low: float, high: float) -> None:
     ticks = _ticks(low, high)
     assert 2 <= len(ticks) <= 8
