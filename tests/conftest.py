@@ -2,7 +2,6 @@
 
 import fcntl
 import gc
-import importlib
 import logging
 import os
 import warnings
@@ -14,6 +13,7 @@ import pytest
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
 from phyagi_assets.tokenizers.conformance_reports import REPORTS_FOLDER_VARIABLE
 from tests.forks import share_server
+from tests.memory import freeze, use_huge_pages
 
 # Test processes share the cores: more threads in each would spend their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -58,8 +58,10 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         gc.enable()
 
 
-def pytest_collection_finish() -> None:
-    importlib.import_module("tests.frozen")
+def pytest_collection_finish(session: pytest.Session) -> None:
+    freeze()
+    if hasattr(session.config, "workerinput"):
+        use_huge_pages()
 
 
 @pytest.fixture(autouse=True)

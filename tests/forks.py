@@ -60,7 +60,7 @@ FORKS.set_forkserver_preload(
         "upath.implementations.local",
         "watchdog.observers.polling",
         "tests.first_run",
-        "tests.frozen",
+        "tests.settled",
     ]
 )
 
