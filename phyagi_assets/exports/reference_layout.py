@@ -165,7 +165,7 @@ def _join(cache: Artifact, folder: Path) -> Manifest:
     files = records_of(folder)
     for name in others:
         if files[name] != manifest.files[name]:
-            raise StoreError(_damaged(cache, name))
+            raise cache.altered(name)
     return replace(manifest, details=details, counts=counts, files=files)
 
 
@@ -203,7 +203,7 @@ def _files(cache: Artifact, split: str, ending: str) -> Iterator[tuple[Path, Map
             raise StoreError(f"{cache.place}: has no {name}; materialize the corpus again")
         path = cache.folder(name) / name
         if FileRecord.of(path) != cache.manifest.files[name]:
-            raise StoreError(_damaged(cache, name))
+            raise cache.altered(name)
         yield path, counts
 
 
@@ -223,8 +223,4 @@ def _labels(cache: Artifact, split: str) -> Iterator[npt.NDArray[Any]]:
             yield with_ignored(block, octets[start // 8 : -(-(start + len(block)) // 8)])
             start += len(block)
         if start != counts["tokens"]:
-            raise StoreError(_damaged(cache, ids.name))
-
-
-def _damaged(cache: Artifact, name: str) -> str:
-    return f"{cache.place}/{name}: its content is not what was written (checksum differs); remove it with: phyagi-assets check --discard"
+            raise cache.altered(ids.name)

@@ -101,6 +101,11 @@ class Artifact:
         """Find the files that are missing or differ from their records; see `Manifest.damage`."""
         return self.remote.damage(checksums=checksums) if self.remote else self.manifest.damage(self.path, checksums=checksums)
 
+    def altered(self, name: str) -> StoreError:
+        """Return the error for a file whose content differs from its record, given its path in the version."""
+        found = f"{self.place}/{name}: its content is not what was written (checksum differs)"
+        return StoreError(f"{found}; remove it with: phyagi-assets check --discard")
+
     @property
     def fingerprint(self) -> str:
         return self.manifest.fingerprint

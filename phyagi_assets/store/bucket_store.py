@@ -216,7 +216,7 @@ class BucketStore(Store):
         self.bucket.write(file_key(version, MANIFEST), built.manifest.to_json().encode())
         outdated = there.manifest.files.keys() - built.manifest.files.keys() if there else ()
         self.bucket.delete(file_key(version, name) for name in outdated if name in objects)
-        written = self._artifact(version, self._listings.version(version), None, intact=True)
+        written = self.find(version.address, version.fingerprint)
         if written is None:
             place = self.place(version_key(version))
             raise StoreError(f"{place}: is not what was uploaded; another command changes it; run the command again")

@@ -205,8 +205,7 @@ class LocalStore(Store):
             artifact.copy_to(folder)
             for name, record in artifact.manifest.files.items():
                 if FileRecord.of(folder / name) != record:
-                    found = f"{artifact.place}/{name}: its content is not what was written (checksum differs)"
-                    raise StoreError(f"{found}; remove it with: phyagi-assets check --discard")
+                    raise artifact.altered(name)
             return replace(artifact.manifest, files={})
 
         return self.write(artifact.address, artifact.manifest, fill, artifact.manifest.files)
