@@ -9,7 +9,7 @@ import dagster as dg
 from phyagi_assets.orchestration.plots import bar_chart
 from phyagi_assets.steps.facts import Bars, Fact, Facts, Listing, Place, Rows, Text
 
-_LINE = 60
+_LINE = 80
 """Number of characters after which a line of a passage is broken; the UI does not break lines of a block, and cuts them off at the edge."""
 
 

@@ -24,7 +24,7 @@ def test_text_with_fences_of_its_own_stays_one_block() -> None:
 
 def test_long_lines_of_a_text_are_broken_and_its_own_lines_are_kept() -> None:
     value = metadata({"first tokens": Text(text=f"{'word ' * 20}\n\n  end")})["first tokens"].value
-    assert value.splitlines() == ["```text", "word " * 11 + "word", " ".join(["word"] * 8), "", "  end", "```"]
+    assert value.splitlines() == ["```text", " ".join(["word"] * 16), " ".join(["word"] * 4), "", "  end", "```"]
 
 
 def test_samples_shown_of_stages_are_the_first_and_those_of_a_changed_plan_begin_at_the_change(built_plays: Workspace) -> None:
