@@ -90,12 +90,9 @@ def examine_partitions(
     *,
     among: Collection[str] | None,
 ) -> ExaminedCorpus:
-    """Find the expected versions of partitions, and whether they are published. Partitions that cannot be examined are in `failed`.
+    """Find the expected versions of all partitions or of those `among` some keys, and whether they are published.
 
-    Parameters
-    ----------
-    among
-        Keys of the partitions to examine; None for all of them.
+    Partitions that cannot be examined are in `failed`.
     """
     artifacts: dict[str, Sequence[ExpectedArtifact]] = {}
     failed: dict[str, str] = {}

@@ -61,8 +61,6 @@ class MixtureScan:
 
     Parameters
     ----------
-    corpora
-        The corpora of the mixtures, by name.
     partitions
         Sorted keys of the partitions of each corpus.
     recorded

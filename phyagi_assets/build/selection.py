@@ -67,7 +67,7 @@ class Selection:
 
 
 def select(catalog: Catalog, names: Sequence[str]) -> Selection:
-    """Parse the targets of a command.
+    """Parse the targets of a command; without any, everything is selected.
 
     ========================== ==============================================================================
     target                     meaning
@@ -81,11 +81,6 @@ def select(catalog: Catalog, names: Sequence[str]) -> Selection:
     ========================== ==============================================================================
 
     Where a partition has the name of a step, ``CORPUS/NAME`` is the step.
-
-    Parameters
-    ----------
-    names
-        The targets; none for everything.
 
     Raises
     ------

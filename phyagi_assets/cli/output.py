@@ -43,12 +43,7 @@ class Output:
 
     @contextmanager
     def opened(self, words: Sequence[str]) -> Iterator[None]:
-        """Write messages to the log file inside the context, and stop printing messages at its end.
-
-        Parameters
-        ----------
-        words
-            The command line, which the log file begins with.
+        """Write the command line and messages to the log file inside the context, and stop printing messages at its end.
 
         Raises
         ------

@@ -2,12 +2,7 @@
 
 
 def document_id(text_hash: int) -> str:
-    """Return the id of a document: the hash of its text as 16 hexadecimal digits. Documents with equal texts have the same id.
-
-    Parameters
-    ----------
-    text_hash
-        XXH3-64 of the UTF-8 bytes of the text.
+    """Return the id of a document: the XXH3-64 of its text in UTF-8 as 16 hexadecimal digits. Documents with equal texts have one id.
 
     Examples
     --------

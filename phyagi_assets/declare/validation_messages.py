@@ -30,13 +30,7 @@ _SHOWN = 100
 
 
 def validation_message(problem: ErrorDetails, at: KeyPath, model: type[BaseModel], written: str | None) -> str:
-    """Return the message about a validation error of a key.
-
-    Parameters
-    ----------
-    written
-        The value as it is in the file, if it is a scalar.
-    """
+    """Return the message about a validation error of a key, given its value as it is written in the file if that is a scalar."""
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     found = shown(problem["input"])
     if written is not None and isinstance(problem["input"], NoneType | bool | date):

@@ -89,10 +89,7 @@ class InProcessExecutor(Executor[Task, Result]):
 def outcome_of(name: str, work: Callable[[], Result]) -> Result | Exception:
     """Do work; return its result, or the exception that ended it: an error for the user, or `TaskCrashed`. Interrupts are raised.
 
-    Parameters
-    ----------
-    name
-        Name of the work, for the message about too little memory.
+    The message about too little memory begins with the name of the work.
     """
     try:
         with translate_limit_errors(name):

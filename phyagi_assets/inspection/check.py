@@ -52,13 +52,7 @@ class CheckReport(Report):
 
 
 def check_everything(workspace: Workspace, linked: Sequence[Path], *, discard: bool = False) -> CheckReport:
-    """Check all declarations, all published artifacts and all links.
-
-    Parameters
-    ----------
-    linked
-        Folders besides the data folder whose links are checked.
-    """
+    """Check all declarations, all published artifacts, and all links in the data folder and in the folders `linked`."""
     store = workspace.store
     declarations: list[str] = []
     artifacts: list[str] = []

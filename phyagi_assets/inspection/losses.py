@@ -19,13 +19,7 @@ _BINS = 60
 
 
 def report_losses(ledger: Ledger, explainer: Explainer, *, spikes: int, documents: int, proposal: Proposal | None) -> LossReport:
-    """Report the losses in a ledger.
-
-    Parameters
-    ----------
-    spikes, documents
-        Largest number of spikes, and of documents per spike.
-    """
+    """Report the losses in a ledger, with at most so many spikes, and so many documents per spike."""
     require_same_order(ledger, explainer.plan)
     losses = Losses.of(ledger.rows)
     return LossReport(

@@ -18,13 +18,7 @@ _MOST = 30
 
 
 class CorpusTotals:
-    """Totals of the published partitions of corpora, which a run keeps up to date as it publishes more.
-
-    Parameters
-    ----------
-    keys
-        Returns the keys of the partitions of a corpus.
-    """
+    """Totals of the published partitions of corpora, given their keys by corpus. A run keeps them up to date as it publishes more."""
 
     def __init__(self, store: Store, keys: Callable[[str], Collection[str]]) -> None:
         self._store, self._keys = store, keys

@@ -74,14 +74,9 @@ class Runner:
         self.outcome = Outcome()
 
     def stale(self, examined: ExaminedCatalog | None = None) -> list[Work]:
-        """List the sources, update Dagster's partitions, and return the partitions with stale steps.
+        """Examine the catalog if that was not done just now, update Dagster's partitions, and return the partitions with stale steps.
 
-        Errors are recorded in `outcome`, and do not keep the other partitions and corpora from being listed.
-
-        Parameters
-        ----------
-        examined
-            The catalog as examined just now; by default, it is examined.
+        Errors are recorded in `outcome`, and do not keep the other partitions and corpora from being examined.
         """
         examined = examined or examine_selection(Selection(catalog=self._catalog, flow=self._flow), self._workspace)
         self.outcome.failed |= examined.failed

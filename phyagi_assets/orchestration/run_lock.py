@@ -12,13 +12,7 @@ from phyagi_assets.store.data_folders import claim
 
 @contextmanager
 def hold_run(context: Context, builds: Sequence[Corpus | Mixture], reads: Sequence[Corpus] = ()) -> Iterator[None]:
-    """Hold the lock of a run, check its declarations, and record the data folder of what it builds.
-
-    Parameters
-    ----------
-    reads
-        Corpora that the run reads without building them.
-    """
+    """Hold the lock of a run, check the declarations of what it builds or only reads, and record the data folder of what it builds."""
     workspace: Workspace = context.resources.workspace
     with workspace.store.hold_run_lock(context.run.run_id):
         for declared in (*builds, *reads):

@@ -79,13 +79,7 @@ class ChunkFolder:
         return ChunkResult(files=files, found=record["found"])
 
     def write(self, number: int, stamps: Sequence[Any], write: Write) -> ChunkResult:
-        """Write the result of a chunk, and send it where other machines need it.
-
-        Parameters
-        ----------
-        stamps
-            Stamps of its sources, taken before they are read.
-        """
+        """Write the result of a chunk, given the stamps of its sources before they are read, and send it where other machines need it."""
         drafts: dict[str, Path] = {}
         writer = uuid.uuid4().hex  # another process may be writing this chunk
 

@@ -31,13 +31,7 @@ _TEXT = ("format", "sample_by", "columns", "separator", "on_invalid", "delimiter
 
 
 class ExcludedDocuments:
-    """The excluded documents of one partition.
-
-    Parameters
-    ----------
-    settings
-        Settings of the tokenized artifact, except for `REMOVED`.
-    """
+    """The excluded documents of one partition, given the settings of its tokenized artifact except for `REMOVED`."""
 
     def __init__(self, corpus: Corpus, address: str, raw_fingerprint: str, settings: Mapping[str, Any], store: Store) -> None:
         self._removals = read_removals(corpus)

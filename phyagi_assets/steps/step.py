@@ -80,13 +80,7 @@ def built_facts(built: Built) -> Facts:
 
 
 def amounts(documents: int, tokens: int, size: int, seconds: float) -> Facts:
-    """Return the headline numbers of an artifact that holds documents.
-
-    Parameters
-    ----------
-    seconds
-        Time that building took; 0 to leave out the speed.
-    """
+    """Return the headline numbers of an artifact that holds documents; the speed is left out if building took no time."""
     speed = {"tokens per second": round(tokens / seconds)} if seconds else {}
     return {"documents": documents, "tokens": tokens, "bytes": size, **speed}
 

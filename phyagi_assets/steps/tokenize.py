@@ -205,11 +205,6 @@ def token_chunks(corpus: Corpus, partition: Partition, workspace: Workspace) -> 
 def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None) -> Built:
     """Encode the documents of a partition.
 
-    Parameters
-    ----------
-    on_progress
-        Called with the bytes of source read since the last call.
-
     Raises
     ------
     MissingArtifactsError

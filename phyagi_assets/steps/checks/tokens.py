@@ -119,13 +119,7 @@ def token_checks(
     limits: LimitsConfig,
     decoder: Decoder,
 ) -> list[Check]:
-    """Return the outcomes of the checks of a version.
-
-    Parameters
-    ----------
-    hashes
-        Text hashes of the documents with tokens, in several arrays.
-    """
+    """Return the outcomes of the checks of a version, given also the text hashes of its documents with tokens, in several arrays."""
     of_ids = IdRules.of(manifest.details["tokenizer"], append_eos=bool(manifest.settings["append_eos"]))
     return [
         *of_ids.checks(found.ids),
