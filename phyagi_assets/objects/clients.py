@@ -125,7 +125,7 @@ class Clients:
         Parameters
         ----------
         lists
-            Whether the action lists objects. It is given up after `_FIRST_SILENCES` attempts if the server has never answered.
+            Whether the action lists objects. It is given up after a few attempts without an answer if the server has never answered.
         """
         now, (since, latest) = time.monotonic(), self._silence or (math.inf, math.inf)
         if now - latest > _OUTDATED:

@@ -155,7 +155,7 @@ class TokenShards:
         opened = self._token_map(shard)
         return opened.mapping, opened.offset
 
-    def document_starts(self, runs: Runs, *, width: int, only_packed: bool = False) -> Ints:
+    def document_starts(self, runs: Runs, *, width: int, only_packed: bool) -> Ints:
         """Return the first tokens of documents in samples. The first token of a sample always counts, even within a document.
 
         A document begins at the start of each partition and of padding. The samples are given as in `samples`.
