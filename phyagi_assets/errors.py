@@ -187,6 +187,10 @@ class StoreError(PhyagiAssetsError):
     """An artifact in the store is missing or damaged, or does not match its manifest."""
 
 
+class StoreAccessError(StoreError):
+    """A file in the store may not be read."""
+
+
 class ForeignFilesError(StoreError):
     """A version, or something in its folder, was not made by the store, and is left as it is."""
 

@@ -5,9 +5,14 @@ from pathlib import Path
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a path leads to a file; False also for a name that is too long, for which `Path.is_file` raises an error."""
+    """Return whether a path leads to a file; False also for a name that is too long, for which `Path.is_file` raises an error.
+
+    A path in a folder that may not be entered counts as one: its reader says so.
+    """
     try:
         return path.is_file()
+    except PermissionError:
+        return True
     except OSError:
         return False
 

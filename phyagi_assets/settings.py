@@ -73,7 +73,7 @@ class Settings:
         """
         chosen = local_folder(data or os.environ.get(DATA_VARIABLE) or "data", "data folder")
         kept = store or os.environ.get(STORE_VARIABLE)
-        settled = cls(data=chosen, store=store_place(kept) if kept else chosen / "store")
+        settled = cls(data=chosen, store=store_place(kept) if kept else local_folder(chosen / "store", "store"))
         if isinstance(settled.store, Path) and settled.store.is_file():
             raise PhyagiAssetsError(f"{settled.store}: is a file; the store is a folder, named with --store or ${STORE_VARIABLE}")
         refuse_dangling(settled.store, f"name another store with --store or ${STORE_VARIABLE}")

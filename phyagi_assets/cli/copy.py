@@ -49,7 +49,7 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     from phyagi_assets.inspection.copy_report import CopyReport
     from phyagi_assets.settings import holds, refuse_dangling, store_place
     from phyagi_assets.steps.pins import has_pins
-    from phyagi_assets.store.copying import VersionCopy, copy_versions, version_copies
+    from phyagi_assets.store.copying import VersionCopy, copy_versions, unread_versions, version_copies
     from phyagi_assets.store.data_folders import replaced_by_copy
     from phyagi_assets.store.places import open_store
 
@@ -66,23 +66,27 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     if layout == "reference":
         work = joined = cache_copies(store, open_target(places[1]), chosen)
         done, referring = copy_caches(joined), 0
+        unread = {}
     else:
         other = open_store(places[1])
-        work = copied = version_copies(store, other, versions_of_mixtures(store, chosen) if chosen else None)
+        wanted = versions_of_mixtures(store, chosen) if chosen else None
+        work = copied = version_copies(store, other, wanted)
+        unread = unread_versions(store, wanted)
         for name in sorted({item.artifact.version.address.name for item in copied}):
             warning = replaced_by_copy(store, other, name)
             if warning and any(item.replaces for item in copied if item.artifact.version.address.name == name):
                 logger.warning(warning)
-        done, referring = copy_versions(copied, versions_named), sum(has_pins(item.artifact) for item in copied)
+        done, referring = copy_versions(copied, versions_named, unread), sum(has_pins(item.artifact) for item in copied)
     if not work:
         raise PhyagiAssetsError(f"{source}: is not a store with artifacts; name one as SRC")
-    problems: list[str] = []
+    problems = list(unread.values())
     left_out: list[VersionCopy | CacheCopy] = []
     size = sum(item.bytes for item in work)
     with progress.over({item.artifact.version.path: () for item in work}, size, verb="copying", noun="version"):
         for item, reasons in done:
-            name = f"{item.artifact.address}@{item.artifact.fingerprint[:8]}"
-            progress.copied(name, item.bytes, is_there=item.is_there, is_left_out=bool(reasons))
+            progress.copied(
+                f"{item.artifact.address}@{item.artifact.fingerprint[:8]}", item.bytes, is_there=item.is_there, is_left_out=bool(reasons)
+            )
             if reasons:
                 problems += reasons
                 left_out.append(item)
@@ -96,7 +100,7 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
         bytes=size - sum(item.bytes for item in left_out),
         present=present,
         referring=referring,
-        left_out=len(left_out),
+        left_out=len(left_out) + len(unread),
         problems=problems,
     )
     output.report(report, lambda console: show_copied(console, report))

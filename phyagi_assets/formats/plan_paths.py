@@ -7,6 +7,7 @@ relative to the root of the store through which the plan was opened.
 
 from pathlib import Path
 
+from phyagi_assets.errors import StoreAccessError
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.paths import real_path
 from phyagi_assets.store.addresses import path_in_store, root_around
@@ -27,7 +28,11 @@ class PlanPaths:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._home = real_path(folder)
         self._root = real_path(root) if (root := root_around(folder)) else None
-        self.is_moved = self._root is not None and not (self._home / next(plan.paths())).exists()
+        first = self._home / next(plan.paths())
+        try:
+            self.is_moved = self._root is not None and not first.exists()
+        except PermissionError as problem:
+            raise StoreAccessError(f"{first}: cannot be read: {problem.strerror}; ask for the right to read the store") from None
         """Whether recorded paths are resolved from the root of the store, because they do not exist relative to the folder of the plan."""
 
     def resolve(self, recorded: str) -> Path:

@@ -8,11 +8,12 @@ there. A damaged version does not stop the others.
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import StoreAccessError, StoreError
 from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.store.addresses import Version
 from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.base import Store
+from phyagi_assets.store.manifest import Manifest
 
 Named = Callable[[Artifact], Collection[Version]]
 """Function that returns the versions that a plan names."""
@@ -61,8 +62,12 @@ class VersionCopy:
             if copied is None:
                 try:
                     copied = self.target.put(self.artifact)
-                except StoreError:
-                    if damage := self.artifact.damage(checksums=True):
+                except (StoreError, OSError):
+                    try:
+                        damage = self.artifact.damage(checksums=True)
+                    except StoreAccessError as problem:
+                        damage = [str(problem)]
+                    if damage:
                         return damage
                     raise
             if self.is_published:
@@ -79,6 +84,19 @@ def version_copies(source: Store, target: Store, chosen: Collection[Version] | N
     return found + _version_copies(stored, target, {artifact.version for artifact in stored if artifact.is_published})
 
 
+def unread_versions(source: Store, chosen: Collection[Version] | None = None) -> dict[Version, str]:
+    """Return the published versions on a disk, or the chosen ones, that are not copied because their manifests cannot be read, and why."""
+    unread = dict[Version, str]()
+    for address in () if source.is_remote else source.list():
+        version = Version(address=address, fingerprint=source.published_fingerprint(address))
+        if chosen is None or version in chosen:
+            try:
+                Manifest.read(source.published_path(address))
+            except StoreError as problem:
+                unread[version] = str(problem)
+    return unread
+
+
 def _version_copies(artifacts: Iterable[Artifact], target: Store, published: Collection[Version] = ()) -> list[VersionCopy]:
     there = {artifact.version: artifact for artifact in target.versions()}
     return [
@@ -92,7 +110,9 @@ def _version_copies(artifacts: Iterable[Artifact], target: Store, published: Col
     ]
 
 
-def copy_versions(work: Sequence[VersionCopy], named: Named = lambda _: ()) -> Iterator[tuple[VersionCopy, Sequence[str]]]:
+def copy_versions(
+    work: Sequence[VersionCopy], named: Named = lambda _: (), unread: Collection[Version] = ()
+) -> Iterator[tuple[VersionCopy, Sequence[str]]]:
     """Copy versions, several addresses at once, and yield them when they are done: plans after all others.
 
     Yields
@@ -107,7 +127,7 @@ def copy_versions(work: Sequence[VersionCopy], named: Named = lambda _: ()) -> I
     StoreError
         The source cannot be read, or the target cannot be written. What was copied stays.
     """
-    left_out: set[Version] = set()
+    left_out = set(unread)
 
     def run(items: list[VersionCopy]) -> list[tuple[VersionCopy, Sequence[str]]]:
         return [(item, _lacking(item, left_out, named) or item.run()) for item in items]

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import replace
 from pathlib import Path
 
-from phyagi_assets.errors import ForeignFilesError, StoreError
+from phyagi_assets.errors import ForeignFilesError, StoreAccessError, StoreError
 from phyagi_assets.paths import real_path
 from phyagi_assets.store.addresses import VERSIONS, Address, Version, is_part, spare_name, split_version_name
 from phyagi_assets.store.artifact import Artifact, Assembled, Fill, FinishedFile
@@ -83,6 +83,8 @@ class LocalStore(Store):
     def _version(self, address: str, path: Path, *, intact: bool) -> Artifact | None:
         try:
             manifest = self._manifests.read(path)
+        except StoreAccessError:
+            raise
         except StoreError:
             return None
         return None if intact and manifest.damage(path) else Artifact(address=address, path=path, manifest=manifest)

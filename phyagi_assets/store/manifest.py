@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import StoreAccessError, StoreError
 from phyagi_assets.store.fingerprint import file_digest, fingerprint
 
 MANIFEST = "manifest.json"
@@ -96,7 +96,7 @@ class Manifest:
         Raises
         ------
         StoreError
-            The manifest is missing or is not valid.
+            The manifest is missing, is not valid, or may not be read.
         """
         path = f"{folder}/{MANIFEST}"
         try:
@@ -104,6 +104,8 @@ class Manifest:
                 content = file.read()
         except FileNotFoundError:
             raise StoreError(f"{path}: there is no manifest, so this is not a finished artifact of the store") from None
+        except PermissionError as problem:
+            raise StoreAccessError(f"{path}: {_denied(problem)}") from None
         except OSError as problem:
             raise StoreError(f"{path}: is not a manifest of the store: {problem}") from None
         return cls.parse(content, path)
@@ -153,6 +155,20 @@ class Manifest:
                 found.append(f"{path}: is missing")
             elif status.st_size != record.bytes:
                 found.append(f"{path}: has {status.st_size} bytes where {record.bytes} were written")
-            elif checksums and file_digest(Path(path)) != record.xxh3_128:
-                found.append(f"{path}: its content is not what was written (checksum differs)")
+            elif checksums and (different := _difference(path, record.xxh3_128)):
+                found.append(f"{path}: {different}")
         return found
+
+
+def _difference(path: str, digest: str) -> str:
+    """Return how the content of a file differs from its digest, or an empty string if it does not."""
+    try:
+        return "" if file_digest(Path(path)) == digest else "its content is not what was written (checksum differs)"
+    except PermissionError as problem:
+        raise StoreAccessError(f"{path}: {_denied(problem)}") from None
+    except OSError as problem:
+        return f"cannot be read: {problem.strerror}"
+
+
+def _denied(problem: PermissionError) -> str:
+    return f"cannot be read: {problem.strerror}; ask for the right to read the store"

@@ -50,7 +50,7 @@ class Identities:
         Raises
         ------
         TokenizerError
-            The Hub does not know the name or the revision, or refuses to tell.
+            A file in the folder cannot be read, or the Hub does not know the name or the revision, or refuses to tell.
         TokenizerDownError
             The Hub does not answer.
         """
@@ -91,7 +91,10 @@ def _folder_identity(folder: Path) -> str:
     paths = (f"{at}/{name}" for at, _, names in os.walk(f"{folder}") for name in sorted(names) if not name.startswith("."))
     stamps = tuple(stamp_of(path) for path in paths if os.path.isfile(path))  # noqa: PTH113 (called for every partition)
     has_settled = not any(changed_recently(stamp, _QUIET_NS) for stamp in stamps)
-    return f"files:{(_folder_digest if has_settled else _folder_digest.__wrapped__)(f'{folder}', stamps)}"
+    try:
+        return f"files:{(_folder_digest if has_settled else _folder_digest.__wrapped__)(f'{folder}', stamps)}"
+    except OSError as problem:
+        raise TokenizerError(f"{problem.filename or folder}: cannot be read: {problem.strerror}; it is a file of the tokenizer") from None
 
 
 @lru_cache(maxsize=64)

@@ -160,6 +160,15 @@ def test_damaged_version_is_reported_and_all_that_does_not_need_it_is_copied(bui
         assert store.open("plays/numpy_cache/two")
     damaged.write_bytes(content)
     assert "2 versions copied" in run(f"copy {disk} {PLACE}").stdout
+    manifest = damaged.with_name("manifest.json")
+    manifest.unlink()
+    manifest.write_text("{")
+    for names in ("", "mix"):
+        done = run(f"copy {disk} {tmp_path / 'fourth'} {names}")
+        assert done.exit_code == 1
+        assert "manifest.json: is not a manifest of the store" in done.stderr
+        assert "is not copied, because it names plays/numpy_cache/" in done.stderr
+        assert "2 versions not copied" in done.stdout
 
 
 def test_commands_build_check_and_show_a_store_in_a_bucket(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
+from phyagi_assets.inspection.named import inspect_named
 from phyagi_assets.orchestration.instance import open_instance, ui_environment
 from phyagi_assets.settings import Settings
 from phyagi_assets.steps.step import reuse_or_build
@@ -137,6 +138,16 @@ def test_user_without_write_access_can_read_and_gets_a_clear_error(shared: Store
     home = f"{shared.root / '.dagster'}"
     assert as_user(NOBODY, [], lambda: ui_environment(settings)["DAGSTER_HOME"]) == home  # its records are elsewhere
     assert published(shared) == "old"
+
+
+def test_what_may_not_be_read_is_named_and_not_taken_for_missing(shared: Store) -> None:
+    version = (shared.root / HAMLET).resolve()
+    version.chmod(0o700)
+    denied = f"{version}/manifest.json: cannot be read: Permission denied; ask for the right to read the store"
+    assert denied in as_user(NOBODY, [], lambda: shared.open(HAMLET))
+    assert denied in as_user(NOBODY, [], lambda: inspect_named(HAMLET, shared))
+    shared.root.chmod(0o700)
+    assert "/store' cannot be used: Permission denied" in as_user(NOBODY, [], lambda: Settings.resolve(data=shared.root))
 
 
 def test_group_with_write_access_shares_a_store(shared: Store) -> None:

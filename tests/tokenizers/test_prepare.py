@@ -102,6 +102,14 @@ def test_folder_without_a_tokenizer_raises_an_error_with_the_expected_files(data
     assert store_contents(store.root) == {}
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read")
+def test_tokenizer_file_that_cannot_be_read_raises_an_error_with_its_folder(data: Path) -> None:
+    write_text(data / "tokenizer" / "tokenizer.json", "{}").with_name("merges.txt").symlink_to("/proc/self/mem")
+    corpus = declare_corpus(data, "c", "raw/*.txt", tokenizer="tokenizer")
+    with pytest.raises(TokenizerError, match="tokenizer: cannot be read: Input/output error; it is a file of the tokenizer"):
+        Identities(data).of(corpus)
+
+
 def test_unreachable_hub_raises_an_error_that_may_pass(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # what HF_ENDPOINT is read into
     corpus = declare_corpus(data, "c", "c.txt", tokenizer="nobody/nothing@main")
