@@ -107,9 +107,10 @@ class Clients:
                         if not self._is_settled(bucket, store, str(problem)):
                             raise
                     found = action(self._store(bucket))
-        except TransientError:
+        except TransientError as problem:
             now, before = time.monotonic(), self._silence  # read once: other threads set it
             self._silence = (before[0] if before else now, now)
+            problem.is_repeated = before is not None
             raise
         except Exception:
             self._silence = None  # a refusal is an answer

@@ -35,6 +35,8 @@ class TransientError(Exception):
     def __init__(self, message: str, *, wait: float = 0.0) -> None:
         super().__init__(message)
         self.wait = wait
+        self.is_repeated = False
+        """Whether the latest request to the server before, by any thread, failed in this way too."""
 
 
 def is_of_disk(problem: BaseException) -> bool:
@@ -142,7 +144,8 @@ class RetryPolicy:
                         raise AccessError(f"{what}: {problem} ({tried})") from None
                     remedy = "what was built before is kept; check that the server is up and that its address is right"
                     raise SourceDownError(f"{what}: {problem} ({tried}); {remedy}") from None
-                level = logging.WARNING if attempt == 1 else logging.DEBUG  # one line for a server that is down
+                # One line for a server that is down, not one for each of the requests that are made at the same time.
+                level = logging.WARNING if attempt == 1 and not problem.is_repeated else logging.DEBUG
                 logger.log(
                     level, "%s; trying again up to %d times, in %.0f s", redacted(f"{what}: {problem}"), self.attempts - attempt, pause
                 )

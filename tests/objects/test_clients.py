@@ -88,6 +88,18 @@ def test_server_that_has_not_answered_for_long_is_asked_once_per_request_until_i
         assert folder.read("a") == b"content"
 
 
+def test_outage_is_logged_once_for_all_requests(s3: S3Server, caplog: pytest.LogCaptureFixture) -> None:
+    folder = BucketFolder(BUCKET, RetryPolicy(attempts=2, pause=0.0))
+    for outages in (1, 2):
+        s3.faults.is_down = True
+        for key in "ab":
+            with pytest.raises(StoreError, match="tried 2 times"):
+                folder.folder("inner").read(key)
+        s3.faults.is_down = False
+        assert folder.read("a") is None
+        assert ["trying again up to 1 times" in message for message in caplog.messages] == [True] * outages
+
+
 @pytest.mark.parametrize("after", ["a refusal", "a long time without requests"])
 def test_earlier_outage_does_not_take_the_retries_of_a_request(s3: S3Server, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
     folder = BucketFolder(BUCKET, RetryPolicy(attempts=3, pause=0.0, outage=0.0))
