@@ -15,10 +15,11 @@ from datetime import datetime
 from typing import Any
 
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
+from phyagi_assets.objects.kinds import S3
 from phyagi_assets.settings import user_folder
 
 _KEYS = {"aws_access_key_id": "access_key_id", "aws_secret_access_key": "secret_access_key", "aws_session_token": "session_token"}
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", *S3.addresses)
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _BY_OTHERS = ("role_arn", "sso_session", "sso_start_url", "login_session", "web_identity_token_file")
 """Keys of a profile whose credentials have to be requested from a service of AWS."""

@@ -24,7 +24,7 @@ S3 = Kind(
     name="S3",
     credentials="AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws",
     unsigned="AWS_SKIP_SIGNATURE",
-    addresses=("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"),
+    addresses=("AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
 )
 GCS = Kind(
     scheme="gs://",
