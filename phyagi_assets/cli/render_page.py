@@ -49,6 +49,7 @@ mark { background: var(--mark); color: var(--marked); border-radius: 3px; }
 summary { cursor: pointer; color: var(--link); }
 footer { margin-top: 56px; color: var(--faint); font-size: .85rem; }
 @media print { main { max-width: none; padding: 0; } .scroll { overflow: visible; } .key, mark { print-color-adjust: exact; }
+  table { font-size: .75rem; } th, td { padding-right: 8px; } td:first-child { min-width: 6rem; }
   h2, h3, summary, .document > p { break-after: avoid; } figure, tr, .cards div { break-inside: avoid; } }
 """
 
@@ -225,7 +226,7 @@ def _samples(samples: Sequence[ExplainedSample]) -> str:
         documents = "".join(
             f'<div class="document"><p class="faint">tokens {of.start:,}–{of.end:,} of the sample: {escape(of.file)} row {of.row + 1:,}, '
             f"id {of.id}, tokens {of.part}</p>"
-            f'<pre tabindex="0">{_text(of.marked[:_SHOWN])}{"…" if len(of.marked) > _SHOWN else ""}</pre></div>'
+            f'<pre tabindex="0">{_text(_beginning(of.marked))}</pre></div>'
             for of in sample.documents
         )
         where = f"{escape(sample.corpus)}/{escape(sample.partition)}, epoch {sample.epoch:,}"
@@ -234,6 +235,14 @@ def _samples(samples: Sequence[ExplainedSample]) -> str:
         return ""
     note = "<p class='faint'>Each block is the part of one document that the sample contains.</p>"
     return f"<h2>Samples chosen at random</h2>{note}{_LEGEND if any('<mark>' in of for of in shown) else ''}{''.join(shown)}"
+
+
+def _beginning(marked: str) -> str:
+    """Return the beginning of a text with marks, of which the last one is closed."""
+    if len(marked) <= _SHOWN:
+        return marked
+    shown = marked[:_SHOWN]
+    return f"{shown}{'⟧' * (shown.rfind('⟦') > shown.rfind('⟧'))}…"
 
 
 def _text(text: str) -> str:

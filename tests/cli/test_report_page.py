@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from phyagi_assets.cli import main
 from phyagi_assets.cli.charts import columns
-from phyagi_assets.cli.render_page import _documents, page_of
+from phyagi_assets.cli.render_page import _SHOWN, _beginning, _documents, _text, page_of
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.inspection.overview import CorpusOverview, MixtureOverview, SampleDocument, overview
 from phyagi_assets.steps.mixture import build_mixture
@@ -125,6 +125,9 @@ def test_marked_parts_are_shown_as_marks() -> None:
     shown = _documents([sample])
     assert "&lt;u&gt;<mark>x &amp; y</mark>" in shown
     assert "What is trained on is" in shown
+    long, short = "a" * 2_000, "b⟧ c"
+    assert _text(_beginning(f"⟦{long}⟧")) == f"<mark>{long[: _SHOWN - 1]}</mark>…"
+    assert _text(_beginning(f"⟦{short}")) == "<mark>b</mark> c"
 
 
 @pytest.mark.parametrize("count", [1, 12, 121, 1000])
