@@ -49,7 +49,7 @@ def new_console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
     Lines are not broken where the output is not a terminal, unless ``COLUMNS`` is set.
     """
     console = Console(stderr=stderr, file=file, highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    if console.width < 1 or (not console.is_terminal and "COLUMNS" not in os.environ):  # at a width of 0, nothing would be printed
         console.width = UNBROKEN
     console.push_render_hook(_Visible(console.encoding))
     return console

@@ -45,8 +45,11 @@ def test_console_has_a_question_mark_for_what_its_encoding_cannot_show() -> None
     assert "café ×1.5 ?? ? 2" in out.read()
 
 
-def test_lines_are_not_broken_where_the_output_is_not_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("columns", [None, "0"])
+def test_lines_are_not_broken_where_the_output_is_not_a_terminal(columns: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
     out = io.StringIO()
     console = new_console(file=out)
     console.print("word " * 100)
