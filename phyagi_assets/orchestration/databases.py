@@ -72,6 +72,9 @@ def records_problem(home: str, found: str) -> str:
             f"{home}: Dagster's records are damaged: {found}; stop the UI if it runs, and move this folder away. Published artifacts "
             "are kept; the history of runs and the settings of sensors and schedules are lost"
         )
-    causes = {"I/O": ", as when the disk is full", "unable to open": ", as when the disk is full or has no free inodes"}
+    causes = {
+        "I/O": ", as when the disk is full",
+        "unable to open": ", as when the disk is full or has no free inodes, or too many files are open",
+    }
     why = next((why for words, why in causes.items() if words in found), "")
     return f"{home}: Dagster's records cannot be kept: {found}{why}; what was published is kept"

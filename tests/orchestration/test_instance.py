@@ -119,7 +119,10 @@ def open_a_database_of_no_folder(home: Path) -> None:
     ("fail", "found"),
     [
         (insert_without_room, "database or disk is full"),
-        (open_a_database_of_no_folder, "unable to open database file, as when the disk is full or has no free inodes"),
+        (
+            open_a_database_of_no_folder,
+            "unable to open database file, as when the disk is full or has no free inodes, or too many files are open",
+        ),
     ],
 )
 @pytest.mark.parametrize("is_wrapped", [False, True])
