@@ -190,6 +190,11 @@ class StoreError(PhyagiAssetsError):
 class StoreAccessError(StoreError):
     """A file in the store may not be read."""
 
+    @classmethod
+    def of(cls, path: Path | str, problem: PermissionError) -> "StoreAccessError":
+        """Return the error about a file, given the system's error."""
+        return cls(f"{path}: cannot be read: {problem.strerror}; ask for the right to read the store")
+
 
 class ForeignFilesError(StoreError):
     """A version, or something in its folder, was not made by the store, and is left as it is."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import StoreAccessError, StoreError
 from phyagi_assets.formats.packed_index import index_version, planned_index
 from phyagi_assets.formats.plan import PLAN, STEP, Plan, PlannedIndex, PlannedPartition
 from phyagi_assets.formats.plan_file import read_plan
@@ -76,7 +76,10 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan
             raise _no_mixture(mixture, stored)
         path = published
     file = path / PLAN if path.is_dir() else path
-    return FoundPlan(file=_path_among_versions(plan_folder(file) / real_path(file).name))
+    try:
+        return FoundPlan(file=_path_among_versions(plan_folder(file) / real_path(file).name))
+    except PermissionError as problem:
+        raise StoreAccessError.of(file, problem) from None
 
 
 class RemotePlan:

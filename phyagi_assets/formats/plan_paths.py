@@ -30,9 +30,10 @@ class PlanPaths:
         self._root = real_path(root) if (root := root_around(folder)) else None
         first = self._home / next(plan.paths())
         try:
-            self.is_moved = self._root is not None and not first.exists()
+            is_there = first.exists()
         except PermissionError as problem:
-            raise StoreAccessError(f"{first}: cannot be read: {problem.strerror}; ask for the right to read the store") from None
+            raise StoreAccessError.of(first, problem) from None
+        self.is_moved = self._root is not None and not is_there
         """Whether recorded paths are resolved from the root of the store, because they do not exist relative to the folder of the plan."""
 
     def resolve(self, recorded: str) -> Path:

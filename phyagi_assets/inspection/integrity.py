@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import StoreAccessError, StoreError
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import plan_of, read_plan
 from phyagi_assets.formats.plan_paths import plan_folder
@@ -66,7 +66,12 @@ def store_problems(store: Store, on_checked: Callable[[str], None], corpus: str 
         if own is None:
             found = f"{pointer}: is a folder where the store keeps a link: it was copied without its links; materialize puts them back"
             yield StoreProblem(address=address, found=found)
-        damage = store.damage(address, path)
+        try:
+            damage = store.damage(address, path)
+        except StoreAccessError as problem:
+            yield StoreProblem(address=address, found=str(problem))
+            on_checked(address)
+            continue
         yield from (StoreProblem(address=address, found=found, version=own) for found in damage)
         if not damage and store.is_remote and address.step == MIXTURE.name:
             yield from (StoreProblem(address=address, found=found) for found in _remote_plan_problems(store, address))
@@ -89,10 +94,10 @@ def discard_damaged(store: Store, problems: Iterable[StoreProblem]) -> tuple[lis
     discarded, left = set(), []
     for version, address in damaged.items():
         with store.lock(address):  # a run may be rebuilding the artifact right now
-            if not store.damage(address, version):
-                left.append(f"{address}: has been built again meanwhile")
-                continue
             try:
+                if not store.damage(address, version):
+                    left.append(f"{address}: has been built again meanwhile")
+                    continue
                 store.discard(address, version)
             except StoreError as problem:
                 left.append(str(problem))

@@ -16,7 +16,7 @@ from phyagi_assets.build.scan import within_budget
 from phyagi_assets.build.staleness import fingerprint_at, mixture_artifact
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
 from phyagi_assets.declare.removals import read_removals
-from phyagi_assets.errors import PhyagiAssetsError, StoreError, TokenizerDownError, TokenizerError
+from phyagi_assets.errors import PhyagiAssetsError, StoreAccessError, StoreError, TokenizerDownError, TokenizerError
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.inspection.report import Record, Report
@@ -65,8 +65,8 @@ class CorpusStatus(Record):
     not_current: tuple[PartitionStatus, ...]
     """The partitions that are not up to date."""
     problem: str | None
-    """Reason for which the source cannot be listed, the list of removed documents cannot be read, or the Hub does not tell the commit of
-    the tokenizer."""
+    """Reason for which the source cannot be listed, the list of removed documents or a version cannot be read, or the Hub does not tell the
+    commit of the tokenizer."""
 
 
 class MixtureStatus(Record):
@@ -83,7 +83,7 @@ class MixtureStatus(Record):
     last_built: str | None
     """Time at which the plan was written or published last, in UTC, in the format of ISO 8601; None without a plan."""
     problem: str | None
-    """Reason for the last failure, if the mixture failed and was not built since then."""
+    """Reason for the last failure, if the mixture failed and was not built since then, or for which its plan cannot be read."""
     skipped: tuple[str, ...]
     """Failed partitions that the mixture leaves out, as ``corpus/partition``."""
 
@@ -138,7 +138,10 @@ def _corpus(corpus: Corpus, workspace: Workspace) -> tuple[CorpusStatus, dict[st
     for partition, may_read in within_budget(corpus, partitions, workspace):
         key = partition.key
         stale, caches[key] = _first_stale(corpus, partition, workspace, may_read=may_read)
-        artifact = workspace.store.open(last.address(name, key))
+        try:
+            artifact = workspace.store.open(last.address(name, key))
+        except StoreAccessError as found:
+            artifact, problem = None, problem or str(found)
         published += [artifact] if artifact else []
         if artifact is None and not stale:  # what the pointer names is gone, or its manifest is damaged
             stale, caches[key] = last.name, None
@@ -201,20 +204,24 @@ def _mixture(
     skips = declared.config.skips_failed
     skipped = {of for of in lasting if skips and of.partition("/")[0] in parts}
     read = {part: {key: of for key, of in caches[part].items() if f"{part}/{key}" not in skipped} for part in parts}
-    expected = mixture_artifact(declared, known_inputs(read), workspace, step)
-    artifact = workspace.store.open(step.address(name))
+    artifact, is_current, problem = None, False, None
+    try:
+        artifact = workspace.store.open(step.address(name))
+        is_current = mixture_artifact(declared, known_inputs(read), workspace, step).is_current and not problems.intersection(parts)
+    except StoreAccessError as found:
+        problem = str(found)
     plan = _plan(artifact) if artifact else None
-    is_current = expected.is_current and not problems.intersection(parts)
-    failure = None if is_current else Failures(workspace.store).last(name)
+    if not is_current and not problem and (failure := Failures(workspace.store).last(name)):
+        problem = failure.reason
     samples = sum(source.drawn for source in plan.current.sources) if plan else 0
     return MixtureStatus(
         name=name,
-        state="current" if is_current else "failed" if failure else "stale" if artifact else "never built",
+        state="current" if is_current else "failed" if problem else "stale" if artifact else "never built",
         samples=samples,
         tokens=samples * plan.seq_len if plan else 0,
         fingerprint=artifact.fingerprint if artifact else None,
         last_built=_time(artifact.written if artifact else None),
-        problem=failure.reason if failure else None,
+        problem=problem,
         skipped=tuple(sorted(skipped)),
     )
 

@@ -174,7 +174,13 @@ class Store(Protocol):
         """Return the path of the folder of the published version of an artifact, without links in it."""
 
     def damage(self, address: str, version: Path) -> Sequence[str]:
-        """Compare a version with its checksums, given its folder, and return one message per damaged file."""
+        """Compare a version with its checksums, given its folder, and return one message per damaged file.
+
+        Raises
+        ------
+        StoreAccessError
+            A file may not be read.
+        """
 
     def is_copy(self, address: str) -> bool:
         """Return whether the pointer of an artifact was replaced by a copy of a version, as in a store copied without links.

@@ -127,6 +127,8 @@ class LocalStore(Store):
         del address
         try:
             return Manifest.read(version).damage(version, checksums=True)
+        except StoreAccessError:
+            raise
         except StoreError as problem:
             return [str(problem)]
 

@@ -105,7 +105,7 @@ class Manifest:
         except FileNotFoundError:
             raise StoreError(f"{path}: there is no manifest, so this is not a finished artifact of the store") from None
         except PermissionError as problem:
-            raise StoreAccessError(f"{path}: {_denied(problem)}") from None
+            raise StoreAccessError.of(path, problem) from None
         except OSError as problem:
             raise StoreError(f"{path}: is not a manifest of the store: {problem}") from None
         return cls.parse(content, path)
@@ -165,10 +165,6 @@ def _difference(path: str, digest: str) -> str:
     try:
         return "" if file_digest(Path(path)) == digest else "its content is not what was written (checksum differs)"
     except PermissionError as problem:
-        raise StoreAccessError(f"{path}: {_denied(problem)}") from None
+        raise StoreAccessError.of(path, problem) from None
     except OSError as problem:
         return f"cannot be read: {problem.strerror}"
-
-
-def _denied(problem: PermissionError) -> str:
-    return f"cannot be read: {problem.strerror}; ask for the right to read the store"

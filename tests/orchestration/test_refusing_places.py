@@ -10,16 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
+from phyagi_assets.formats.find_plan import find_plan
+from phyagi_assets.inspection.integrity import store_problems
 from phyagi_assets.inspection.named import inspect_named
+from phyagi_assets.inspection.status import status
 from phyagi_assets.orchestration.instance import open_instance, ui_environment
 from phyagi_assets.settings import Settings
-from phyagi_assets.steps.step import reuse_or_build
+from phyagi_assets.steps.step import Workspace, reuse_or_build
 from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import Manifest
-from tests.support import NOBODY, as_user
+from tests.support import NOBODY, as_user, declare, declare_corpus, write_text
 
 HAMLET = "plays/numpy_cache/hamlet"
 GROUP = 64_242
@@ -146,8 +150,30 @@ def test_what_may_not_be_read_is_named_and_not_taken_for_missing(shared: Store) 
     denied = f"{version}/manifest.json: cannot be read: Permission denied; ask for the right to read the store"
     assert denied in as_user(NOBODY, [], lambda: shared.open(HAMLET))
     assert denied in as_user(NOBODY, [], lambda: inspect_named(HAMLET, shared))
+    version.chmod(0o755)
+    (version / "one").chmod(0o600)
+    damaged = as_user(NOBODY, [], lambda: [f"{found}; damaged: {found.version}" for found in store_problems(shared, str)])
+    assert damaged == f"['{version}/one: cannot be read: Permission denied; ask for the right to read the store; damaged: None']"
     shared.root.chmod(0o700)
     assert "/store' cannot be used: Permission denied" in as_user(NOBODY, [], lambda: Settings.resolve(data=shared.root))
+
+
+def test_status_names_what_may_not_be_read_and_shows_the_rest(shared: Store) -> None:
+    data = shared.root.parent
+    write_text(data / "plays" / "hamlet.txt", "To be")
+    declare_corpus(data, "plays", "plays/*.txt", partition_by="file")
+    declare(data, "mixtures", name="mix", seq_len=2, datasets=[{"corpus": "plays"}])
+    unreadable = [build(shared, "old", address).path for address in (HAMLET, "mix/mixed_dataset")]
+    for version in unreadable:
+        version.chmod(0o700)
+
+    def problems() -> list[str]:
+        found = status(load_catalog(data), Workspace(data=data, store=shared))
+        return [f"{of.problem}".partition(": ")[0] for of in (*found.corpora, *found.mixtures)]
+
+    assert as_user(NOBODY, [], problems) == f"{[f'{version}/manifest.json' for version in unreadable]}"
+    denied = f"{shared.pointer('mix/mixed_dataset')}/mixture.json: cannot be read: Permission denied"
+    assert denied in as_user(NOBODY, [], lambda: find_plan("mix", shared.root))
 
 
 def test_group_with_write_access_shares_a_store(shared: Store) -> None:
