@@ -172,7 +172,7 @@ def _read_files(folder: Path, model: type[Config], broken: list[Broken]) -> list
     return found
 
 
-_NAME = re.compile(rb"^name:[ \t]*[\"']?([A-Za-z0-9_]+)", re.MULTILINE)
+_NAME = re.compile(rb"^name:[ \t]*[\"']?([\w.-]+)", re.MULTILINE)
 
 
 def _probable_name(path: Path) -> str:

@@ -240,11 +240,12 @@ def test_broken_declaration_excludes_only_itself_and_its_mixtures(data: Path) ->
     write_text(data / "corpora" / "torn.yaml", "name: torn\nsource: [\n")
     declare_corpus(data, "other", "x").path.rename(data / "corpora" / "zz.yaml")
     write_text(data / "corpora" / "zz.yaml", CORPUS.replace("one", "TWIN"))
+    write_text(data / "corpora" / "hyphens.yaml", CORPUS.replace("one", "with-hyphens"))
     catalog, problems = read_catalog(data)
     assert list(catalog.corpora) == ["good"]
     assert list(catalog.mixtures) == ["of_good"]
-    assert {broken.name for broken in catalog.broken} == {"torn", "twin", "TWIN", "of_torn", "of_twin"}
-    assert {problem.path.name for problem in problems} == {"torn.yaml", "twin.yaml", "zz.yaml"}
+    assert {broken.name for broken in catalog.broken} == {"torn", "twin", "TWIN", "of_torn", "of_twin", "with-hyphens"}
+    assert {problem.path.name for problem in problems} == {"torn.yaml", "twin.yaml", "zz.yaml", "hyphens.yaml"}
     with pytest.raises(DeclarationError, match=r"of_torn.yaml.*the declaration of 'torn' is broken: .*torn.yaml:"):
         catalog.select(["of_torn"])
     assert list(catalog.select(["of_good"]).corpora) == ["good"]
