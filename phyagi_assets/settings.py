@@ -229,7 +229,7 @@ def local_folder(named: str | Path, what: str) -> Path:
         It is a URI, or its path cannot be used.
     """
     if not str(named):
-        raise PhyagiAssetsError(f"the {what} is a folder, and its name is empty, as that of a variable that is not set; name a folder")
+        raise PhyagiAssetsError(f"the {what} has an empty name, as an unset variable gives; name a folder")
     if scheme := _SCHEME.match(str(named)):
         raise PhyagiAssetsError(f"the {what} is a folder on this machine; {scheme[1]}: addresses are not supported for it")
     try:

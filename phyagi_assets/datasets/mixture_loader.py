@@ -126,7 +126,7 @@ class MixtureLoader:
             Always. A ``Trainer`` or ``DataLoader`` that was given the loader as its dataset accesses it, so the message says what to give.
         """
         raise TypeError(
-            "a MixtureLoader is a loader and not a dataset; give a Trainer or a DataLoader MixtureStream(mixture.train, batch_size=…, "
+            "a MixtureLoader is a loader and not a dataset; for a Trainer or a DataLoader, use MixtureStream(mixture.train, batch_size=…, "
             "samples=True), or a split such as mixture.validation"
         )
 

@@ -203,8 +203,8 @@ class MixtureStream(DividedStream):
         """
         if not self.samples and is_stacked_by_loader():
             raise ValueError(
-                "batch_size: the stream yields whole batches, and the loader would stack them; give the DataLoader batch_size=None, or, "
-                "for a Trainer, give the stream samples=True"
+                "batch_size: the stream yields whole batches, and the loader would stack them; use batch_size=None in the DataLoader or, "
+                "for a Trainer, samples=True in the stream"
             )
         reader, cursor = self._reader(), self._cursor
         if reader.workers:

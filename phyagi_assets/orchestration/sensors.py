@@ -222,7 +222,7 @@ def _log_warnings(log: logging.Logger, corpus: Corpus, workspace: Workspace) -> 
 
 
 def _log_settled(log: logging.Logger, corpus: Corpus, decided: RunDecision, before: str = "") -> str:
-    """Log an error if runs built partitions to other versions than expected, once per set of partitions.
+    """Log an error if runs built partitions in other versions than expected, once per set of partitions.
 
     Returns
     -------
@@ -233,7 +233,7 @@ def _log_settled(log: logging.Logger, corpus: Corpus, decided: RunDecision, befo
     if told and told != before:
         built = f"{counted(len(decided.settled), 'partition')} built ({listed(decided.settled)})"
         log.error(
-            f"{corpus.config.name}: {built}, but to other versions than expected here; something that they are made from changed since the "
+            f"{corpus.config.name}: {built}, but in other versions than expected here; something that they depend on has changed since the "
             f"code location was loaded: {RELOAD}"
         )
     return told

@@ -271,7 +271,7 @@ def require_samples(name: str, value: object) -> None:
         It is not; the message says what it is.
     """
     if not isinstance(value, MixtureSamples):
-        found = "None, as a split without documents is" if value is None else f"of type {type(value).__name__}"
+        found = "None, which stands for a split without documents" if value is None else f"of type {type(value).__name__}"
         raise TypeError(f"{name}: is {found}; give a split of a mixture, such as mixture.train")
 
 

@@ -88,7 +88,7 @@ def test_copy_from_or_to_a_disk_that_is_not_mounted_or_a_name_that_is_empty_is_r
         done = CliRunner().invoke(main, ["copy", *(str(tmp_path / place) for place in places)])
         assert (done.exit_code, "which leads nowhere; mount its disk, or name another store" in done.output) == (2, True), done.output
     done = CliRunner().invoke(main, ["copy", str(tmp_path / "store"), ""])
-    assert (done.exit_code, "the store is a folder, and its name is empty" in done.output) == (2, True), done.output
+    assert (done.exit_code, "the store has an empty name" in done.output) == (2, True), done.output
 
 
 def test_init_quotes_the_folder_in_the_next_command(tmp_path: Path) -> None:

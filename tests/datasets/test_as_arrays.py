@@ -101,7 +101,7 @@ def test_reader_of_another_object_than_a_split_is_refused(home: Path) -> None:
     for reader in (datasets.MixtureLoader, datasets.MixtureStream, reading.MixtureLoader):
         with pytest.raises(TypeError, match=r"is of type LoadedMixture; give a split of a mixture, such as mixture\.train"):
             reader(mixture, batch_size=4)
-        with pytest.raises(TypeError, match="is None, as a split without documents is"):
+        with pytest.raises(TypeError, match="is None, which stands for a split without documents"):
             reader(mixture.test, batch_size=4)
 
 

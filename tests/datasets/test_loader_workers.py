@@ -157,7 +157,7 @@ def test_loader_that_would_stack_batches_is_refused(mixture: LoadedMixture, load
 
 
 def test_mixture_loader_given_as_a_dataset_is_refused(mixture: LoadedMixture) -> None:
-    with pytest.raises(TypeError, match="a MixtureLoader is a loader and not a dataset; give a Trainer or a DataLoader"):
+    with pytest.raises(TypeError, match="a MixtureLoader is a loader and not a dataset; for a Trainer or a DataLoader, use MixtureStream"):
         next(iter(DataLoader(MixtureLoader(mixture.train, batch_size=4), batch_size=4)))  # type: ignore[arg-type]
 
 
