@@ -52,6 +52,7 @@ NOT_RUN = {
     },
     "docs/keeping-fresh.md": {"DAGSTER_HOME=": "needs the instance of a store; a command of Dagster itself"},
     "docs/performance.md": {".venv-bench/bin/python": "needs the environment of the benchmarks; tests/benchmarks runs the program"},
+    "docs/training.md": {"import datasets": "needs trl, which is no dependency of the project"},
     "docs/quickstart.md": {"python3 -m venv": "installs an environment; tests/documentation/test_quickstart.py does so with --soak"},
 }
 """Beginnings of the blocks that do not run, by page, with the reason."""
