@@ -7,7 +7,7 @@ from pathlib import Path
 def is_file(path: Path) -> bool:
     """Return whether a path leads to a file; False also for a name that is too long, for which `Path.is_file` raises an error.
 
-    A path in a folder that may not be entered counts as one: its reader says so.
+    A path in a folder that may not be entered counts as a file, so that the error of its reader names it.
     """
     try:
         return path.is_file()

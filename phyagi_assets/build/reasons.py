@@ -22,8 +22,8 @@ _DIGEST = 32
 def changes(expected: Manifest, published: Manifest, tokenizer: str = "") -> list[str]:
     """Return the differences between the expected manifest of an artifact and the published one, one sentence each.
 
-    Inputs that are artifacts of the partition itself are left out: they have differences of their own. A tokenizer is named as it is
-    declared.
+    Inputs that are artifacts of the partition itself are left out: they have differences of their own. `tokenizer` is the
+    declared name of the tokenizer.
     """
     versions = published.code_version, expected.code_version
     code = [f"code version of {expected.step} {versions[0]} → {versions[1]}"] if len(set(versions)) > 1 else []

@@ -14,7 +14,7 @@ from rich.text import Text
 from phyagi_assets.cli.console import UNBROKEN
 
 _BOX = 100
-"""Width of a box on such a console, in characters."""
+"""Width of a box on a console that is not a terminal, in characters."""
 _FOLDED = 16
 """Smallest width to which a column of text is narrowed by breaking its lines, in characters."""
 

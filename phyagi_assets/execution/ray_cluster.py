@@ -66,8 +66,8 @@ class RayExecutor(Executor[Task, Result]):
     check: NodeCheck
     """The check that each node has to pass before it runs tasks."""
     folders: Callable[[Task], Collection[Path]]
-    """Returns the folders of the check that a task needs and others may not need. Tasks that different nodes can run are run one after the
-    other; those that no node can run fail alone."""
+    """Returns the folders of the check that a task needs and others may not need. Tasks are grouped by the nodes that see their
+    folders, and the groups are run one after the other. Tasks that no node can run fail alone."""
     size: int = sys.maxsize
     """Largest number of tasks that run at the same time; by default, as many as the cluster has processors for."""
     processors: int = 1

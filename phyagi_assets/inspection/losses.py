@@ -19,7 +19,7 @@ _BINS = 60
 
 
 def report_losses(ledger: Ledger, explainer: Explainer, *, spikes: int, documents: int, proposal: Proposal | None) -> LossReport:
-    """Report the losses in a ledger, with at most so many spikes, and so many documents per spike."""
+    """Report the losses in a ledger, with at most `spikes` spikes, and `documents` documents per spike."""
     require_same_order(ledger, explainer.plan)
     losses = Losses.of(ledger.rows)
     return LossReport(

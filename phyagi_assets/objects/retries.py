@@ -36,7 +36,7 @@ class TransientError(Exception):
         super().__init__(message)
         self.wait = wait
         self.is_repeated = False
-        """Whether the latest request to the server before, by any thread, failed in this way too."""
+        """Whether the previous request to the server, of any thread, failed with a transient error too."""
 
 
 def is_of_disk(problem: BaseException) -> bool:

@@ -76,7 +76,7 @@ def translated(kind: str, revision: str | None = None, *, fetches: bool = False)
 
 
 def answered_by_page(problem: BaseException) -> str:
-    """Return the message about an answer of the Hub that is a web page, given the exception that it led to; empty if it is none."""
+    """Return the message about an answer of the Hub that is a web page, given the exception that it led to; empty for another answer."""
     if any(isinstance(cause, json.JSONDecodeError) and cause.doc.lstrip().startswith("<") for cause in _causes(problem)):
         return "the Hub's address answers with a web page, as a proxy's login page does; check the address (HF_ENDPOINT) and the network"
     return ""

@@ -85,7 +85,7 @@ def version_copies(source: Store, target: Store, chosen: Collection[Version] | N
 
 
 def unread_versions(source: Store, chosen: Collection[Version] | None = None) -> dict[Version, str]:
-    """Return the published versions on a disk, or the chosen ones, that are not copied because their manifests cannot be read, and why."""
+    """Return the published versions on a disk, or the chosen ones of them, whose manifests cannot be read, each with the reason."""
     unread = dict[Version, str]()
     for address in () if source.is_remote else source.list():
         version = Version(address=address, fingerprint=source.published_fingerprint(address))

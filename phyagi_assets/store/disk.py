@@ -34,6 +34,10 @@ _REFUSED = {
     errno.ESTALE,
 }
 """Error numbers that the user can correct, or that come from the disk, if the error names a file in the store."""
+_PAUSE = 0.02
+"""Time between two comparisons of the sizes of the files that are being written, in seconds."""
+_GROWN = 8 << 20
+"""Number of bytes by which a file that is being written grows before it is flushed again."""
 
 
 def stamp_of(path: Path | str) -> FileStamp:
@@ -140,12 +144,6 @@ def flushed_meanwhile(files: Callable[[], Iterable[Path]]) -> Iterator[None]:
         thread.join()
     if problems:
         raise problems[0]
-
-
-_PAUSE = 0.02
-"""Time between two comparisons of the sizes of the files that are being written, in seconds."""
-_GROWN = 8 << 20
-"""Size by which a file has grown when it is flushed again, in bytes."""
 
 
 def free_path(path: Path) -> Path:
