@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from phyagi_assets.build.selection import Selection
 from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mixture_artifact, partition_artifacts
-from phyagi_assets.declare.catalog import Catalog, Corpus
-from phyagi_assets.errors import PhyagiAssetsError, SourceError
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import PhyagiAssetsError, SourceError, StoreAccessError
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import Flow
 from phyagi_assets.steps.step import Scope, Workspace
@@ -52,7 +52,7 @@ class ExaminedCatalog:
     unpartitioned: Mapping[str, Sequence[ExpectedArtifact]] = field(default_factory=dict)
     """The artifacts that are not partitioned, by name of the corpus or mixture; only of a catalog whose partitions are all current."""
     failed: Mapping[str, str] = field(default_factory=dict)
-    """Reasons for which the sources of corpora could not be listed, by corpus."""
+    """Reasons for which the sources of corpora could not be listed, or the plans of mixtures may not be read, by corpus or mixture."""
 
     @property
     def is_current(self) -> bool:
@@ -127,14 +127,13 @@ def examine_selection(selection: Selection, workspace: Workspace) -> ExaminedCat
         except PhyagiAssetsError as problem:
             failed[name] = str(problem)
     partitions = ExaminedCatalog(corpora=corpora, failed=failed)
-    if not partitions.is_current:
-        return partitions
-    return ExaminedCatalog(corpora=corpora, unpartitioned=_unpartitioned(selection.catalog, corpora, workspace, selection.flow))
+    return _with_unpartitioned(partitions, selection, workspace) if partitions.is_current else partitions
 
 
-def _unpartitioned(
-    catalog: Catalog, corpora: Mapping[str, ExaminedCorpus], workspace: Workspace, flow: Flow
-) -> dict[str, list[ExpectedArtifact]]:
+def _with_unpartitioned(partitions: ExaminedCatalog, selection: Selection, workspace: Workspace) -> ExaminedCatalog:
+    """Examine also the artifacts that are not partitioned, given the partitions, which are all current."""
+    catalog, corpora, flow = selection.catalog, partitions.corpora, selection.flow
+    failed: dict[str, str] = {}
     versions = {name: corpus.versions for name, corpus in corpora.items()}
     found: dict[str, list[ExpectedArtifact]] = {name: [] for name in catalog.mixtures}
     for name, corpus in catalog.corpora.items():
@@ -144,8 +143,11 @@ def _unpartitioned(
     for name, mixture in catalog.mixtures.items():
         for step in flow.of(Scope.MIXTURE):
             inputs = {part: versions[part].get(step.input or "", {}) for part in mixture.config.corpora}
-            found[name].append(mixture_artifact(mixture, known_inputs(inputs), workspace, step))
-    return found
+            try:
+                found[name].append(mixture_artifact(mixture, known_inputs(inputs), workspace, step))
+            except StoreAccessError as problem:
+                failed[name] = str(problem)
+    return ExaminedCatalog(corpora=corpora, failed=failed, unpartitioned=found)
 
 
 def known_inputs(versions: Versions) -> dict[str, dict[str, str]]:

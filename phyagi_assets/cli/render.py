@@ -10,6 +10,7 @@ from rich.tree import Tree
 from phyagi_assets.cli.console import print_text
 from phyagi_assets.cli.tables import boxed, print_table, ruled_table
 from phyagi_assets.declare.catalog import Catalog
+from phyagi_assets.errors import StoreAccessError
 from phyagi_assets.formats.plan import STEP as MIXED
 from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.formatting import counted, digits, listed, short, short_counted, short_size
@@ -47,7 +48,11 @@ def catalog_trees(catalog: Catalog, store: Store, partitions: Mapping[str, Colle
     mixed: set[str] = set()
     for name, mixture in catalog.mixtures.items():
         mixed |= set(mixture.config.corpora)
-        artifact = store.open(f"{name}/{MIXED}")
+        try:
+            artifact = store.open(f"{name}/{MIXED}")
+        except StoreAccessError:
+            yield Tree(f"[bold]{name}[/] [red]may not be read[/]")
+            continue
         if artifact is None:
             yield Tree(f"[bold]{name}[/] [red]not materialized[/]")
             continue
@@ -59,7 +64,11 @@ def catalog_trees(catalog: Catalog, store: Store, partitions: Mapping[str, Colle
         yield tree
     for name in catalog.corpora:
         if name not in mixed:
-            caches = caches_of_corpus(name, store, among=partitions.get(name)).values()
+            try:
+                caches = caches_of_corpus(name, store, among=partitions.get(name)).values()
+            except StoreAccessError:
+                yield Tree(f"[bold]{name}[/] [red]may not be read[/]")
+                continue
             tokens = sum(CACHE.totals(artifact.manifest)["tokens"] for artifact in caches)
             yield Tree(f"[bold]{name}[/] {short_counted(tokens, 'token')} in {counted(len(caches), 'partition')}")
 

@@ -9,7 +9,7 @@ from phyagi_assets.build.reasons import changes
 from phyagi_assets.build.selection import Selection
 from phyagi_assets.build.staleness import ExpectedArtifact, fingerprint_at, mixture_artifact, partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.errors import PhyagiAssetsError, StoreAccessError
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import Flow
@@ -99,7 +99,11 @@ def dry_run(selection: Selection, workspace: Workspace) -> DryRunReport:
             except PhyagiAssetsError as problem:
                 failed[name] = str(problem)
                 continue
-        steps = _mixture(declared, {part: caches[part] for part in parts}, workspace, selection.flow)
+        try:
+            steps = _mixture(declared, {part: caches[part] for part in parts}, workspace, selection.flow)
+        except StoreAccessError as problem:
+            failed[name] = str(problem)
+            continue
         found += [Stale(name=name, steps=steps, bytes=0)] if steps else []
         current += not steps
     return DryRunReport(stale=tuple(found), current=current, failed=failed)

@@ -2,7 +2,9 @@
 
 from bisect import insort
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
+from phyagi_assets.errors import StoreAccessError
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.facts import Bars, Facts
 from phyagi_assets.steps.step import Step, Totals
@@ -18,7 +20,10 @@ _MOST = 30
 
 
 class CorpusTotals:
-    """Totals of the published partitions of corpora, given their keys by corpus. A run keeps them up to date as it publishes more."""
+    """Totals of the published partitions of corpora, given their keys by corpus. A run keeps them up to date as it publishes more.
+
+    A partition that may not be read is left out.
+    """
 
     def __init__(self, store: Store, keys: Callable[[str], Collection[str]]) -> None:
         self._store, self._keys = store, keys
@@ -38,8 +43,9 @@ class CorpusTotals:
     def _published(self, corpus: str, step: Step) -> "_Published":
         found = _Published()
         for key in self._keys(corpus):
-            if artifact := self._store.open(step.address(corpus, key)):
-                found.put(key, step.totals(artifact.manifest))
+            with suppress(StoreAccessError):
+                if artifact := self._store.open(step.address(corpus, key)):
+                    found.put(key, step.totals(artifact.manifest))
         return found
 
 

@@ -21,7 +21,7 @@ from phyagi_assets.build.selection import Selection
 from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mixture_artifact, partition_artifacts
 from phyagi_assets.build.work import Work, stale_partitions
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
-from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.errors import PhyagiAssetsError, StoreAccessError
 from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.formatting import listed
 from phyagi_assets.orchestration.code_location import runs_of_code_location
@@ -207,10 +207,14 @@ class Runner:
     ) -> None:
         """Run a step that is not partitioned, unless its artifact is current and Dagster has recorded this version."""
         key, shown = dg.AssetKey([name, step.name]), name if step.scope is Scope.MIXTURE else f"{name}/{step.name}"
-        expected = look()
-        if not expected.is_current:
-            self._workspace.store.refresh()  # another command may have built it, for which this one has waited
+        try:
             expected = look()
+            if not expected.is_current:
+                self._workspace.store.refresh()  # another command may have built it, for which this one has waited
+                expected = look()
+        except StoreAccessError as problem:
+            self.outcome.failed[shown] = str(problem)
+            return
         self._unpartitioned.setdefault(name, {})[step.name] = expected.fingerprint
         if expected.is_current and recorded_version(self._instance, key) == expected.fingerprint:
             self.outcome.current += 1
