@@ -74,8 +74,10 @@ def open_array(path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
         The file is missing or damaged.
     """
     try:
-        array_length(path)
-        return np.load(path, mmap_mode="r" if mapped else None)  # type: ignore[no-any-return]
+        shape, dtype, start = _layout(path)
+        if mapped:
+            return np.memmap(path, dtype, "r", start, shape)
+        return np.fromfile(path, dtype, math.prod(shape), offset=start).reshape(shape)
     except FileNotFoundError:
         raise StoreError(f"{path}: is missing; {REMEDY}") from None
     except (OSError, ValueError) as problem:  # the file changed after its header was checked
@@ -121,13 +123,19 @@ def array_length(path: Path) -> int:
     StoreError
         The file does not hold an array, or has more or fewer bytes than its header says.
     """
+    shape, _, _ = _layout(path)
+    return shape[0]
+
+
+def _layout(path: Path) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Return the shape and dtype of an array and its first byte in the file, after checking the size of the file."""
     with path.open("rb") as file:
         shape, dtype = _header(file, path)
-        wanted = file.tell() + math.prod(shape) * dtype.itemsize
-        found = file.seek(0, os.SEEK_END)
+        start = file.tell()
+        wanted, found = start + math.prod(shape) * dtype.itemsize, file.seek(0, os.SEEK_END)
     if found != wanted:
         raise StoreError(f"{path}: has {counted(found, 'byte')}, and its header says {wanted}; {REMEDY}")
-    return int(shape[0])
+    return shape, dtype, start
 
 
 def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
