@@ -79,10 +79,11 @@ class ConsoleProgress:
         self._bar.update(self._task, advance=consumed)
 
     def ended(self, result: PartitionResult, *, is_current: bool) -> None:
-        """Count a partition that has ended. The command prints the reason of a failure at its end."""
+        """Count a partition that has ended. The command prints the reason of a failure at its end; until then, others may take hours."""
         self._ended += 1
         tokens = f", {short_counted(result.tokens, 'token')}" if result.tokens else ""
-        outcome = "failed" if result.failure else "up to date" if is_current else f"built{tokens}"
+        reason = f": {result.failure}" if self._ended < self._count else ""
+        outcome = f"failed{reason}" if result.failure else "up to date" if is_current else f"built{tokens}"
         if self._ended == self._count:
             self._bar.refresh()
         self._tell(f"{result.work.name}: {outcome} ({self._ended:,} of {self._count:,})")

@@ -41,8 +41,9 @@ def test_without_a_terminal_lines_tell_what_begins_and_ends() -> None:
         "mix: started (mixed_dataset)",
         "mix: built",
     ]
-    failed = run(is_terminal=False, partitions=1, fails=True).splitlines()
-    assert (failed[2], failed[-1]) == ("news/day0: failed (1 of 1)", "mix: failed"), "the command prints the reasons at its end"
+    failed = run(is_terminal=False, partitions=2, fails=True).splitlines()
+    assert failed[2] == "news/day0: failed: no news (1 of 2)"
+    assert (failed[4], failed[-1]) == ("news/day1: failed (2 of 2)", "mix: failed"), "the command prints the reasons at its end"
 
 
 def test_copied_versions_have_a_line_each_unless_the_target_had_them() -> None:
