@@ -60,10 +60,12 @@ def check_store_schedule(job: Any) -> dg.ScheduleDefinition:
 
 def stored_result(spec: dg.AssetCheckSpec, problems: list[StoreProblem], read: list[str]) -> dg.AssetCheckResult:
     """Return the result of comparing artifacts with their checksums."""
-    damaged = {problem.address for problem in problems}
-    found = f"{counted(len(read), 'artifact')} compared with what was written, none damaged"
-    if problems:
-        found = f"{len(damaged):,} of {counted(len(read), 'artifact')} damaged; phyagi-assets check --discard removes them for a new build"
+    artifacts, damaged = counted(len(read), "artifact"), {problem.address for problem in problems if problem.version}
+    found = f"{artifacts} compared with what was written, none damaged"
+    if damaged:
+        found = f"{len(damaged):,} of {artifacts} damaged; phyagi-assets check --discard removes them for a new build"
+    elif problems:  # of artifacts that may not be read, or lost their links
+        found = f"{len({problem.address for problem in problems}):,} of {artifacts} cannot be used as they are, though none is damaged"
     listed = dg.MetadataValue.md("\n".join(f"- {problem}" for problem in problems[:_LISTED]))
     numbers = {"artifacts": len(read), "damaged artifacts": len(damaged)}
     return dg.AssetCheckResult(

@@ -1,5 +1,6 @@
 """Checks run with each materialization, and block later steps if they fail."""
 
+import shutil
 from typing import Any
 
 import dagster as dg
@@ -158,3 +159,10 @@ def test_flipped_bit_is_found_by_the_full_check_and_repaired_by_the_next_run(not
     assert stored(notes).passed
     (mended,) = [of for of in evaluations(notes, result) if of.check_name == SOUND]
     assert "because of damage" in (mended.description or "")
+    pointer = notes.workspace.store.pointer("plays/numpy_cache/two")
+    shutil.copytree(pointer.resolve(), pointer.with_name("copied"))
+    pointer.unlink()
+    pointer.with_name("copied").rename(pointer)
+    copied = stored(notes)
+    assert (copied.passed, copied.metadata["damaged artifacts"].value) == (False, 0)
+    assert copied.description == "1 of 9 artifacts cannot be used as they are, though none is damaged"
