@@ -41,6 +41,7 @@ from phyagi_assets.steps.cache import STEP
 from phyagi_assets.store.addresses import Address, Version
 from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.base import Store
+from phyagi_assets.store.copying import problems_of, unread_versions
 from phyagi_assets.store.disk import flush, writing_to
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, records_of
 
@@ -121,6 +122,13 @@ def cache_copies(store: Store, target: Target, names: Sequence[str]) -> list[Cac
     return found
 
 
+def unread_caches(store: Store, names: Sequence[str]) -> dict[Version, str]:
+    """Return the caches of `cache_copies` that are not copied because their manifests cannot be read, each with the reason."""
+    unread = {version: why for version, why in unread_versions(store).items() if version.address.step == STEP}
+    planned = {version for name in {*names} & {*mixtures_in(store)} for version in caches_of_plan(published_plan(store, name)[1]).values()}
+    return {version: why for version, why in unread.items() if not names or version.address.name in names or version in planned}
+
+
 def _caches(store: Store, name: str, published: list[Version], corpora: Collection[str]) -> Collection[Version]:
     """Return the versions to copy for the name of a corpus or a mixture, given the published ones of that name."""
     if name in corpora:
@@ -133,16 +141,16 @@ def _caches(store: Store, name: str, published: list[Version], corpora: Collecti
 
 
 def copy_caches(work: Sequence[CacheCopy]) -> Iterator[tuple[CacheCopy, Sequence[str]]]:
-    """Copy caches, one after another, and yield each when it is done, with its damage if it is not copied because of that."""
+    """Copy caches, one after another, and yield each when it is done, with its problems if it is not copied because of them."""
     for item in work:
-        damage: Sequence[str] = ()
+        problems: Sequence[str] = ()
         try:
             item.run()
-        except StoreError:
-            damage = item.artifact.damage(checksums=True)
-            if not damage:
+        except (StoreError, OSError):
+            problems = problems_of(item.artifact)
+            if not problems:
                 raise
-        yield item, damage
+        yield item, problems
 
 
 def _join(cache: Artifact, folder: Path) -> Manifest:

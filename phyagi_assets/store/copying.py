@@ -52,7 +52,7 @@ class VersionCopy:
         Returns
         -------
         sequence of str
-            Damage of the version, because of which it is not copied.
+            Problems of the version, because of which it is not copied.
         """
         address, fingerprint = self.artifact.address, self.artifact.fingerprint
         if self.is_there and not (self.is_published and self.target.published_fingerprint(address) != fingerprint):
@@ -63,16 +63,20 @@ class VersionCopy:
                 try:
                     copied = self.target.put(self.artifact)
                 except (StoreError, OSError):
-                    try:
-                        damage = self.artifact.damage(checksums=True)
-                    except StoreAccessError as problem:
-                        damage = [str(problem)]
-                    if damage:
-                        return damage
+                    if problems := problems_of(self.artifact):
+                        return problems
                     raise
             if self.is_published:
                 self.target.publish(copied)
         return ()
+
+
+def problems_of(artifact: Artifact) -> Sequence[str]:
+    """Return the reasons why a version cannot be copied: files that are damaged or may not be read."""
+    try:
+        return artifact.damage(checksums=True)
+    except StoreAccessError as problem:
+        return [str(problem)]
 
 
 def version_copies(source: Store, target: Store, chosen: Collection[Version] | None = None) -> list[VersionCopy]:
@@ -152,4 +156,4 @@ def _lacking(item: VersionCopy, left_out: Collection[Version], named: Named) -> 
         lacking = sorted(version.path for version in named(item.artifact) if version in left_out)
     except StoreError as problem:
         return [str(problem)]
-    return [f"{item.artifact.place}: is not copied, because it names {path}, which is damaged" for path in lacking]
+    return [f"{item.artifact.place}: is not copied, because it names {path}, which cannot be copied" for path in lacking]

@@ -169,6 +169,10 @@ def test_damaged_version_is_reported_and_all_that_does_not_need_it_is_copied(bui
         assert "manifest.json: is not a manifest of the store" in done.stderr
         assert "is not copied, because it names plays/numpy_cache/" in done.stderr
         assert "2 versions not copied" in done.stdout
+        done = run(f"copy --layout reference {disk} {tmp_path / 'fifth'} {names}")
+        assert done.exit_code == 1
+        assert "manifest.json: is not a manifest of the store" in done.stderr
+        assert "1 version not copied" in done.stdout
 
 
 def test_commands_build_check_and_show_a_store_in_a_bucket(
