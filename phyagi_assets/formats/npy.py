@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import StoreAccessError, StoreError
 from phyagi_assets.formatting import counted, one_line
 
 HEADER_BYTES = 128
@@ -71,7 +71,7 @@ def open_array(path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
     Raises
     ------
     StoreError
-        The file is missing or damaged.
+        The file is missing or damaged, or may not be read.
     """
     try:
         shape, dtype, start = _layout(path)
@@ -80,6 +80,8 @@ def open_array(path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
         return np.fromfile(path, dtype, math.prod(shape), offset=start).reshape(shape)
     except FileNotFoundError:
         raise StoreError(f"{path}: is missing; {REMEDY}") from None
+    except PermissionError as problem:
+        raise StoreAccessError.of(path, problem) from None
     except (OSError, ValueError) as problem:  # the file changed after its header was checked
         raise StoreError(f"{path}: cannot be read: {problem}; {REMEDY}") from None
 

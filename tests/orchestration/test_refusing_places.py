@@ -13,6 +13,7 @@ import pytest
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.formats.find_plan import find_plan
+from phyagi_assets.formats.npy import open_array
 from phyagi_assets.inspection.integrity import store_problems
 from phyagi_assets.inspection.named import inspect_named
 from phyagi_assets.inspection.status import status
@@ -152,6 +153,8 @@ def test_what_may_not_be_read_is_named_and_not_taken_for_missing(shared: Store) 
     assert denied in as_user(NOBODY, [], lambda: inspect_named(HAMLET, shared))
     version.chmod(0o755)
     (version / "one").chmod(0o600)
+    denied = f"StoreAccessError: {version}/one: cannot be read: Permission denied; ask for the right to read the store"
+    assert as_user(NOBODY, [], lambda: open_array(version / "one")) == denied
     damaged = as_user(NOBODY, [], lambda: [f"{found}; damaged: {found.version}" for found in store_problems(shared, str)])
     assert damaged == f"['{version}/one: cannot be read: Permission denied; ask for the right to read the store; damaged: None']"
     shared.root.chmod(0o700)

@@ -91,6 +91,8 @@ def _length_problem(array: Path, name: str, kind: str, wanted: int, planned: str
         length = array_length(array) - surplus
     except FileNotFoundError:
         yield f"{name}, which is not there"
+    except PermissionError as problem:
+        yield f"{name}, which cannot be read: {problem.strerror}"
     except (OSError, StoreError) as problem:
         yield f"{name}, which is not {kind}: {problem}"
     else:
