@@ -1,4 +1,4 @@
-"""What a stream cannot ask the loader that reads it, and finds in the frames of its callers."""
+"""Facts about the loader that reads a stream, which the stream cannot ask for: they are found in the frames of its callers."""
 
 import inspect
 import sys

@@ -40,7 +40,7 @@ NOT_RUN = {
         "# on each node": "needs several machines; tests/build/test_cluster.py builds on nodes of one",
         "ray start --head": "starts a cluster of the whole machine; tests/build/test_cluster.py builds on one of its own",
         "pip install 'phyagi-assets[ray]'": "needs the nodes of a Ray cluster; tests/build/test_cluster.py builds on one",
-        "run_launcher:": "needs dagster-ray, which is no dependency of the project",
+        "run_launcher:": "needs dagster-ray, which is not a dependency of the project",
     },
     "docs/command.md": {"ssh -L": "needs another machine"},
     "docs/deploying.md": {
@@ -52,7 +52,7 @@ NOT_RUN = {
     },
     "docs/keeping-fresh.md": {"DAGSTER_HOME=": "needs the instance of a store; a command of Dagster itself"},
     "docs/performance.md": {".venv-bench/bin/python": "needs the environment of the benchmarks; tests/benchmarks runs the program"},
-    "docs/training.md": {"import datasets": "needs trl, which is no dependency of the project"},
+    "docs/training.md": {"import datasets": "needs trl, which is not a dependency of the project"},
     "docs/quickstart.md": {"python3 -m venv": "installs an environment; tests/documentation/test_quickstart.py does so with --soak"},
 }
 """Beginnings of the blocks that do not run, by page, with the reason."""

@@ -29,9 +29,9 @@ def counting(folder: Path, item: int, on_progress: OnProgress) -> tuple[int, str
     """Writes down what it did; says some things on the way."""
     (folder / f"came {os.getpid()}").touch()
     if item == 13:
-        raise SourceError("thirteen is no item")
+        raise SourceError("thirteen is not an item")
     if item == 14:
-        raise ZeroDivisionError("fourteen is no item")
+        raise ZeroDivisionError("fourteen is not an item")
     if item == 15:
         bytearray(1 << 60)  # more than any process may have
     if item == 65:
@@ -105,7 +105,7 @@ def test_pool_without_tasks_finishes(tmp_path: Path) -> None:
 def test_error_is_the_result_of_its_task_and_others_finish(tmp_path: Path) -> None:
     found = done(tmp_path, 1, 13, 2, 3)
     assert isinstance(found[13], SourceError)
-    assert str(found[13]) == "thirteen is no item"
+    assert str(found[13]) == "thirteen is not an item"
     assert {item for item, result in found.items() if isinstance(result, tuple)} == {1, 2, 3}
 
 
@@ -151,7 +151,7 @@ def test_fault_has_its_traceback_and_others_finish(tmp_path: Path) -> None:
     found = done(tmp_path, 14, 1, 2, size=1)
     assert isinstance(found[14], TaskCrashed)
     assert "test_process_pool.py" in str(found[14])
-    assert "ZeroDivisionError: fourteen is no item" in str(found[14])
+    assert "ZeroDivisionError: fourteen is not an item" in str(found[14])
     assert (found[1], found[2]) == ((1, "3"), (2, "3"))
 
 

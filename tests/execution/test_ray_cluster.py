@@ -32,9 +32,9 @@ logger = logging.getLogger("phyagi_assets.tests")
 def counting(folder: Path, item: int, on_progress: OnProgress) -> tuple[int, str]:
     """Writes down what it did; says some things on the way."""
     if item == 13:
-        raise SourceError("thirteen is no item")
+        raise SourceError("thirteen is not an item")
     if item == 14:
-        raise ZeroDivisionError("fourteen is no item")
+        raise ZeroDivisionError("fourteen is not an item")
     with (folder / f"began {item}").open("a") as file:
         file.write(f"{os.getpid()} {os.environ['RAYON_NUM_THREADS']}\n")
     if item == 66:
@@ -96,7 +96,7 @@ def test_tasks_on_a_cluster_report_results_progress_logs_and_errors(
     assert [found[item][0] for item in (1, 2, 3)] == [1, 2, 3]
     assert isinstance(found[13], SourceError)
     assert isinstance(found[14], TaskCrashed)
-    assert "ZeroDivisionError: fourteen is no item" in str(found[14])
+    assert "ZeroDivisionError: fourteen is not an item" in str(found[14])
     assert isinstance(found[66], WorkerDied)
     assert str(found[66]) == "died in each of 2 attempts; the last time, a process of the Ray cluster died"
     assert len((tmp_path / "began 66").read_text().splitlines()) == 2
