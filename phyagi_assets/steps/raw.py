@@ -155,10 +155,10 @@ def _build(corpus: Corpus, partition: Partition, workspace: Workspace, pinned: S
     wanted = expected_raw(corpus, partition, workspace)
     assert wanted is not None, "what is here can be read"
     address = raw_address(corpus, partition.key)
-    if published := workspace.store.open(address):
-        _warn_of_gone_files(address, published.manifest.inputs["files"], wanted.inputs["files"])
 
     def fill(folder: Path) -> Manifest:
+        if published := workspace.store.open(address):
+            _warn_of_gone_files(address, published.manifest.inputs["files"], wanted.inputs["files"])
         for name, path in copies.items():
             link(path, folder / FILES / name)
         if pinned:

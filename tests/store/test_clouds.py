@@ -75,7 +75,7 @@ def test_object_is_created_once_and_large_ones_are_written_in_parts_and_copied_b
     ("refusal", "place", "message"),
     [
         ("read-only", "lake/store", r"://lake/store: cannot be written: access is denied to these credentials \((GOOGLE|AZURE)_"),
-        ("AuthenticationFailed", "lake/store", r"://lake/store: cannot be listed: the credentials are not right \((GOOGLE|AZURE)_"),
+        ("AuthenticationFailed", "lake/store", r"://lake/store: cannot be written: the credentials are not right \((GOOGLE|AZURE)_"),
         ("", "nowhere/store", r"://nowhere/store: cannot be .*: there is no such (bucket|container)"),
     ],
 )
