@@ -3,7 +3,6 @@
 import inspect
 import logging
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -47,7 +46,7 @@ class ConfigFields:
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
-@dataclass(frozen=True)
+@dataclass
 class DatasetProviderConfig(ConfigFields):
     """Configuration of the token arrays of a dataset.
 
@@ -106,16 +105,16 @@ class DatasetProviderConfig(ConfigFields):
 
     def __post_init__(self) -> None:
         if isinstance(self.tokenizer_file, Path):
-            self._set("tokenizer_file", str(self.tokenizer_file))
-        for field in fields(self):
+            self.tokenizer_file = str(self.tokenizer_file)
+        for field in fields(DatasetProviderConfig):  # a subclass may have fields of any type
             self._check_type(field.name, field.type)
         if self.cache_dir is not None:
             self._derive_files(Path(self.cache_dir).expanduser().absolute())
         for name in ("train_file", "validation_file"):
-            self._set(name, existing_or_none(name, getattr(self, name)))
+            setattr(self, name, existing_or_none(name, getattr(self, name)))
         existing_or_none("tokenizer_file", self.tokenizer_file)
-        self._set("label", self.label or "")
-        self._set("validation_split", self.validation_split or None)
+        self.label = self.label or ""
+        self.validation_split = self.validation_split or None
         self._require("seq_len", self.seq_len >= 1, "a sample has at least one token")
         self._require("weight", 0 < self.weight < math.inf, "a weight is above 0; leave out a dataset that is not to be read")
         self._require("seed", self.seed >= 0, "a seed is 0 or more")
@@ -138,29 +137,26 @@ class DatasetProviderConfig(ConfigFields):
             raise FileNotFoundError(f"cache_dir: {cache} does not exist; give the folder of a cache, or a .npy file")
         if not cache.is_dir() and cache.suffix != ".npy":
             raise ValueError(f"cache_dir: {cache} is neither a folder nor a .npy file")
-        self._set("cache_dir", cache)
+        self.cache_dir = cache
         for name, path in derived.items():
             is_expected = name == "train_file" or getattr(self, name) is not None
-            self._set(name, path if is_expected or is_split(path) else None)
+            setattr(self, name, path if is_expected or is_split(path) else None)
 
     def _check_type(self, name: str, kind: Any) -> None:
         value = getattr(self, name)
         if isinstance(value, np.generic):  # NumPy scalars, which JSON and YAML cannot store
             value = value.item()
-            self._set(name, value)
+            setattr(self, name, value)
         wanted = getattr(kind, "__name__", None) or str(kind)
         self._require(name, any(_has_type(value, one) for one in get_args(kind) or (kind,)), f"the valid type is: {wanted}")
-
-    def _set(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
 
     def _require(self, name: str, holds: bool, otherwise: str) -> None:
         if not holds:
             raise ValueError(f"{name}: is {getattr(self, name)!r}, but {otherwise}")
 
 
-class DatasetProvider(ABC):
-    """Base class of providers of the datasets of one source; a subclass implements the three abstract methods.
+class DatasetProvider:
+    """Base class of providers of the datasets of one source; a subclass implements the three methods.
 
     `get_dataset` also reads the attributes, which a subclass may set.
 
@@ -176,8 +172,8 @@ class DatasetProvider(ABC):
     Examples
     --------
     >>> from phyagi_assets.datasets import LMDatasetProvider
-    >>> issubclass(LMDatasetProvider, DatasetProvider), sorted(DatasetProvider.__abstractmethods__)
-    (True, ['get_tokenizer', 'get_train_dataset', 'get_val_dataset'])
+    >>> issubclass(LMDatasetProvider, DatasetProvider)
+    True
     """
 
     weight: float = 1.0
@@ -199,17 +195,17 @@ class DatasetProvider(ABC):
         names = {parameter.name for parameter in parameters}
         return cls(**{name: value for name, value in config.to_dict().items() if takes_all or name in names})
 
-    @abstractmethod
     def get_train_dataset(self) -> Dataset[Sample] | None:
         """Return the training dataset, or None if there is none."""
+        raise NotImplementedError(f"{type(self).__name__}: does not implement get_train_dataset")
 
-    @abstractmethod
     def get_val_dataset(self) -> Dataset[Sample] | None:
         """Return the validation dataset, or None if there is none."""
+        raise NotImplementedError(f"{type(self).__name__}: does not implement get_val_dataset")
 
-    @abstractmethod
     def get_tokenizer(self) -> Any:
         """Return the tokenizer of the ids, or None if it is unknown."""
+        raise NotImplementedError(f"{type(self).__name__}: does not implement get_tokenizer")
 
 
 def _has_type(value: object, kind: Any) -> bool:

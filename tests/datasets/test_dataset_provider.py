@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from phyagi_assets.datasets import (
     ChatDatasetProvider,
+    ChatDatasetProviderConfig,
     DatasetProvider,
     DatasetProviderConfig,
     LMDatasetProvider,
@@ -156,14 +157,28 @@ def test_configuration_of_a_cache_round_trips_without_modifying_the_mapping() ->
     assert DatasetProviderConfig.from_dict(config.to_dict()) == config
 
 
-def test_configuration_is_immutable_and_replace_copies_it(cache: Path) -> None:
-    config = DatasetProviderConfig(cache_dir=cache)
-    assert dataclasses.replace(config, seq_len=7) == DatasetProviderConfig(cache_dir=cache, seq_len=7)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        config.seq_len = 8  # type: ignore[misc]
+def test_configuration_can_be_changed_or_copied_and_is_checked_when_it_is_used(cache: Path) -> None:
+    config = DatasetProviderConfig(cache_dir=cache, label="news")
+    copied = dataclasses.replace(config, seq_len=7)
+    config.seq_len = 7
+    assert config == copied == DatasetProviderConfig(cache_dir=cache, seq_len=7, label="news")
+    assert LMDatasetProvider.from_config(config).get_train_dataset().seq_len == 7  # type: ignore[union-attr]
+    config.seq_len = 0
     with pytest.raises(ValueError, match="seq_len: is 0"):
-        dataclasses.replace(config, seq_len=0)
-    assert len({config, dataclasses.replace(config)}) == 1
+        LMDatasetProvider.from_config(config)
+    config.train_file = cache / "validation.npy"
+    with pytest.raises(ValueError, match="cache_dir, train_file: cache_dir implies"):
+        LMDatasetProvider.from_config(config)
+
+
+@pytest.mark.parametrize("kind", [DatasetProviderConfig, StreamLMDatasetProviderConfig, ChatDatasetProviderConfig])
+def test_subclass_of_a_configuration_may_have_fields_of_any_type(kind: Any, cache: Path) -> None:
+    @dataclasses.dataclass
+    class Own(kind):  # type: ignore[misc]
+        notes: list[str] = dataclasses.field(default_factory=list, kw_only=True)
+
+    given = {"dataset_path": str(cache)} if kind is StreamLMDatasetProviderConfig else {}
+    assert (Own(**given).notes, Own.from_dict({**given, "notes": ["a"]}).to_dict()["notes"]) == ([], ["a"])
 
 
 @pytest.mark.parametrize("provider", [LMDatasetProvider, StreamLMDatasetProvider])
@@ -214,6 +229,18 @@ class _Own(DatasetProvider):
 
     def get_tokenizer(self) -> None:
         return None
+
+
+@pytest.mark.parametrize("name", ["get_train_dataset", "get_val_dataset", "get_tokenizer"])
+def test_method_that_a_provider_does_not_implement_raises(name: str) -> None:
+    partial = type("Partial", (DatasetProvider,), {})()
+    with pytest.raises(NotImplementedError, match=f"Partial: does not implement {name}"):
+        getattr(partial, name)()
+
+
+def test_label_of_a_provider_is_none_unless_it_is_given(cache: Path) -> None:
+    made = (LMDatasetProvider(cache_dir=cache), StreamLMDatasetProvider(str(cache)), ChatDatasetProvider())
+    assert [provider.label for provider in made] == [None, None, None]
 
 
 def test_custom_provider_needs_three_methods_and_receives_the_fields_it_accepts() -> None:

@@ -19,7 +19,7 @@ _READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 _SUBSAMPLE_SEED = 1
 
 
-@dataclass(frozen=True)
+@dataclass
 class ChatDatasetProviderConfig(ConfigFields):
     """Location of the conversations, and options for reading them.
 
@@ -63,7 +63,7 @@ class ChatDatasetProviderConfig(ConfigFields):
 
     def __post_init__(self) -> None:
         for name in ("train_file", "validation_file"):
-            object.__setattr__(self, name, existing_or_none(name, getattr(self, name)))
+            setattr(self, name, existing_or_none(name, getattr(self, name)))
         if not 0 < self.weight < math.inf:
             raise ValueError(f"weight: is {self.weight!r}, but a weight is above 0; leave out a dataset that is not to be read")
         if self.max_length is not None and self.max_length < 1:

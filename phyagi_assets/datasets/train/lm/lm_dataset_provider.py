@@ -108,7 +108,7 @@ class LMDatasetProvider(DatasetProvider):
             validation = open_tokens(config.validation_file)
         self._train, self._validation = train, validation
         vocabulary = next((tokens.vocabulary for tokens in (train, validation) if tokens and tokens.vocabulary), None)
-        self._set_attributes(weight=config.weight, label=config.label, vocabulary=vocabulary)
+        self._set_attributes(weight=config.weight, label=label, vocabulary=vocabulary)
         if config.random_mask_prob is not None:
             self._refuse_collision()
 
@@ -129,10 +129,7 @@ class LMDatasetProvider(DatasetProvider):
     @classmethod
     def from_config(cls, config: DatasetProviderConfig, *, allow_pickle: bool = False, random_mask_offset: int | None = None) -> Self:
         """Create a provider from a configuration, without modifying the configuration."""
-        fields = config.to_dict()
-        if fields["cache_dir"] is not None:  # short for these
-            del fields["train_file"], fields["validation_file"]
-        return cls(**fields, allow_pickle=allow_pickle, random_mask_offset=random_mask_offset)
+        return cls(**config.to_dict(), allow_pickle=allow_pickle, random_mask_offset=random_mask_offset)
 
     @classmethod
     def from_cache(cls, cache_dir: str | Path, **kwargs: Any) -> Self:

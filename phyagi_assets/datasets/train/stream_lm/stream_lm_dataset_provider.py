@@ -1,7 +1,7 @@
 """Provider of streams of token windows, the counterpart of `LMDatasetProvider`."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from phyagi_assets.formats.cache_tokenizer import SAVED, carries_tokenizer
 from phyagi_assets.formats.token_file import is_split
 
 
-@dataclass(frozen=True)
+@dataclass
 class StreamLMDatasetProviderConfig(ConfigFields):
     """Location of the token arrays, and options for streaming them.
 
@@ -58,13 +58,13 @@ class StreamLMDatasetProviderConfig(ConfigFields):
             raise ValueError(f"shuffle: is {self.shuffle!r}, but the valid type is: bool")
         checked = self.of_windows()
         for name in ("seq_len", "weight", "label", "seed", "validation_file", "validation_split", "tokenizer_file", "random_mask_prob"):
-            object.__setattr__(self, name, getattr(checked, name))
-        object.__setattr__(self, "dataset_path", str(Path(self.dataset_path).expanduser().absolute()))
+            setattr(self, name, getattr(checked, name))
+        self.dataset_path = str(Path(self.dataset_path).expanduser().absolute())
 
     def of_windows(self) -> DatasetProviderConfig:
         """Return the configuration of the windows of the stream."""
-        fields = asdict(self)
-        del fields["shuffle"], fields["dataset_path"]
+        names = StreamLMDatasetProviderConfig.__dataclass_fields__.keys() & DatasetProviderConfig.__dataclass_fields__.keys()
+        fields = {name: getattr(self, name) for name in names}
         if not isinstance(self.dataset_path, str | Path):
             raise ValueError(f"dataset_path: is {self.dataset_path!r}, but the valid type is: str")
         path = Path(self.dataset_path).expanduser().absolute()
@@ -143,7 +143,7 @@ class StreamLMDatasetProvider(DatasetProvider):
         fields = self._config.of_windows().to_dict()
         del fields["cache_dir"]
         self._of_windows = LMDatasetProvider(**fields, allow_pickle=allow_pickle, random_mask_offset=random_mask_offset, **kwargs)
-        self._set_attributes(weight=self._config.weight, label=self._config.label, vocabulary=self._of_windows.vocabulary)
+        self._set_attributes(weight=self._config.weight, label=label, vocabulary=self._of_windows.vocabulary)
 
     @classmethod
     def from_config(
