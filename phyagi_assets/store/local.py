@@ -36,6 +36,7 @@ from phyagi_assets.store.ownership import (
     is_published,
     is_readable,
     require_own_folder,
+    twin_of,
     unrecorded,
 )
 from phyagi_assets.store.survey import SET_ASIDE, entries, survey
@@ -68,13 +69,17 @@ class LocalStore(Store):
         return self.root / name
 
     def open(self, address: str, *, intact: bool = False) -> Artifact | None:
-        pointer = f"{self.root}/{Address(address)}"
+        of = Address(address)
+        pointer = f"{self.root}/{of}"
         try:
             version = Path(pointer.rpartition("/")[0], os.readlink(pointer))  # noqa: PTH115 (called for every artifact)
         except OSError:  # a copy in the place of a pointer, or nothing
             version = Path(pointer)
-        artifact = self._version(address, version, intact=intact)
-        return None if artifact and split_version_name(version.name)[1] not in ("", artifact.fingerprint) else artifact
+        key, fingerprint = split_version_name(version.name)
+        if key not in ("", of.key):  # of a key in other upper and lower case, which some disks do not distinguish
+            return None
+        artifact = self._version(of, version, intact=intact)
+        return None if artifact and fingerprint not in ("", artifact.fingerprint) else artifact
 
     def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
         artifact = self._version(address, self.version_path(address, fingerprint), intact=True)
@@ -231,6 +236,11 @@ class LocalStore(Store):
         self.restore(artifact.address)
         before = self.published_fingerprint(artifact.address)
         if os.path.lexists(pointer) and not is_pointer(pointer):
+            if twin := twin_of(pointer):
+                raise StoreError(
+                    f"{pointer}: cannot be published beside {twin}: this disk does not distinguish upper and lower case in names; rename the "
+                    "files of one of the two partitions, or keep the store on another disk"
+                )
             found = f"a link to {pointer.readlink()}" if pointer.is_symlink() else "a folder" if pointer.is_dir() else "a file"
             raise StoreError(f"{pointer}: is {found} that the store did not make, where it keeps the pointer of an artifact; move it away")
         with self.writing():

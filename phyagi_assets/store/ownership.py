@@ -76,6 +76,12 @@ def is_pointer(path: Path) -> bool:
     return folder == VERSIONS or real_path(path.parent / folder) == real_path(path.parent / VERSIONS)
 
 
+def twin_of(path: Path) -> str:
+    """Return the key whose pointer is at the path of another key's, because the two differ only in case; else an empty string."""
+    key = split_version_name(path.readlink().name)[0] if path.is_symlink() else ""
+    return key if key.casefold() == path.name.casefold() else ""
+
+
 def is_copy(path: Path) -> bool:
     """Return whether a path is a folder with a manifest and not a link, as pointers become in a store that was copied without links."""
     return not path.is_symlink() and (path / MANIFEST).is_file()

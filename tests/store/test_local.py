@@ -71,6 +71,16 @@ def test_previous_version_is_kept_after_another_is_published(store: Store) -> No
     assert store.open(ADDRESS) == old
 
 
+def test_keys_that_differ_in_case_are_refused_on_a_disk_that_does_not_distinguish_them(store: Store) -> None:
+    written = write(store, "text")
+    twin = "corpus/stage/Part"
+    store.pointer(twin).symlink_to(store.pointer(ADDRESS).readlink())  # what such a disk shows
+    assert store.open(twin) is None
+    with pytest.raises(StoreError, match="Part: cannot be published beside part: .* upper and lower case"):
+        store.publish(replace(written, address=twin))
+    assert store.open(ADDRESS) == written
+
+
 def test_failed_write_leaves_the_store_unchanged(store: Store) -> None:
     write(store, "old")
     before = store_contents(store.root)
