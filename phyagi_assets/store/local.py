@@ -42,6 +42,8 @@ from phyagi_assets.store.ownership import (
 from phyagi_assets.store.survey import SET_ASIDE, entries, survey
 
 STAGING = ".staging"
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""Error numbers with which a file system that has no symbolic links, such as exFAT, refuses to create one."""
 _REMOVAL = "removal/versions"
 """Name of the lock that is shared by removing versions and making plans."""
 
@@ -238,8 +240,8 @@ class LocalStore(Store):
         if os.path.lexists(pointer) and not is_pointer(pointer):
             if twin := twin_of(pointer):
                 raise StoreError(
-                    f"{pointer}: cannot be published beside {twin}: this disk does not distinguish upper and lower case in names; rename the "
-                    "files of one of the two partitions, or keep the store on another disk"
+                    f"{pointer}: cannot be published beside {twin}: this disk does not distinguish upper and lower case in names; rename "
+                    "the files of one of the two partitions, or keep the store on another disk"
                 )
             found = f"a link to {pointer.readlink()}" if pointer.is_symlink() else "a folder" if pointer.is_dir() else "a file"
             raise StoreError(f"{pointer}: is {found} that the store did not make, where it keeps the pointer of an artifact; move it away")
@@ -254,7 +256,15 @@ class LocalStore(Store):
         for area in self._areas(pointer.parent):
             with own_folder(area) as staging:
                 replacement = staging / "link"
-                replacement.symlink_to(f"{VERSIONS}/{self.version_path(address, fingerprint).name}")
+                try:
+                    replacement.symlink_to(f"{VERSIONS}/{self.version_path(address, fingerprint).name}")
+                except OSError as problem:
+                    if problem.errno not in _NO_LINKS:
+                        raise
+                    raise StoreError(
+                        f"{self.root}: is on a file system without symbolic links, which the store needs; keep the store on another disk "
+                        "(--store)"
+                    ) from problem
                 with unless_elsewhere():
                     replacement.replace(pointer)
                     flush(pointer.parent)

@@ -64,6 +64,18 @@ def test_file_system_without_locks_is_an_error_without_traceback(store: Store, m
     assert published(store) == "old"
 
 
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS], ids=errno.errorcode.get)
+def test_file_system_without_symbolic_links_is_named_as_such(store: Store, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "symlink", refuse)
+        with pytest.raises(StoreError, match=f"{store.root}: is on a file system without symbolic links, which"):
+            build(store, "new")
+    assert published(store) == "old"
+
+
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)
 def test_failing_disk_is_an_error_without_traceback(store: Store, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     def fail(_descriptor: int) -> None:

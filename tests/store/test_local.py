@@ -76,7 +76,7 @@ def test_keys_that_differ_in_case_are_refused_on_a_disk_that_does_not_distinguis
     twin = "corpus/stage/Part"
     store.pointer(twin).symlink_to(store.pointer(ADDRESS).readlink())  # what such a disk shows
     assert store.open(twin) is None
-    with pytest.raises(StoreError, match="Part: cannot be published beside part: .* upper and lower case"):
+    with pytest.raises(StoreError, match=r"Part: cannot be published beside part: .* upper and lower case"):
         store.publish(replace(written, address=twin))
     assert store.open(ADDRESS) == written
 
