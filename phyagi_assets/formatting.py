@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 
 LARGEST = 10**18
 """Largest position and largest number of tokens of a run: 64-bit integers with room for arithmetic."""
 _COUNTS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
-_WRITTEN = re.compile(r"(?P<number>[0-9][0-9_,]*(?:\.[0-9]+)?(?:e[0-9]+)?)(?P<unit>[kmgbt]?)", re.IGNORECASE)
+_WRITTEN = re.compile(
+    r"(?P<number>(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9][0-9_]*)(?:\.[0-9]+)?(?:e[0-9]+)?) ?(?P<unit>[kmgbt]?)", re.IGNORECASE
+)
+"""A number with a unit. A comma separates thousands: as a decimal point, it would make 25 billion of 2,5B."""
 
 
 def short(number: float) -> str:
@@ -126,3 +130,25 @@ def parsed(written: str) -> int:
     if number > LARGEST:
         raise ValueError(f"{written[:40]!r} is too large; the largest number is {LARGEST:,}")
     return round(number)
+
+
+def parsed_size(given: int | str) -> int:
+    """Return a size in bytes, given as a number or as text such as ``200GB``.
+
+    Raises
+    ------
+    ValueError
+        It is not a size, or its unit is only a B, which in other numbers means billions.
+
+    Examples
+    --------
+    >>> parsed_size("200GB"), parsed_size("1.5M"), parsed_size(4096)
+    (200000000000, 1500000, 4096)
+    """
+    if isinstance(given, int):
+        return given
+    number = re.sub(r"(?<=[kmgt])b$", "", str(given).strip(), flags=re.IGNORECASE)
+    with suppress(ValueError):
+        if not number.lower().endswith("b"):
+            return parsed(number)
+    raise ValueError(f"{given!r} is not a size; write it as in 8GB or 500MB")

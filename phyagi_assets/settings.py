@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.formatting import parsed
+from phyagi_assets.formatting import parsed_size
 from phyagi_assets.paths import real_path
 
 DATA_VARIABLE = "PHYAGI_ASSETS_DATA"
@@ -166,24 +166,13 @@ class CacheSettings:
         """
         named = folder or os.environ.get(CACHE_VARIABLE)
         source, given = ("cache_bytes", size) if size is not None else (f"${CACHE_BYTES_VARIABLE}", os.environ.get(CACHE_BYTES_VARIABLE))
-        bound = parsed_size(given, source) if given is not None and given != "" else None
+        try:
+            bound = parsed_size(given) if given is not None and given != "" else None
+        except ValueError as problem:
+            raise PhyagiAssetsError(f"{source}: {problem}") from None
         if bound is not None and bound <= 0:
             raise PhyagiAssetsError(f"{source}: is {bound}; use a positive size, such as 200GB")
         return cls(folder=local_folder(named, "cache folder") if named else None, bytes=bound)
-
-
-def parsed_size(given: int | str, source: str) -> int:
-    """Return a size in bytes, given as a number or as text such as ``200GB``.
-
-    Raises
-    ------
-    PhyagiAssetsError
-        The text is not a size.
-    """
-    try:
-        return given if isinstance(given, int) else parsed(re.sub(r"(?<=[kKmMgGtT])B$", "", given.strip()))
-    except ValueError as problem:
-        raise PhyagiAssetsError(f"{source}: {problem}") from None
 
 
 def store_place(named: str | Path) -> Path | BucketAddress:

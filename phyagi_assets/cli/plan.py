@@ -35,6 +35,6 @@ def plan(output: Output, name: str, tokens: str | None, settings: Settings) -> N
     try:
         limit = parsed(tokens) if tokens is not None else None
     except ValueError as problem:
-        raise PhyagiAssetsError(str(problem)) from None
+        raise PhyagiAssetsError(f"--tokens: {problem}") from None
     found = forecast(catalog.mixtures[name], catalog.corpora, workspace, limit)
     output.report(found, lambda console: show_forecast(console, found))

@@ -10,9 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from phyagi_assets.declare.cron import check_cron, looks_like_cron
 from phyagi_assets.declare.intervals import parse_span
 from phyagi_assets.declare.odd_characters import described_character
-from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.formatting import parsed
-from phyagi_assets.settings import parsed_size
+from phyagi_assets.formatting import parsed, parsed_size
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 """Valid names of corpora and mixtures. They become folders in the store, and asset keys and groups in Dagster, which all accept these."""
@@ -79,12 +77,7 @@ def _checked_path(path: str) -> str:
 
 
 def _checked_size(size: object) -> object:
-    if not isinstance(size, str):
-        return size
-    try:
-        return parsed_size(size, "")
-    except PhyagiAssetsError:
-        raise ValueError(f"{size!r} is not a size; write it as in 8GB or 500MB") from None
+    return parsed_size(size) if isinstance(size, str) else size
 
 
 def _checked_tokenizer(name: str) -> str:

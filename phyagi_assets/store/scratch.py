@@ -19,8 +19,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from phyagi_assets.errors import PhyagiAssetsError, StoreError
-from phyagi_assets.settings import BucketAddress, parsed_size
+from phyagi_assets.errors import StoreError
+from phyagi_assets.formatting import parsed_size
+from phyagi_assets.settings import BucketAddress
 from phyagi_assets.store.addresses import Version
 from phyagi_assets.store.artifact import FinishedFile
 from phyagi_assets.store.disk import replace_file, writing_to
@@ -157,9 +158,9 @@ class Scratch(LocalStore):
             return self._bound
         if given := os.environ.get(BYTES_VARIABLE):
             try:
-                return parsed_size(given, f"${BYTES_VARIABLE}")
-            except PhyagiAssetsError as problem:
-                raise StoreError(f"{problem}") from None
+                return parsed_size(given)
+            except ValueError as problem:
+                raise StoreError(f"${BYTES_VARIABLE}: {problem}") from None
         return (shutil.disk_usage(self.root).free + used) // 2
 
     def _versions(self) -> Iterator[tuple[float, int, Path]]:

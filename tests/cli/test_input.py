@@ -37,7 +37,7 @@ def test_option_outside_its_range_exits_2(built: Path) -> None:
         "explain mix --step 1000000000000000000 --batch-size 16": "is beyond position 1,000,000,000,000,000,000",
         "explain mix --step 1 --batch-size 0": "is not in the range",
         "plan mix --tokens 1e400": "'1e400' is too large",
-        "plan mix --tokens=-5": "'-5' is not a number",
+        "plan mix --tokens=2,5B": "--tokens: '2,5B' is not a number",
         "ui --port 99999": "is not in the range 1<=x<=65535",
         "materialize --jobs 1000000000": "is not in the range 1<=x<=1024",
         "materialize mix --at 0": "is not in the range",

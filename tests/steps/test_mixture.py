@@ -295,7 +295,7 @@ def test_window_of_the_shuffle_is_part_of_the_plan(workspace: Workspace) -> None
     assert [group.block for source in plan.current.sources for group in source.groups] == [0, 5]  # the first fits
     with pytest.raises(DeclarationError, match=r"shuffle: is within 1,000 bytes and was True, which a segment cannot change"):
         _at(_mixture(workspace, seq_len=4, shuffle={"window": 1000}), corpora, workspace, 5)
-    with pytest.raises(DeclarationError, match=r"shuffle\.window: 'some' is not a size; write it as in 8GB"):
-        _mixture(workspace, shuffle={"window": "some"})
+    with pytest.raises(DeclarationError, match=r"shuffle\.window: '8B' is not a size; write it as in 8GB"):
+        _mixture(workspace, shuffle={"window": "8B"})
     with pytest.raises(DeclarationError, match="shuffle: should be a valid boolean"):
         _mixture(workspace, shuffle=3)

@@ -187,7 +187,7 @@ def test_forecast_reads_stage_after_stage(corpora: Workspace) -> None:
             r"mix.yaml:\d+: stages.1.until: is 1,001 tokens, and a stage ends at least a sample .* after the one before it, at 992",
         ),
         ({"stages": [{"until": 8, "datasets": [WEB]}]}, r"stages.0.until: is 8 tokens, .* after the beginning"),
-        ({"stages": [{"until": "many", "datasets": [WEB]}]}, r"stages.0.until: 'many' is not a number"),
+        ({"stages": [{"until": "2,5B tokens", "datasets": [WEB]}]}, r"stages.0.until: '2,5B ?' is not a number; write it as in .* 1.5T"),
         ({"stages": [{"until": 0, "datasets": [WEB]}]}, r"stages.0.until: .*greater than 0"),
         ({"stages": [{"until": 99, "datasets": [{"corpus": "none"}]}]}, r"stages.0.datasets.0.corpus: 'none' is not declared"),
         (

@@ -299,7 +299,7 @@ def test_scratch_folder_that_cannot_be_used_is_named_with_its_setting(tmp_path: 
         store_in_bucket(PLACE)
     monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", str(tmp_path / "scratch"))
     monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH_BYTES", "much")
-    with pytest.raises(StoreError, match=r"\$PHYAGI_ASSETS_SCRATCH_BYTES: 'much' is not a number"):
+    with pytest.raises(StoreError, match=r"\$PHYAGI_ASSETS_SCRATCH_BYTES: 'much' is not a size"):
         write(store_in_bucket(PLACE), "text")
 
 
