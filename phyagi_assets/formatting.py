@@ -8,9 +8,7 @@ LARGEST = 10**18
 """Largest position and largest number of tokens of a run: 64-bit integers with room for arithmetic."""
 _COUNTS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
-_WRITTEN = re.compile(
-    r"(?P<number>(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9][0-9_]*)(?:\.[0-9]+)?(?:e[0-9]+)?) ?(?P<unit>[kmgbt]?)", re.IGNORECASE
-)
+_WRITTEN = re.compile(r"(?P<number>(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9][0-9_]*)(?:\.[0-9]+)?(?:e[0-9]+)?) ?(?P<unit>[kmgbt]?)", re.IGNORECASE)
 """A number with a unit. A comma separates thousands: as a decimal point, it would make 25 billion of 2,5B."""
 
 

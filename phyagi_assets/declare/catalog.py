@@ -257,8 +257,8 @@ def _check_template(data: Path, corpus: Corpus) -> None:
 def _check_parts(data: Path, mixture: Mixture, corpora: Collection[str]) -> None:
     for key, name in _named_corpora(mixture.config):
         if name not in corpora:
-            declared = ", ".join(sorted(corpora)) or "none"
-            raise mixture.error(f"{name!r} is not declared under {data / 'corpora'}; declared are: {declared}", *key)
+            declared = f"declared are: {listed(sorted(corpora), 20) or 'none'}"
+            raise mixture.error(f"{name!r} is not declared under {data / 'corpora'}{suggesting(name, corpora, declared)}", *key)
     for i, name in enumerate(mixture.config.evaluation):
         if name in mixture.config.trained:
             raise mixture.error(f"{name!r} is trained on too; remove it from evaluation, or from the datasets", "evaluation", i)

@@ -197,7 +197,7 @@ class CorpusConfig(Declared):
     ``transformers``), as ordinary text (``text``, its ``split_special_tokens``), or not at all (``error``, which names file and row)."""
     dtype: Literal["auto", "uint16", "int32"] = "auto"
     """dtype of the token arrays; ``auto`` means uint16 if every id of the tokenizer fits, else int32."""
-    splits: dict[HeldOut, float] = Field(default_factory=dict)
+    splits: dict[HeldOut, Annotated[float, Field(ge=SMALLEST_AMOUNT, lt=1)]] = Field(default_factory=dict)
     """Share of the documents in each split, chosen by the hash of the text; all other documents are in ``train``."""
     on_invalid: Literal["error", "skip"] = "error"
     """Treatment of a row whose text is null or not a string: ``error`` refuses the partition, ``skip`` leaves the row out and counts it."""
@@ -292,9 +292,6 @@ class CorpusConfig(Declared):
     @field_validator("splits")
     @classmethod
     def _shares(cls, splits: dict[str, float]) -> dict[str, float]:
-        for name, share in splits.items():
-            if not SMALLEST_AMOUNT <= share < 1:
-                raise ValueError(f"{name} takes {share} of the documents; use a share from {SMALLEST_AMOUNT:f} up to, but not including, 1")
         if sum(splits.values()) >= 1:
             raise ValueError(f"the shares add up to {sum(splits.values()):g}; less than 1 leaves something to train on")
         return splits

@@ -23,7 +23,7 @@ _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+")
 """Numbers with an exponent, which YAML 1.1 reads as text unless they have a point and a sign."""
 _PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})? ?%")
 _DECIMAL = re.compile(r"[-+]?[0-9]{1,20}([.,][0-9]{1,20})?")
-_PLAIN = re.compile(r"[\w./*@~:-]{1,80}")
+_PLAIN = re.compile(r"(~/)?[\w./][\w./*@~:-]{0,79}(?<!:)")
 """Texts that YAML reads as they are."""
 _SHOWN = 100
 """Largest number of characters of a wrong value that an error message shows."""
@@ -42,8 +42,8 @@ def validation_message(problem: ErrorDetails, at: KeyPath, model: type[BaseModel
         message = "is missing"
     elif problem["type"] in _SHAPES:
         message = f"should be {_shape(problem['type'], problem['input'], _fields_at(model, at))} (found {found})"
-    elif problem["type"] == "too_short":  # pydantic names the Python type
-        message = "is empty; write at least one item"
+    elif problem["type"] in ("too_short", "string_too_short"):  # pydantic names the Python type
+        message = f"is empty; write {'a text' if isinstance(problem['input'], str) else 'at least one item'}"
     elif problem["type"] != "value_error":
         message = f"{message} (found {found}){_hint(problem['type'], problem['input'], at)}"
     return message

@@ -196,9 +196,9 @@ class _Reader:
             value, default = os.environ.get(match["name"]), match["default"]
             if not value and default is not None:
                 return str(default)
-            if value is None:
-                name = match["name"]
-                raise self._error(at, f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+            if value is None or (not value and node.style is None and match[0] == node.value):  # YAML would read null, the default
+                name, state = match["name"], "is not set" if value is None else "is empty"
+                raise self._error(at, f"the environment variable {name} {state}; set it, or write ${{{name}:-default}}")
             return value
 
         text = _VARIABLE.sub(value_of, node.value)

@@ -15,6 +15,10 @@ _REMEDIES = (
         r"parsing a flow .* but got ':'",
         "write a comma before the next key, quote a value that contains a colon and a space, or close the bracket that line {line} opens",
     ),
+    (
+        r"parsing a flow .* but got '\{'",
+        "close the bracket that line {line} opens, or begin a key with a ${{VARIABLE}} in a line of its own",
+    ),
     (r"parsing a flow (mapping|sequence)", "close the bracket that line {line} opens"),
     (r"parsing a flow node", "close all brackets, and quote a value that contains one"),
     (r"scanning a block scalar", "begin a text after | or > in the next line, or quote a value that begins with one of them"),

@@ -92,6 +92,7 @@ def test_unsupported_yaml_is_an_error_without_traceback(tmp_path: Path, text: st
         ('partition_by: "(\\d+)"\n', "use single quotes, in which a backslash is an ordinary character"),
         ("name: x\ndescription: 'it\n", "close the quotes that line 2 opens"),
         ("source: {path: a\n", "close the bracket that line 1 opens"),
+        ("splits: {test: ${SHARE}}\n", "close the bracket that line 1 opens, or begin a key with a ${VARIABLE} in a line of its own"),
         (
             "datasets: [{corpus: x weight: 1}]\n",
             "write a comma before the next key, quote a value that contains a colon and a space, or close the bracket that line 1 opens",
@@ -249,6 +250,14 @@ def test_variable_may_have_an_empty_default_and_adjoin_others(tmp_path: Path, mo
     text = "name: mix\nseq_len: ${ONE}${NONE:-}2\ndescription: 'a${NONE:-}${ONE} $ONE {ONE}'\ndatasets:\n- corpus: one\n"
     read = load_yaml(write_text(tmp_path / "x.yaml", text), MixtureConfig).config
     assert (read.seq_len, read.description) == (12, "a1 $ONE {ONE}")
+
+
+def test_empty_variable_is_not_a_missing_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHARE", "")
+    text = "name: mix\ndatasets:\n- corpus: one\n  share: VALUE\n- corpus: two\n"
+    with pytest.raises(DeclarationError, match=r":4: datasets\.0\.share: the environment variable SHARE is empty; set it, or write"):
+        load_yaml(write_text(tmp_path / "x.yaml", text.replace("VALUE", "${SHARE}")), MixtureConfig)
+    assert load_yaml(write_text(tmp_path / "y.yaml", text.replace("VALUE", "${SHARE:-}")), MixtureConfig).config.datasets[0].share is None
 
 
 @pytest.mark.parametrize("uri", ["https://user:s3cret@host/x", "S3://key:s3/cret@bucket/x", "hf://u:s3cret@o/n", "ftp://h/x?token=s3cret"])
