@@ -5,13 +5,13 @@ The environment says where notices go; without it there are none. The address of
 
 import json
 import os
+import re
 import smtplib
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import EmailMessage
-from urllib.parse import urlsplit
 
 import dagster as dg
 
@@ -23,6 +23,7 @@ WEBHOOK_VARIABLE = "PHYAGI_ASSETS_WEBHOOK"
 EMAIL_VARIABLE = "PHYAGI_ASSETS_EMAIL"
 SMTP_VARIABLE = "PHYAGI_ASSETS_SMTP"
 UI_VARIABLE = "PHYAGI_ASSETS_UI"
+_WEB_ADDRESS = re.compile(r"(?i)https?://[!-~]+")
 SENSOR = "report_failed_runs"
 _TIMEOUT = 10.0
 """Longest wait for a server, in seconds."""
@@ -53,8 +54,8 @@ class NoticeSettings:
             An address is not valid; the message names the variable.
         """
         webhook = environment.get(WEBHOOK_VARIABLE, "")
-        if webhook and urlsplit(webhook).scheme not in ("http", "https"):
-            raise PhyagiAssetsError(f"${WEBHOOK_VARIABLE}: is not a web address; it begins with https://")
+        if webhook and not _WEB_ADDRESS.fullmatch(webhook):
+            raise PhyagiAssetsError(f"${WEBHOOK_VARIABLE}: is not a web address; it begins with https:// and has only ASCII characters")
         recipients = tuple(address.strip() for address in environment.get(EMAIL_VARIABLE, "").split(",") if address.strip())
         if wrong := next((address for address in recipients if "@" not in address), None):
             raise PhyagiAssetsError(f"${EMAIL_VARIABLE}: {wrong!r} is not an e-mail address; separate several by commas")
@@ -118,11 +119,11 @@ def send(settings: NoticeSettings, text: str) -> None:
     for name, deliver in ((WEBHOOK_VARIABLE, _post), (EMAIL_VARIABLE, _mail)):
         try:
             deliver(settings, text)
-        except (OSError, smtplib.SMTPException) as problem:  # a web error is an OSError
+        except Exception as problem:  # Python's clients raise all kinds, whose messages may contain the address
             answered = f"answered {problem.code}" if isinstance(problem, urllib.error.HTTPError) else f"failed ({type(problem).__name__})"
             problems.append(f"${name}: the server {answered}")
     if problems:
-        raise PhyagiAssetsError(f"{'; '.join(problems)}; the notice was not sent")
+        raise PhyagiAssetsError(f"{'; '.join(problems)}; the notice was not sent") from None
 
 
 def _post(settings: NoticeSettings, text: str) -> None:
@@ -137,7 +138,7 @@ def _mail(settings: NoticeSettings, text: str) -> None:
     if not settings.recipients:
         return
     message = EmailMessage()
-    message["Subject"] = text.partition("\n")[0][:120]
+    message["Subject"] = text.splitlines()[0][:120]
     message["From"] = settings.recipients[0]
     message["To"] = ", ".join(settings.recipients)
     message.set_content(text)

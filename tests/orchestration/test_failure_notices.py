@@ -133,6 +133,14 @@ def test_notice_is_sent_by_mail(mailbox: tuple[str, list[str]]) -> None:
     assert [line.lower() for line in lines if line.lower().startswith("rcpt")] == ["rcpt to:<a@b.org>", "rcpt to:<c@d.org>"]
 
 
+def test_webhook_that_cannot_be_used_stops_no_mail(mailbox: tuple[str, list[str]]) -> None:
+    server, lines = mailbox
+    address = {"PHYAGI_ASSETS_WEBHOOK": "https://hooks.example:s3cr3t/", "PHYAGI_ASSETS_EMAIL": "a@b.org", "PHYAGI_ASSETS_SMTP": server}
+    with pytest.raises(PhyagiAssetsError, match=r"^\$PHYAGI_ASSETS_WEBHOOK: the server failed \(InvalidURL\); the notice was not sent$"):
+        send(NoticeSettings.of(address), "run 1\rfailed")
+    assert "Subject: run 1" in lines
+
+
 def test_server_that_refuses_is_named_without_its_address(webhook: _Webhook) -> None:
     webhook.status = 403
     with pytest.raises(PhyagiAssetsError, match=r"^\$PHYAGI_ASSETS_WEBHOOK: the server answered 403; the notice was not sent$"):
@@ -147,7 +155,16 @@ def test_server_that_refuses_is_named_without_its_address(webhook: _Webhook) -> 
 @pytest.mark.parametrize(
     ("variable", "value", "refusal"),
     [
-        ("PHYAGI_ASSETS_WEBHOOK", "hooks.example/s3cr3t", r"\$PHYAGI_ASSETS_WEBHOOK: is not a web address; it begins with https://$"),
+        (
+            "PHYAGI_ASSETS_WEBHOOK",
+            "hooks.example/s3cr3t",
+            r"\$PHYAGI_ASSETS_WEBHOOK: is not a web address; it begins with https:// and has",
+        ),
+        (
+            "PHYAGI_ASSETS_WEBHOOK",
+            "https://[::1/s3 cr3t",
+            r"\$PHYAGI_ASSETS_WEBHOOK: is not a web address; it begins with https:// and has",
+        ),
         ("PHYAGI_ASSETS_EMAIL", "a@b.org, team", r"\$PHYAGI_ASSETS_EMAIL: 'team' is not an e-mail address"),
         ("PHYAGI_ASSETS_SMTP", "mail", r"\$PHYAGI_ASSETS_SMTP: 'mail' has no port; write HOST:PORT"),
     ],
