@@ -34,7 +34,6 @@ ELSEWHERE = {"docs/tutorial.md": "tests/documentation/test_tutorial.py runs it a
 NOT_RUN = {
     "README.md": {
         "make demo": "installs an environment",
-        "pip install": "installs packages; tests/documentation/test_quickstart.py does so with --soak",
     },
     "docs/cluster.md": {
         "# on each node": "needs several machines; tests/build/test_cluster.py builds on nodes of one",
