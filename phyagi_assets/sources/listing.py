@@ -136,7 +136,7 @@ class Sources:
         self._reported[key] = warning
 
     def _listings(self, corpus: Corpus, seconds: float | None) -> Iterator[Listing]:
-        declared, splits = corpus.config.source.path, dict[str, str]()
+        declared, splits = corpus.config.source.path, dict[object, str]()
         paths: list[tuple[Split | None, str]] = [(None, declared)] if isinstance(declared, str) else [*declared.items()]
         for split, path in paths:
             found = self._listing_of(corpus, path, seconds / len(paths) if seconds else None)
@@ -146,7 +146,8 @@ class Sources:
                 continue
             own: HeldOut | None = None if split == "train" else split
             for file in found.files:
-                if (other := splits.setdefault(file.origin, split)) != split:
+                identity = file.stamp[1:] if file.path else file.origin  # of a local file, the same through all links to it
+                if (other := splits.setdefault(identity, split)) != split:
                     message = f"{file.origin} is in the paths of both {other} and {split}; narrow one of them"
                     raise corpus.error(message, "source", "path", split)
             files = tuple(replace(file, name=f"{split}/{file.name}", split=own) for file in found.files)

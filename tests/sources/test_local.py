@@ -92,9 +92,14 @@ def test_split_that_is_not_held_out_in_spite_of_its_name_is_reported(data: Path,
 def test_file_in_the_paths_of_two_splits_is_refused(data: Path) -> None:
     for name in ("a", "b"):
         write_text(data / "raw" / f"{name}.txt", name)
-    corpus = declare_corpus(data, "corpus", "unused", source={"path": {"train": "raw/*.txt", "validation": "raw/b.txt"}})
-    with pytest.raises(DeclarationError, match=r"corpus\.yaml:\d+: source\.path\.validation: .*b\.txt is in the paths of both train and v"):
-        list_partitions(corpus, data)
+    (data / "linked").symlink_to("raw")
+    (data / "same.txt").hardlink_to(data / "raw" / "b.txt")
+    for held_out in ("raw/b.txt", "linked/b.txt", "same.txt"):
+        corpus = declare_corpus(data, "corpus", "unused", source={"path": {"train": "raw/*.txt", "validation": held_out}})
+        with pytest.raises(
+            DeclarationError, match=rf"corpus\.yaml:\d+: source\.path\.validation: .*{held_out} is in the paths of both train"
+        ):
+            list_partitions(corpus, data)
 
 
 def test_file_moved_to_another_split_is_not_encoded_again(workspace: Workspace) -> None:
