@@ -133,19 +133,11 @@ def published_as_expected(expected: Manifest, address: str, store: Store, holdin
     return published if published and published.fingerprint == expected.fingerprint and published.holds(holding) else None
 
 
-def _no_files(_corpus: Any, _partition: Partition, _workspace: Workspace) -> Collection[str]:
+def _none(*_: object) -> tuple[()]:
     return ()
 
 
-def _no_inputs(_corpus: Any, _workspace: Workspace) -> Sequence[object]:
-    return ()
-
-
-def _no_facts(_built: Built) -> Facts:
-    return {}
-
-
-def _no_totals(_manifest: Manifest) -> Totals:
+def _nothing(_: object) -> dict[str, Any]:
     return {}
 
 
@@ -184,12 +176,12 @@ class Step:
     ``left_out``, the partitions that failed and are not among these keys. Options are keywords."""
     published: Callable[[Manifest, str, Store, Collection[str]], Artifact | None] = published_as_expected
     """Returns the published artifact if it need not be built, given the expected manifest, the address, the store and the files to hold."""
-    holds: Callable[[Any, Partition, Workspace], Collection[str]] = _no_files
+    holds: Callable[[Any, Partition, Workspace], Collection[str]] = _none
     """Returns the files that the artifact of a partition itself has to hold, as paths in it, given the corpus of the partition."""
-    unread: Callable[[Any, Partition, Workspace], Collection[str]] = _no_files
+    unread: Callable[[Any, Partition, Workspace], Collection[str]] = _none
     """Returns the names of the source files that have to be read or fetched to find the expected manifest, given the corpus of the
     partition."""
-    shared_inputs: Callable[[Any, Workspace], Sequence[object]] = _no_inputs
+    shared_inputs: Callable[[Any, Workspace], Sequence[object]] = _none
     """Returns the inputs that all partitions of a corpus share, besides its declaration, as values that can be written as JSON."""
     pinned: Callable[..., Partition] | None = None
     """Returns a partition as its artifact recorded it, for the steps that follow, given the corpus, the key, the workspace, the partition
@@ -199,9 +191,9 @@ class Step:
     the work of the step cannot be divided."""
     checks: Mapping[str, str] = field(default_factory=dict)
     """Descriptions of the step's checks, by name. A version that fails a check is not published."""
-    facts: Callable[[Built], Facts] = _no_facts
+    facts: Callable[[Built], Facts] = _nothing
     """Returns the facts about a built artifact, the headline numbers first."""
-    totals: Callable[[Manifest], Totals] = _no_totals
+    totals: Callable[[Manifest], Totals] = _nothing
     """Returns the numbers of a partition that add up to those of its corpus, given the manifest of its artifact."""
     columns: Mapping[str, Column] = field(default_factory=dict)
     """Columns of an artifact that is a table, by name."""

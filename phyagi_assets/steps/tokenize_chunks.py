@@ -99,19 +99,13 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EncodedChunk:
-    """The outcome of encoding one chunk."""
+class WrittenChunk:
+    """An encoded chunk and its files."""
 
     counts: Mapping[str, int]
     """Counts of the chunk, by the names in `COUNTS` and, for conversations, `TRAINED`."""
     tallies: Sequence[FileTally]
     """Counts of the parts of files in this chunk, for files with rows without text and for files split over chunks."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WrittenChunk(EncodedChunk):
-    """An encoded chunk and its files."""
-
     documents: Path
     """A file with the columns of its rows that say something of whole documents."""
     rows: FinishedFile | Path
@@ -175,16 +169,11 @@ class TokenChunk:
 
     def _snapshot(self, workspace: Workspace) -> Artifact | None:
         """Fetch the files of the chunk that lie in a snapshot in a bucket. They stay here as long as the snapshot is referenced."""
-        if not workspace.store.is_remote:
-            return None
         paths = [span.file.path for span in self.spans if span.file.path]
-        if not paths:
+        if not workspace.store.is_remote or not paths:
             return None
         raw = workspace.store.find(raw_address(self.recipe.corpus, self.recipe.partition), self.recipe.raw)
-        if raw is None:
-            return None
-        inside = [path.relative_to(raw.path).as_posix() for path in paths if path.is_relative_to(raw.path)]
-        if inside:
+        if raw and (inside := [path.relative_to(raw.path).as_posix() for path in paths if path.is_relative_to(raw.path)]):
             raw.folder(*inside)
         return raw
 
@@ -254,8 +243,7 @@ def write_chunks(
         for chunk in chunks:
             path = folder / f"{chunk.number}"
             if in_place:
-                encoded = encode_chunk(recipe, chunk.number, chunk.spans, path, engines, on_progress)
-                yield WrittenChunk(counts=encoded.counts, tallies=encoded.tallies, documents=path, rows=path)
+                yield encode_chunk(recipe, chunk.number, chunk.spans, path, engines, on_progress)
                 continue
             written = chunk.written(workspace, results, engines, on_progress)
             offsets, tallies = numbers.of_chunk(chunk.spans, written.tallies)
@@ -265,7 +253,7 @@ def write_chunks(
             yield replace(written, tallies=tallies)
 
 
-def encode_chunk(recipe: Recipe, number: int, spans: Spans, path: Path, engines: Engines, on_progress: OnProgress) -> EncodedChunk:
+def encode_chunk(recipe: Recipe, number: int, spans: Spans, path: Path, engines: Engines, on_progress: OnProgress) -> WrittenChunk:
     """Encode the documents of a chunk, and write their rows to a file.
 
     Raises
@@ -285,7 +273,7 @@ def encode_chunk(recipe: Recipe, number: int, spans: Spans, path: Path, engines:
         raise
 
 
-def _encode_spans(recipe: Recipe, number: int, spans: Spans, path: Path, engines: Engines, on_progress: OnProgress) -> EncodedChunk:
+def _encode_spans(recipe: Recipe, number: int, spans: Spans, path: Path, engines: Engines, on_progress: OnProgress) -> WrittenChunk:
     corpus, maker, tokenizer = recipe.corpus, recipe.maker, recipe.tokenizer(engines, number)
     refused = [token.content for token in recipe.prepared.special_tokens] if corpus.config.special_tokens == "error" else []
     names = {span.index: span.file.name for span in spans}
@@ -313,7 +301,7 @@ def _encode_spans(recipe: Recipe, number: int, spans: Spans, path: Path, engines
             tallies += batch.tallies
             on_progress(batch.consumed)
             del documents, batch, rows  # otherwise they would stay in memory until the next ones are encoded
-    return EncodedChunk(counts=counts, tallies=tallies)
+    return WrittenChunk(counts=counts, tallies=tallies, documents=path, rows=path)
 
 
 def engines_of(recipe: Recipe, workspace: Workspace) -> Engines:

@@ -1,7 +1,7 @@
 """The checks of a numpy_cache: every array is read, block by block."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,33 +47,25 @@ def examine_arrays(
     counts
         Counts of documents, tokens and, with masks, trained tokens by the beginning of the names of the files.
     """
-    rules, of_ids = IdRules.of(tokenizer, append_eos=append_eos), IdCounts()
-    broken, broken_masks = list[str](), list[str]()
-    documents = tokens = trained = 0
-    for stem, of in counts.items():
-        array, of_ends, of_origins = (path(f"{stem}{ending}") for ending in (IDS, DOCUMENTS, ORIGINS))
-        length, ends, origins = array_length(array), open_array(of_ends), array_length(of_origins)
-        documents, tokens = documents + len(ends), tokens + length
-        if problem := _broken(ends, length, origins):
-            broken.append(f"{stem}{DOCUMENTS}: {problem}")
-            ends = np.unique(ends)  # sorted, so that the other checks can still run
-        for ids, lasts in _blocks(array, ends):
-            of_ids += rules.count(ids, lasts)
-        if TRAINED in of:
-            mask = path(f"{stem}{MASK}")
-            ones = sum(int(np.bitwise_count(octets).sum()) for octets in array_blocks(mask))
-            trained += ones
-            if array_length(mask) != mask_bytes(of["tokens"]) or ones != of[TRAINED]:
-                said = f"{counted(of['tokens'], 'token')}, {of[TRAINED]:,} of them trained on"
-                broken_masks.append(f"{stem}{MASK} is not the mask of {said}")
-    return CheckedArrays(
-        ids=of_ids,
-        documents=documents,
-        tokens=tokens,
-        trained=trained,
-        broken=tuple(broken),
-        broken_masks=tuple(broken_masks),
-    )
+    rules = IdRules.of(tokenizer, append_eos=append_eos)
+    return sum((_examined(path, stem, of, rules) for stem, of in counts.items()), CheckedArrays())
+
+
+def _examined(path: Callable[[str], Path], stem: str, said: Mapping[str, int], rules: IdRules) -> CheckedArrays:
+    array, of_ends, of_origins = (path(f"{stem}{ending}") for ending in (IDS, DOCUMENTS, ORIGINS))
+    length, ends = array_length(array), open_array(of_ends)
+    found = CheckedArrays(documents=len(ends), tokens=length)
+    if problem := _broken(ends, length, array_length(of_origins)):
+        found = replace(found, broken=(f"{stem}{DOCUMENTS}: {problem}",))
+        ends = np.unique(ends)  # sorted, so that the other checks can still run
+    if TRAINED in said:
+        mask = path(f"{stem}{MASK}")
+        ones = sum(int(np.bitwise_count(octets).sum()) for octets in array_blocks(mask))
+        found = replace(found, trained=ones)
+        if array_length(mask) != mask_bytes(said["tokens"]) or ones != said[TRAINED]:
+            of = f"{counted(said['tokens'], 'token')}, {said[TRAINED]:,} of them trained on"
+            found = replace(found, broken_masks=(f"{stem}{MASK} is not the mask of {of}",))
+    return replace(found, ids=sum((rules.count(ids, lasts) for ids, lasts in _blocks(array, ends)), IdCounts()))
 
 
 def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
@@ -88,19 +80,19 @@ def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
 def array_checks(found: CheckedArrays, cache: Manifest, tokenized: Manifest) -> list[Check]:
     """Return the outcomes of the checks of a cache, given what was found in its arrays, its manifest, and that of what it was made from."""
     rules = IdRules.of(cache.details["tokenizer"], append_eos=bool(tokenized.settings["append_eos"]))
-    masked = [_trained(found, tokenized)] if TRAINED in tokenized.counts else []
-    arrays = [_ends(found.documents, found.broken), _counts(cache, tokenized, found.documents, found.tokens)]
-    return [*rules.checks(found.ids), *arrays, *masked]
+    masked = [_trained(found, tokenized.counts[TRAINED])] if TRAINED in tokenized.counts else []
+    numbers = {"documents": found.documents, "arrays with broken ends": len(found.broken)}
+    otherwise = f"the ends of {counted(found.documents, 'document')} increase, and close where their arrays end"
+    ends = Check.of(ENDS, found.broken, otherwise, numbers)
+    return [*rules.checks(found.ids), ends, _counts(cache, tokenized, found.documents, found.tokens), *masked]
 
 
-def _trained(arrays: CheckedArrays, tokenized: Manifest) -> Check:
+def _trained(arrays: CheckedArrays, before: int) -> Check:
     """Check the masks of conversations against the counts of their tokens."""
-    broken, trained = list(arrays.broken_masks), arrays.trained
-    before = tokenized.counts[TRAINED]
+    broken, trained = arrays.broken_masks, arrays.trained
     if not broken and trained != before:
-        broken.append(f"{trained:,} tokens are trained on, and what they were made from has {before:,}")
-    found = "; ".join(broken) or f"{counted(trained, 'token')} trained on, as counted"
-    return Check(name=TRAINED_AS_COUNTED, passed=not broken, found=found, numbers={"trained tokens": trained})
+        broken = (f"{trained:,} tokens are trained on, and what they were made from has {before:,}",)
+    return Check.of(TRAINED_AS_COUNTED, broken, f"{counted(trained, 'token')} trained on, as counted", {"trained tokens": trained})
 
 
 def _broken(ends: npt.NDArray[np.int64], length: int, origins: int) -> str:
@@ -122,11 +114,6 @@ def _blocks(array: Path, ends: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDAr
         first, last = np.searchsorted(ends, [start, start + len(ids)], side="right")
         yield ids, ends[first:last] - 1 - start
         start += len(ids)
-
-
-def _ends(documents: int, broken: Sequence[str]) -> Check:
-    found = "; ".join(broken) or f"the ends of {counted(documents, 'document')} increase, and close where their arrays end"
-    return Check(name=ENDS, passed=not broken, found=found, numbers={"documents": documents, "arrays with broken ends": len(broken)})
 
 
 def _counts(cache: Manifest, tokenized: Manifest, documents: int, tokens: int) -> Check:

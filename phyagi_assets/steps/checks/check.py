@@ -28,6 +28,11 @@ class Check:
     part_of: str = SOUND
     """Name of the check of the step in Dagster that this one is a part of."""
 
+    @classmethod
+    def of(cls, name: str, problems: Sequence[str], otherwise: str, numbers: Mapping[str, int | float]) -> "Check":
+        """Return the outcome of a check that found problems, or none and `otherwise`."""
+        return cls(name=name, passed=not problems, found="; ".join(problems) or otherwise, numbers=numbers)
+
     def __str__(self) -> str:
         return f'check "{self.name}" {"passed" if self.passed else "failed"}: {self.found}'
 
@@ -40,7 +45,7 @@ def check_found(artifact: Artifact, examine: Examine) -> list[Check]:
     """Check the files of a version that already existed, and its contents unless they are damaged."""
     damage = artifact.damage(checksums=True)
     if damage:
-        return [Check(name=AS_WRITTEN, passed=False, found="; ".join(damage), numbers={"damaged": len(damage)})]
+        return [Check.of(AS_WRITTEN, damage, "", {"damaged": len(damage)})]
     return [_as_written(artifact, "are what was written"), *examine(artifact)]
 
 
@@ -59,5 +64,6 @@ def check_written(artifact: Artifact, examine: Examine, damage: str) -> list[Che
 def _as_written(artifact: Artifact, found: str) -> Check:
     files = artifact.manifest.files.values()
     size = sum(file.bytes for file in files)
-    numbers = {"files": len(files), "bytes": size, "damaged": 0}
-    return Check(name=AS_WRITTEN, passed=True, found=f"the files ({len(files)}, {short_size(size)}) {found}", numbers=numbers)
+    return Check.of(
+        AS_WRITTEN, [], f"the files ({len(files)}, {short_size(size)}) {found}", {"files": len(files), "bytes": size, "damaged": 0}
+    )

@@ -111,12 +111,9 @@ def _indices(plan: Plan) -> list[PlannedIndex]:
 def _arrays(plan: Plan, problems: Sequence[str]) -> Check:
     shards = _shards(plan)
     tokens = sum(shard.tokens for shard in shards)
-    found = f"the plan's arrays ({len(shards):,}) are there, with its {counted(tokens, 'token')}"
-    if problems:
-        found = f"the plan names {listed(problems, separator='; ')}"
-    return Check(
-        name=ARRAYS, passed=not problems, found=found, numbers={"arrays": len(shards), "tokens": tokens, "arrays amiss": len(problems)}
-    )
+    otherwise = f"the plan's arrays ({len(shards):,}) are there, with its {counted(tokens, 'token')}"
+    named = [f"the plan names {listed(problems, separator='; ')}"] if problems else []
+    return Check.of(ARRAYS, named, otherwise, {"arrays": len(shards), "tokens": tokens, "arrays amiss": len(problems)})
 
 
 def _samples(plan: Plan) -> Check:
@@ -132,12 +129,12 @@ def _samples(plan: Plan) -> Check:
                         f"and its tokens make {own:,}"
                     )
     samples = plan.total("train", "samples")
-    found = "; ".join(problems[:5]) or (
+    otherwise = (
         f"{counted(samples, 'training sample')} of {counted(plan.seq_len, 'token')}, as the arrays make them; "
         f"in no sample: {counted(plan.uncovered(), 'token')}"
     )
     numbers = {"samples": samples, "in an epoch": plan.current.drawn, "tokens in no sample": plan.uncovered()}
-    return Check(name=SAMPLES, passed=not problems, found=found, numbers=numbers)
+    return Check.of(SAMPLES, problems[:5], otherwise, numbers)
 
 
 def _order(plan: Plan, file: Path | None) -> Check:
@@ -145,7 +142,7 @@ def _order(plan: Plan, file: Path | None) -> Check:
 
     Without the file of the plan, no array is read.
     """
-    looked, problem = 0, ""
+    looked, problems = 0, list[str]()
     for split in SPLITS:
         try:
             if not plan.total(split, "samples"):
@@ -156,7 +153,7 @@ def _order(plan: Plan, file: Path | None) -> Check:
             if file:
                 np.asarray(np.load(PlanPaths(plan, file.parent).resolve(first), mmap_mode="r")[: plan.seq_len]).sum()
         except (ArithmeticError, ValueError, LookupError, MemoryError, OSError, TypeError) as error:
-            problem = f"the order of {split} cannot be read: {error!r}; look at the weights of {plan.name}"
+            problems = [f"the order of {split} cannot be read: {error!r}; look at the weights of {plan.name}"]
             break
         looked += 1
-    return Check(name=ORDER, passed=not problem, found=problem or "the order of each split can be read", numbers={"splits": looked})
+    return Check.of(ORDER, problems, "the order of each split can be read", {"splits": looked})

@@ -84,16 +84,14 @@ class IdRules:
 
 
 def _vocabulary(of: IdCounts, max_id: int) -> Check:
-    found = f"{of.tokens:,} ids, none above {of.largest:,}; the vocabulary ends at {max_id:,}"
-    if of.beyond:
-        found = f"{of.beyond:,} of {of.tokens:,} ids are not in the tokenizer's vocabulary, which ends at {max_id:,}"
+    problem = f"{of.beyond:,} of {of.tokens:,} ids are not in the tokenizer's vocabulary, which ends at {max_id:,}"
+    otherwise = f"{of.tokens:,} ids, none above {of.largest:,}; the vocabulary ends at {max_id:,}"
     numbers = {"tokens": of.tokens, "largest id": of.largest, "ids out of vocabulary": of.beyond}
-    return Check(name=VOCABULARY, passed=of.beyond == 0, found=found, numbers=numbers)
+    return Check.of(VOCABULARY, [problem] if of.beyond else [], otherwise, numbers)
 
 
 def _ends(of: IdCounts, eos: int) -> Check:
-    found = f"{counted(of.documents, 'document')} checked: each ends with the EOS, {eos:,}"
-    if of.without_eos:
-        found = f"{of.without_eos:,} of {counted(of.documents, 'document')} without the EOS, {eos:,}, at the end"
+    problem = f"{of.without_eos:,} of {counted(of.documents, 'document')} without the EOS, {eos:,}, at the end"
+    otherwise = f"{counted(of.documents, 'document')} checked: each ends with the EOS, {eos:,}"
     numbers = {"documents": of.documents, "documents without EOS": of.without_eos}
-    return Check(name=EOS, passed=of.without_eos == 0, found=found, numbers=numbers)
+    return Check.of(EOS, [problem] if of.without_eos else [], otherwise, numbers)

@@ -37,21 +37,18 @@ DECODED_WHOLE = 1 << 17
 class Rules:
     """Requirements on the rows of a tokenized artifact."""
 
-    tokenizer: Mapping[str, Any]
-    """Details of the tokenizer as recorded in manifests."""
-    append_eos: bool
-    """Whether each document ends with the EOS."""
-    by_tokenizer: bool
-    """Whether the tokenizer itself ends each document with the EOS."""
+    ids: IdRules
+    eos: int
+    """Number of tokens at the end of each document that this package has appended, 0 or 1."""
     has_text_hashes: bool
     """Whether the hash of a row is that of the text that was encoded: not for conversations."""
 
     @classmethod
     def of(cls, manifest: Manifest, tokenizer: Mapping[str, Any], *, has_mask: bool) -> "Rules":
         """Return the rules of a version, given its manifest as it is expected, the details of the tokenizer, and whether it has masks."""
-        by_tokenizer = manifest.settings.get(EOS_BY) == BY_TOKENIZER
         append_eos = bool(manifest.settings["append_eos"])
-        return cls(tokenizer=tokenizer, append_eos=append_eos, by_tokenizer=by_tokenizer, has_text_hashes=not has_mask)
+        eos = int(append_eos and manifest.settings.get(EOS_BY) != BY_TOKENIZER)
+        return cls(ids=IdRules.of(tokenizer, append_eos=append_eos), eos=eos, has_text_hashes=not has_mask)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,16 +70,14 @@ class CheckedRows(Findings):
 
 def examine_rows(batches: Iterator[pa.RecordBatch], rules: Rules, decoder: Decoder, total: int, seed: Sequence[int]) -> CheckedRows:
     """Read rows, and decode a sample of their documents."""
-    of_ids, counts = IdRules.of(rules.tokenizer, append_eos=rules.append_eos), IdCounts()
-    eos = rules.append_eos and not rules.by_tokenizer
-    sample = _Sample(total, seed, has_text_hashes=rules.has_text_hashes, append_eos=eos)
+    sample, counts = _Sample(total, seed, rules), IdCounts()
     documents = empty = mismeasured = 0
     with closing(prefetch(batches, size=lambda batch: batch.nbytes)) as rows:
         for batch in rows:
             ids, ends = batch.column("input_ids").flatten().to_numpy(), np.cumsum(batch.column("input_ids").value_lengths().to_numpy())
             lengths = np.diff(ends, prepend=0)
             nonempty = lengths > 0
-            counts += of_ids.count(ids, ends[nonempty] - 1)
+            counts += rules.ids.count(ids, ends[nonempty] - 1)
             sample.take(documents, ids, ends, batch.column("hash").to_numpy())
             mismeasured += int((batch.column("length").to_numpy() != lengths).sum())
             documents, empty = documents + len(lengths), empty + int((~nonempty).sum())
@@ -124,7 +119,7 @@ def token_checks(
     return [
         *of_ids.checks(found.ids),
         found.round_trip.check(decoder),
-        _rows(manifest, found.documents, found.ids.tokens, found.empty, found.mismeasured),
+        _rows(manifest.counts, found),
         _duplicates(hashes, limits.duplicates),
         _invalid(manifest, limits.invalid),
     ]
@@ -133,22 +128,21 @@ def token_checks(
 class _Sample:
     """A random sample of the documents, drawn over all rows; the same for the same version."""
 
-    def __init__(self, total: int, seed: Sequence[int], *, has_text_hashes: bool, append_eos: bool) -> None:
+    def __init__(self, total: int, seed: Sequence[int], rules: Rules) -> None:
         draw = np.random.default_rng(seed[0] if len(seed) == 1 else seed)
         self._rows: npt.NDArray[np.int64] = np.unique(draw.integers(total, size=SAMPLED)) if total else np.zeros(0, np.int64)
         self._order = draw.permutation(len(self._rows))
         self._drawn: dict[int, SampledDocument] = {}
-        self._eos = int(append_eos)
-        self._has_text_hashes = has_text_hashes
+        self._rules = rules
 
     def take(self, first: int, ids: npt.NDArray[Any], ends: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64]) -> None:
         """Keep the sampled documents of a batch, given the row of its first document."""
         low, high = np.searchsorted(self._rows, [first, first + len(ends)])
         for place in range(low, high):
             row = int(self._rows[place]) - first
-            start, end = int(ends[row - 1]) if row else 0, int(ends[row]) - self._eos
+            start, end = int(ends[row - 1]) if row else 0, int(ends[row]) - self._rules.eos
             if 0 < end - start <= DECODED_WHOLE:
-                text_hash = int(hashes[row]) if self._has_text_hashes else None
+                text_hash = int(hashes[row]) if self._rules.has_text_hashes else None
                 self._drawn[place] = SampledDocument(row=first + row, ids=ids[start:end].tolist(), text_hash=text_hash)
 
     @property
@@ -164,22 +158,18 @@ class _Sample:
         return taken
 
 
-def _rows(manifest: Manifest, documents: int, tokens: int, empty: int, mismeasured: int) -> Check:
-    said = manifest.counts
+def _rows(said: Mapping[str, int], found: CheckedRows) -> Check:
+    documents, tokens, empty = found.documents, found.ids.tokens, found.empty
+    now = {"documents": documents, "tokens": tokens, "empty": empty}
     problems = [
-        f"{now:,} {what}, where {before:,} were counted"
-        for what, now, before in (
-            ("documents", documents, said["documents"]),
-            ("tokens", tokens, said["tokens"]),
-            ("empty documents", empty, said["empty"]),
-        )
-        if now != before
+        f"{count:,} {'empty documents' if name == 'empty' else name}, where {said[name]:,} were counted"
+        for name, count in now.items()
+        if count != said[name]
     ]
-    if mismeasured:
-        problems.append(f"{counted(mismeasured, 'document')} of another length than the column length says")
-    found = "; ".join(problems) or f"{counted(documents, 'document')}, {empty:,} of them empty, with {counted(tokens, 'token')}, as counted"
-    numbers = {"documents": documents, "tokens": tokens, "empty documents": empty}
-    return Check(name=ROWS, passed=not problems, found=found, numbers=numbers)
+    if found.mismeasured:
+        problems.append(f"{counted(found.mismeasured, 'document')} of another length than the column length says")
+    otherwise = f"{counted(documents, 'document')}, {empty:,} of them empty, with {counted(tokens, 'token')}, as counted"
+    return Check.of(ROWS, problems, otherwise, {"documents": documents, "tokens": tokens, "empty documents": empty})
 
 
 def _duplicates(hashes: Sequence[npt.NDArray[np.uint64]], limit: float | None) -> Check:
