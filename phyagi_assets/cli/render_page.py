@@ -8,7 +8,8 @@ from phyagi_assets import __version__
 from phyagi_assets.cli.charts import PALETTE, columns, shares
 from phyagi_assets.formatting import counted, short, short_counted, short_size
 from phyagi_assets.inspection.explain import ExplainedSample
-from phyagi_assets.inspection.overview import CorpusOverview, MixtureOverview, Overview, SampleDocument
+from phyagi_assets.inspection.overview import CorpusOverview, MixtureOverview, Overview
+from phyagi_assets.inspection.spans import Sample
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.lengths import Lengths
 from phyagi_assets.steps.step import Scope
@@ -208,10 +209,10 @@ def _duplicates(corpus: CorpusOverview, level: int = 2) -> str:
     return f"<h{level}>Duplicates</h{level}><p>{told}</p>"
 
 
-def _documents(samples: Sequence[SampleDocument]) -> str:
+def _documents(samples: Sequence[Sample]) -> str:
     shown = [
-        f'<div class="document"><p class="faint">{escape(of.partition)}, {of.split}: {escape(of.where)}, {counted(of.tokens, "token")}</p>'
-        f'<pre tabindex="0">{_text(of.text)}{"…" if of.is_cut else ""}</pre></div>'
+        f'<div class="document"><p class="faint">{escape(of.where)}, {counted(of.tokens, "token")}</p>'
+        f'<pre tabindex="0">{_text(of.text)}</pre></div>'
         for of in samples
     ]
     return f"<h2>Documents chosen at random</h2>{_LEGEND if any('<mark>' in of for of in shown) else ''}{''.join(shown)}" if shown else ""

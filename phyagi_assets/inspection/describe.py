@@ -1,7 +1,6 @@
 """Descriptions of artifacts for people to read: facts, statistics and sample documents."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ from phyagi_assets.formatting import listed
 from phyagi_assets.inspection.caches import caches_of_corpus
 from phyagi_assets.inspection.missing import nothing_named
 from phyagi_assets.inspection.report import Record, Report
-from phyagi_assets.inspection.spans import Span
+from phyagi_assets.inspection.spans import Sample
 from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.paths import real_path
 from phyagi_assets.steps import cache, mixture
@@ -25,7 +24,7 @@ from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.lengths import Lengths, array_lengths
 from phyagi_assets.steps.mixture_facts import packing_facts, padding_facts
 from phyagi_assets.steps.pins import pins_of
-from phyagi_assets.steps.token_facts import SKIPPED
+from phyagi_assets.steps.token_facts import SKIPPED, skipped_rows
 from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
@@ -34,18 +33,6 @@ Part = dict[str, str | int | float]
 """One row of a table, with values by label."""
 _SAMPLES, _TOKENS = 3, 48
 """Largest number of documents of a cache that are shown, and of tokens that are shown of each."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
-    """The beginning of one document."""
-
-    where: str
-    """Split, index in the split, source file, row and id of the document."""
-    tokens: int
-    """Number of tokens of the whole document."""
-    text: str
-    """Text of its first tokens."""
 
 
 class StoredArtifact(Record):
@@ -148,8 +135,7 @@ def inspect_corpus(store: Store, name: str) -> InspectReport:
     details = next(iter(caches.values())).manifest.details
     facts |= {key: _flat(details[key]) for key in ("dtype", "tokenizer", "engine")}
     facts |= cache.trained_facts(artifact.manifest for artifact in caches.values())
-    skipped = _skipped(caches.values())
-    if skipped:
+    if skipped := _skipped(caches.values()):
         files = _flat([f"{of['file']} ({_flat(of['rows left out'])})" for of in skipped])
         facts["rows left out"] = f"{sum(int(of['rows left out']) for of in skipped):,}: {files}"
     if empty := [key for key, artifact in caches.items() if not artifact.manifest.counts]:
@@ -165,11 +151,7 @@ def inspect_corpus(store: Store, name: str) -> InspectReport:
 
 def _skipped(artifacts: Iterable[Artifact]) -> list[Part]:
     """Return one table row per file of which rows were left out."""
-    return [
-        {"file": file, "rows left out": of["rows"], "of rows": of["of"], "the first": of["first"]}
-        for artifact in artifacts
-        for file, of in artifact.manifest.details.get(SKIPPED, {}).items()
-    ]
+    return [row for artifact in artifacts for row in skipped_rows(artifact.manifest)]
 
 
 def _corpora(plan: Plan) -> list[Part]:
@@ -195,20 +177,12 @@ def _samples(artifact: Artifact, count: int) -> tuple[Sample, ...]:
     if not splits:
         return ()
     split = max(splits, key=lambda split: artifact.manifest.counts[split]["tokens"])
-    folder = artifact.folder()
-    found, files = SplitArrays(folder, artifact.manifest, split), artifact.manifest.details["files"]
+    found, files = SplitArrays(artifact.folder(), artifact.manifest, split), artifact.manifest.details["files"]
     ends, sources = found.ends, found.origins[:, 0]
     if not len(ends) or (np.diff(ends, prepend=0) <= 0).any() or sources.min() < 0 or sources.max() >= len(files):
         raise StoreError(f"{artifact.place}: the documents of {split} do not fit its tokens; {REMEDY}")
     chosen = np.unique(np.linspace(0, len(ends) - 1, min(count, len(ends))).astype(int)).tolist()
-    return tuple(
-        Sample(
-            where=f"{split}[{i}], {files[span.file]} row {span.row + 1}, id {span.id}",
-            tokens=span.end - span.start,
-            text=span.beginning(folder, found, _TOKENS),
-        )
-        for i, span in ((i, Span.of(found, i)) for i in chosen)
-    )
+    return tuple(Sample.of(artifact, split, index, _TOKENS) for index in chosen)
 
 
 def _label(name: str) -> str:

@@ -1,7 +1,7 @@
 """Collect the content of the report of a corpus or mixture: sizes, lengths, duplicates, composition, samples and fingerprints."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.declare.splits import SPLITS
-from phyagi_assets.formats.cache_folder import HASHES, SplitArrays, array_files
+from phyagi_assets.formats.cache_folder import HASHES, array_files
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.inspection.caches import caches_of_corpus
 from phyagi_assets.inspection.explain import ExplainedSample, open_explainer
 from phyagi_assets.inspection.missing import nothing_named
-from phyagi_assets.inspection.spans import Span
+from phyagi_assets.inspection.spans import Sample
 from phyagi_assets.order.composition import Component, composition, largest_deviation
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.lengths import Lengths, array_lengths
@@ -28,22 +28,6 @@ _COUNTED = 50_000_000
 """Largest number of documents whose duplicates are counted; each takes 8 bytes of memory."""
 _TOKENS = 160
 """Largest number of tokens of a sample document."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SampleDocument:
-    """The beginning of one document of a corpus."""
-
-    partition: str
-    split: str
-    where: str
-    """Source file, row and id."""
-    tokens: int
-    """Number of tokens of the whole document."""
-    text: str
-    """Text of its first tokens, with ⟦ and ⟧ around what is trained on if the document is a conversation."""
-    is_cut: bool
-    """Whether the document is longer than the text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +57,7 @@ class CorpusOverview:
     lengths: Lengths | None
     duplicates: int | None
     """Number of documents whose text occurs before in the corpus; None if there are too many documents to count."""
-    samples: Sequence[SampleDocument]
+    samples: Sequence[Sample]
 
     @property
     def tokens(self) -> dict[str, int]:
@@ -199,7 +183,7 @@ def _duplicates(caches: Iterable[Artifact]) -> int:
     return len(found) - len(np.unique(found))
 
 
-def _documents(caches: Mapping[str, Artifact], count: int) -> Iterator[SampleDocument]:
+def _documents(caches: Mapping[str, Artifact], count: int) -> Iterator[Sample]:
     """Yield documents chosen at random: first a partition, by its number of documents, then a document."""
     counts = [(key, split, of["documents"]) for key, artifact in caches.items() for split, of in artifact.manifest.counts.items()]
     if not any(documents for *_, documents in counts):
@@ -209,18 +193,5 @@ def _documents(caches: Mapping[str, Artifact], count: int) -> Iterator[SampleDoc
     for number in chosen.tolist():
         place = int(np.searchsorted(ends, number, side="right"))
         key, split, documents = counts[place]
-        yield _document(caches[key], key, split, number - int(ends[place]) + documents)
-
-
-def _document(artifact: Artifact, key: str, split: str, index: int) -> SampleDocument:
-    folder = artifact.folder()
-    found, files = SplitArrays(folder, artifact.manifest, split), artifact.manifest.details["files"]
-    span = Span.of(found, index)
-    return SampleDocument(
-        partition=key,
-        split=split,
-        where=f"{files[span.file]} row {span.row + 1:,}, id {span.id}",
-        tokens=span.end - span.start,
-        text=span.beginning(folder, found, _TOKENS),
-        is_cut=span.end - span.start > _TOKENS,
-    )
+        sample = Sample.of(caches[key], split, number - int(ends[place]) + documents, _TOKENS)
+        yield replace(sample, where=f"{key}, {sample.where}", text=f"{sample.text}{'…' * (sample.tokens > _TOKENS)}")

@@ -12,6 +12,7 @@ from phyagi_assets.formats.cache_folder import HASHES, SplitArrays, array_path
 from phyagi_assets.formats.cache_tokenizer import decode_for_display
 from phyagi_assets.formats.trained_bits import mark_trained
 from phyagi_assets.steps.exclusions import hashes_of
+from phyagi_assets.store.artifact import Artifact
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +41,27 @@ class Span:
         stop = min(self.end, self.start + tokens)
         trained = None if documents.mask is None else documents.mask.between(self.start, stop)
         return mark_trained(documents.ids[self.start : stop], trained, lambda piece: decode_for_display(cache, piece))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """The beginning of one document."""
+
+    where: str
+    """Split, index in the split, source file, row and id of the document."""
+    tokens: int
+    """Number of tokens of the whole document."""
+    text: str
+    """Text of its first tokens, with ⟦ and ⟧ around what is trained on if the document is a conversation."""
+
+    @classmethod
+    def of(cls, artifact: Artifact, split: str, index: int, tokens: int) -> "Sample":
+        """Return the beginning of a document of a cache, given its index in a split."""
+        folder, files = artifact.folder(), artifact.manifest.details["files"]
+        documents = SplitArrays(folder, artifact.manifest, split)
+        span = Span.of(documents, index)
+        where = f"{split}[{index}], {files[span.file]} row {span.row + 1:,}, id {span.id}"
+        return cls(where=where, tokens=span.end - span.start, text=span.beginning(folder, documents, tokens))
 
 
 def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:

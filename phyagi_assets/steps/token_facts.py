@@ -7,6 +7,7 @@ from phyagi_assets.formats.trained_bits import shown_share
 from phyagi_assets.steps.facts import Facts, Rows
 from phyagi_assets.steps.lengths import length_facts, row_lengths
 from phyagi_assets.steps.step import Built, amounts, built_facts
+from phyagi_assets.store.manifest import Manifest
 
 SKIPPED = "skipped"
 """Detail of the manifest that lists the files of which rows were left out."""
@@ -14,13 +15,17 @@ _SHOWN = 100
 """Largest number of files with left-out rows that the facts list."""
 
 
-def token_facts(built: Built) -> Facts:
-    manifest = built.artifact.manifest
-    counts = manifest.counts
-    skipped = [
+def skipped_rows(manifest: Manifest) -> list[dict[str, str | int | float]]:
+    """Return one table row per file of which rows were left out."""
+    return [
         {"file": file, "rows left out": of["rows"], "of rows": of["of"], "first": of["first"]}
         for file, of in manifest.details.get(SKIPPED, {}).items()
     ]
+
+
+def token_facts(built: Built) -> Facts:
+    manifest = built.artifact.manifest
+    counts, skipped = manifest.counts, skipped_rows(manifest)
     return {
         **amounts(counts["documents"], counts["tokens"], counts["text_bytes"], built.seconds),
         **_rates(counts, built.seconds),

@@ -6,7 +6,7 @@ An empty document is a row of length 0, so that rows stay aligned with the sourc
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -53,9 +53,9 @@ _REPORTED = 20
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Encoding:
-    """The artifact that encoding a partition leads to, and the files to read for it."""
+    """The encoding of a partition: the artifact that it leads to, and the files to read for it."""
 
     corpus: Corpus
     partition: Partition
@@ -63,6 +63,8 @@ class _Encoding:
     raw: Artifact
     files: Sequence[Readable]
     expected: Manifest
+    checked_by_tasks: RowTotals | None = None
+    """Totals of the rows, if the tasks of the chunks have checked them."""
 
     @classmethod
     def of(cls, corpus: Corpus, partition: Partition, workspace: Workspace) -> "_Encoding":
@@ -129,69 +131,51 @@ class _Encoding:
                 "materialize that again, while nothing writes to them"
             )
 
-
-class _Build:
-    """One build of a tokenized artifact."""
-
-    def __init__(self, encoding: _Encoding, on_progress: OnProgress) -> None:
-        self._encoding, self._on_progress = encoding, on_progress
-        self.checked_by_tasks: RowTotals | None = None
-        """Totals of the rows, if the tasks of the chunks have checked them."""
-
-    def fill(self, folder: Path) -> Manifest | Assembled:
+    def fill(self, folder: Path, on_progress: OnProgress) -> Manifest | Assembled:
         """Write the files of the artifact, except for those that tasks have written."""
-        encoding, files = self._encoding, self._encoding.files
-        recipe, totals = self._encoded(folder)
-        totals.require_text(files, encoding.corpus)
-        encoding.require_as_pinned()
-        _report(encoding.address, files, totals)
-        names = row_files(len(totals.files))
-        rows = dict(zip(names, totals.files, strict=True))
+        recipe = self.recipe
+        try:
+            totals = self._totals(recipe, folder, on_progress)
+        except EngineMismatch as mismatch:
+            logger.warning("%s: %s; all of the partition is encoded again by %s", self.address, mismatch, ReferenceEngine.name)
+            recipe = replace(recipe, trusts_fast=False)
+            totals = self._totals(recipe, folder, _ignore_progress)
+        totals.require_text(self.files, self.corpus)
+        self.require_as_pinned()
+        _report(self.address, self.files, totals)
+        rows = dict(zip(row_files(len(totals.files)), totals.files, strict=True))
         for name, file in rows.items():
             if isinstance(file, Path):
                 file.rename(folder / name)
-        complete(folder, names, recipe.maker.dtype.name, has_mask=recipe.conversations is not None)
+        complete(folder, list(rows), recipe.maker.dtype.name, has_mask=recipe.conversations is not None)
         manifest = self._manifest(recipe, totals)
-        if not encoding.is_in_chunks:
+        if not self.is_in_chunks:
             return manifest
         self.checked_by_tasks = totals
         return Assembled(manifest=manifest, finished={name: file for name, file in rows.items() if isinstance(file, FinishedFile)})
 
-    def _encoded(self, folder: Path) -> tuple[Recipe, RowTotals]:
-        """Encode the partition, and once more with the reference engine alone if the fast one cannot be trusted; return what was done."""
-        recipe = self._encoding.recipe
-        try:
-            return recipe, self._totals(recipe, folder, self._on_progress)
-        except EngineMismatch as mismatch:
-            logger.warning("%s: %s; all of the partition is encoded again by %s", self._encoding.address, mismatch, ReferenceEngine.name)
-        exact = replace(recipe, trusts_fast=False)
-        return exact, self._totals(exact, folder, _ignore_progress)
-
     def _totals(self, recipe: Recipe, folder: Path, on_progress: OnProgress) -> RowTotals:
-        encoding = self._encoding
-        in_place = not encoding.is_in_chunks
-        return RowTotals.of(write_chunks(recipe, encoding.files, folder, encoding.workspace, on_progress, in_place=in_place))
+        return RowTotals.of(write_chunks(recipe, self.files, folder, self.workspace, on_progress, in_place=not self.is_in_chunks))
 
     def _manifest(self, recipe: Recipe, totals: RowTotals) -> Manifest:
-        encoding = self._encoding
         details = {
             "content": totals.content,
             "dtype": recipe.maker.dtype.name,
-            "files": [file.name for file in encoding.partition.files],
+            "files": [file.name for file in self.partition.files],
             "tokenizer": recipe.prepared.details(),
         }
-        if skipped := totals.skipped(encoding.files):
+        if skipped := totals.skipped(self.files):
             details[SKIPPED] = skipped
-        made = {"engine": recipe.tokenizer(engines_of(recipe, encoding.workspace), 0).engine, "pyarrow": pa.__version__}
-        return replace(encoding.expected, counts=totals.counts, details=details, produced_with=made)
+        made = {"engine": recipe.tokenizer(engines_of(recipe, self.workspace), 0).engine, "pyarrow": pa.__version__}
+        return replace(self.expected, counts=totals.counts, details=details, produced_with=made)
 
     def examine(self, artifact: Artifact) -> list[Check]:
         """Check the artifact; its rows are read unless the tasks have read them."""
-        config, manifest, totals = self._encoding.corpus.config, artifact.manifest, self.checked_by_tasks
-        decoder = self._encoding.workspace.engines.decoder(self._encoding.recipe.encoding, config.special_tokens)
+        config, totals = self.corpus.config, self.checked_by_tasks
+        decoder = self.workspace.engines.decoder(self.recipe.encoding, config.special_tokens)
         if totals is None:
             return check_tokens(artifact, config.limits, decoder)
-        return token_checks(totals.checked, totals.hashes, manifest, config.limits, decoder)
+        return token_checks(totals.checked, totals.hashes, artifact.manifest, config.limits, decoder)
 
 
 def token_chunks(corpus: Corpus, partition: Partition, workspace: Workspace) -> Sequence[TokenChunk]:
@@ -218,9 +202,9 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
     if not encoding.exists:
         # Load the tokenizer, and do the conformance run before its first use, outside of the build time of this partition.
         engines_of(encoding.recipe, workspace)
-    build = _Build(encoding, on_progress or _ignore_progress)
+    fill = partial(encoding.fill, on_progress=on_progress or _ignore_progress)
     try:
-        built = reuse_or_build(workspace.store, encoding.address, encoding.expected, build.fill, examine=build.examine)
+        built = reuse_or_build(workspace.store, encoding.address, encoding.expected, fill, examine=encoding.examine)
     except SourceDownError:
         raise
     except SourceError:  # the files have to change first
@@ -228,7 +212,7 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         raise
     if encoding.is_in_chunks:
         forget_chunks(workspace.store, f"{corpus.config.name}/{partition.key}")
-    return replace(built, lengths=build.checked_by_tasks.all_lengths) if build.checked_by_tasks else built
+    return replace(built, lengths=encoding.checked_by_tasks.all_lengths) if encoding.checked_by_tasks else built
 
 
 def _ignore_progress(_consumed: int) -> None:

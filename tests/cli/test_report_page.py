@@ -11,7 +11,8 @@ from phyagi_assets.cli import main
 from phyagi_assets.cli.charts import columns
 from phyagi_assets.cli.render_page import _SHOWN, _beginning, _documents, _text, page_of
 from phyagi_assets.declare.catalog import load_catalog
-from phyagi_assets.inspection.overview import CorpusOverview, MixtureOverview, SampleDocument, overview
+from phyagi_assets.inspection.overview import CorpusOverview, MixtureOverview, overview
+from phyagi_assets.inspection.spans import Sample
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
@@ -121,7 +122,7 @@ def test_page_needs_no_other_file_and_can_be_read_aloud(built: Workspace) -> Non
 
 
 def test_marked_parts_are_shown_as_marks() -> None:
-    sample = SampleDocument(partition="a", split="train", where="a row 1", tokens=3, text="<u>⟦x & y⟧", is_cut=False)
+    sample = Sample(where="a row 1", tokens=3, text="<u>⟦x & y⟧")
     shown = _documents([sample])
     assert "&lt;u&gt;<mark>x &amp; y</mark>" in shown
     assert "What is trained on is" in shown

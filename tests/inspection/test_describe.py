@@ -40,7 +40,7 @@ def test_inspection_of_a_cache_shows_first_middle_and_last_documents(workspace: 
     assert [(sample.where, sample.text) for sample in shown.samples] == [
         (f"train[0], a.jsonl row 1, id {id_of('The 0 of a')}", "The 0 of a<|endoftext|>"),
         (f"train[599], a.jsonl row 600, id {id_of('The 599 of a')}", "The 599 of a<|endoftext|>"),
-        (f"train[1199], a.jsonl row 1200, id {id_of('The 1199 of a')}", "The 1199 of a<|endoftext|>"),
+        (f"train[1199], a.jsonl row 1,200, id {id_of('The 1199 of a')}", "The 1199 of a<|endoftext|>"),
     ]
     assert shown.lengths is not None
     assert shown.lengths.documents == 1200
