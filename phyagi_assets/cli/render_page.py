@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
+from importlib.resources import files
 
 from phyagi_assets import __version__
 from phyagi_assets.cli.charts import PALETTE, columns, shares
@@ -19,40 +20,7 @@ _LISTED = 1000
 """Largest number of partitions whose rows are listed."""
 _SHOWN = 700
 """Largest number of characters of a document in a sample."""
-_STYLE = """
-:root { color-scheme: light dark; --page: #ffffff; --text: #1d2330; --faint: #566075; --line: #d5dae3; --box: #f4f6f9;
-  --bar: #3f5bd6; --mark: #ffe9a8; --marked: #1d2330; --link: #2a47c2; }
-@media (prefers-color-scheme: dark) { :root { --page: #12151c; --text: #e6e9ef; --faint: #a5aec0; --line: #343b49; --box: #1b202a;
-  --bar: #8ea2ff; --mark: #5a4a12; --marked: #fff3cf; --link: #a9b8ff; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--text); font: 16px/1.55 system-ui, sans-serif; }
-main { max-width: 960px; margin: 0 auto; padding: 32px 24px 64px; overflow-wrap: break-word; }
-h1 { margin: 0; font-size: 2rem; } h2 { margin: 44px 0 8px; font-size: 1.3rem; } h3 { margin: 26px 0 6px; font-size: 1.05rem; }
-p { margin: 6px 0; } .faint, figcaption, caption { color: var(--faint); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px; margin: 22px 0; padding: 0; }
-.cards div { background: var(--box); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; }
-.cards dt { color: var(--faint); font-size: .85rem; } .cards dd { margin: 0; font-size: 1.3rem; font-weight: 600; }
-figure { margin: 14px 0; } svg { width: 100%; height: auto; display: block; } svg text { fill: var(--faint); font-size: 12px; }
-.bar { fill: var(--bar); } .axis { stroke: var(--faint); } .grid { stroke: var(--line); stroke-dasharray: 3 4; }
-.key { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 8px; float: left; margin-top: .45em; }
-.scroll { overflow-x: auto; } .scroll svg { min-width: 560px; } td:first-child { min-width: 9rem; overflow-wrap: anywhere; }
-table { border-collapse: collapse; width: 100%; font-size: .92rem; }
-caption { text-align: left; padding: 4px 0; } th, td { padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line); text-align: left; }
-th { font-weight: 600; } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-.number + :not(.number) { padding-left: 12px; }
-code, pre { font: .88rem/1.5 ui-monospace, monospace; } pre { background: var(--box); border: 1px solid var(--line); border-radius: 8px;
-  padding: 12px 14px; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; margin: 8px 0; unicode-bidi: plaintext; }
-mark { background: var(--mark); color: var(--marked); border-radius: 3px; }
-.document { border-left: 3px solid var(--bar); padding-left: 12px;
-  margin: 10px 0; } .flow { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; list-style: none; padding: 0; }
-.flow li { background: var(--box); border: 1px solid var(--line); border-radius: 8px; padding: 8px 12px; }
-.flow li:not(:last-child)::after { content: "→"; margin-left: 22px; position: absolute; color: var(--faint); } .flow { gap: 8px 36px; }
-summary { cursor: pointer; color: var(--link); }
-footer { margin-top: 56px; color: var(--faint); font-size: .85rem; }
-@media print { main { max-width: none; padding: 0; } .scroll { overflow: visible; } .key, mark { print-color-adjust: exact; }
-  table { font-size: .75rem; } th, td { padding-right: 8px; } td:first-child { min-width: 6rem; }
-  h2, h3, summary, .document > p { break-after: avoid; } figure, tr, .cards div { break-inside: avoid; } }
-"""
+_STYLE = files("phyagi_assets.cli").joinpath("page.css")
 
 
 def page_of(found: Overview) -> str:
@@ -61,7 +29,8 @@ def page_of(found: Overview) -> str:
     kind = "mixture" if isinstance(found, MixtureOverview) else "corpus"
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(found.name)} – {kind}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>\n'
+        f"{_STYLE.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n<main>\n"
         f"{body}\n<footer>Written by phyagi-assets {__version__}.</footer>\n</main>\n</body>\n</html>\n"
     )
 
