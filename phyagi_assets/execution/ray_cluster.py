@@ -340,10 +340,8 @@ def own_node() -> tuple[str, int] | None:
 def _is_closed(server: tuple[str, int]) -> bool:
     try:
         socket.create_connection(server, timeout=_REFRESHED).close()
-    except ConnectionRefusedError:
-        return True
-    except OSError:  # the node may only be slow
-        return False
+    except OSError as problem:  # unless it refuses, the node may only be slow
+        return isinstance(problem, ConnectionRefusedError)
     return False
 
 

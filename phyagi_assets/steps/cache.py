@@ -26,7 +26,7 @@ from phyagi_assets.formats.token_rows import files_of_rows, row_batches
 from phyagi_assets.formats.trained_bits import mark_trained, shown_share
 from phyagi_assets.processors import threads
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.cache_chunks import PREVIEWED, CacheChunk, FirstIds, PiecesOfChunk, Splits, cache_chunks, damaged, write_splits
+from phyagi_assets.steps.cache_chunks import PREVIEWED, CacheChunk, FirstIds, PiecesOfChunk, Splits, damaged, write_splits
 from phyagi_assets.steps.checks.arrays import CheckedArrays, array_checks, check_arrays
 from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND, Check
 from phyagi_assets.steps.chunk_results import ChunkFolder, forget_chunks
@@ -135,9 +135,14 @@ def _chunks(corpus: Corpus, partition: Partition, wanted: Manifest, tokenized: A
     before = workspace.store.open(cache_address(corpus, partition.key))
     if before and before.fingerprint == wanted.fingerprint and PIECES not in before.manifest.details:
         return ()  # plans name its files
-    if len(files_of_rows(tokenized)) < 2:
+    files = files_of_rows(tokenized)
+    if len(files) < 2:
         return ()
-    return cache_chunks(f"{corpus.config.name}/{partition.key}", wanted, tokenized, _splits(corpus, partition))
+    name, of, splits = f"{corpus.config.name}/{partition.key}", tokenized.version, _splits(corpus, partition)
+    return [
+        CacheChunk(partition=name, fingerprint=wanted.fingerprint, tokenized=of, file=file, number=number, splits=splits)
+        for number, file in enumerate(files)
+    ]
 
 
 def _assembled(manifest: Manifest, written: Sequence[PiecesOfChunk]) -> Assembled:
@@ -155,10 +160,8 @@ def _assembled(manifest: Manifest, written: Sequence[PiecesOfChunk]) -> Assemble
 
 def _preview_of_pieces(artifact: Artifact, written: Sequence[PiecesOfChunk]) -> str | None:
     """Return the text of the first tokens of a cache, from what the tasks reported."""
-    split = next((split for split in SPLITS if any(split in chunk.first for chunk in written)), None)
-    if split is None:
-        return None
-    return _text(artifact.folder(SAVED), next(chunk.first[split] for chunk in written if split in chunk.first))
+    first = next((chunk.first[split] for split in SPLITS for chunk in written if split in chunk.first), None)
+    return _text(artifact.folder(SAVED), first) if first else None
 
 
 def _splits(corpus: Corpus, partition: Partition) -> Splits:
@@ -202,14 +205,15 @@ def _preview(artifact: Artifact) -> str:
     """Return the text of the first tokens of a cache."""
     folder, split = artifact.folder(), min(artifact.manifest.counts, key=SPLITS.index)
     arrays = SplitArrays.of(folder, split)
-    ids, mask = arrays.ids[:PREVIEWED], arrays.mask
-    return _text(folder, FirstIds(ids=ids, trained=None if mask is None else mask.between(0, len(ids))))
+    ids = arrays.ids[:PREVIEWED]
+    return _text(folder, FirstIds.of(ids, None if arrays.mask is None else arrays.mask.between(0, len(ids))))
 
 
 def _text(cache: Path, first: FirstIds) -> str:
     """Return the text of the first ids of a split; of conversations, with the parts marked that are trained on."""
-    ids = first.ids if first.trained is not None else first.ids[:_SHOWN]
-    return mark_trained(ids, first.trained, lambda piece: decode(cache, piece))
+    if first.trained is None:
+        return decode(cache, np.array(first.ids[:_SHOWN]))
+    return mark_trained(np.array(first.ids), np.array(first.trained), lambda piece: decode(cache, piece))
 
 
 CACHE = Step(

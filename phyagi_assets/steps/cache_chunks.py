@@ -4,11 +4,11 @@ A document's split depends on the document alone, so the pieces of a chunk depen
 check them, so that the step that puts the pieces together reads none of them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +20,14 @@ from phyagi_assets.execution.executor import OnProgress
 from phyagi_assets.execution.ordered import prefetch
 from phyagi_assets.formats.cache_folder import DOCUMENTS, HASHES, IDS, ORIGINS, SplitWriter
 from phyagi_assets.formats.npy import REMEDY, open_array
-from phyagi_assets.formats.token_rows import TRAINED, files_of_rows, rows_in
+from phyagi_assets.formats.token_rows import TRAINED, rows_in
 from phyagi_assets.formats.trained_bits import MASK, mask_between
 from phyagi_assets.steps.checks.arrays import CheckedArrays, examine_arrays
 from phyagi_assets.steps.chunk_results import ChunkFolder, ChunkResult
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.addresses import Version
-from phyagi_assets.store.artifact import Artifact, FinishedFile
-from phyagi_assets.store.manifest import FileRecord, Manifest
+from phyagi_assets.store.artifact import FinishedFile
+from phyagi_assets.store.manifest import FileRecord
 
 PREVIEWED = 256
 """Number of ids at the start of a split that a task reports."""
@@ -100,13 +100,17 @@ def write_splits(rows: Iterator[pa.RecordBatch], writer: Callable[[str, bool], S
     return {SPLITS[code]: writers[code].counts for code in sorted(writers)}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FirstIds:
+class FirstIds(NamedTuple):
     """The first ids of a split, which are shown as text."""
 
-    ids: npt.NDArray[Any]
-    trained: npt.NDArray[np.bool_] | None
-    """Whether each of them is trained on, 1-D; None if all are."""
+    ids: Sequence[int]
+    trained: Sequence[bool] | None
+    """Whether each of them is trained on; None if all are."""
+
+    @classmethod
+    def of(cls, ids: npt.NDArray[Any], trained: npt.NDArray[np.bool_] | None) -> "FirstIds":
+        """Return first ids, given which of them are trained on."""
+        return cls(ids=ids.tolist(), trained=None if trained is None else trained.tolist())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,11 +165,7 @@ class CacheChunk:
         """Return the pieces; write them if that was not done before."""
         result = results.recall(self.number, ()) or self._write(workspace, results)
         found = result.found
-        first = {
-            split: FirstIds(ids=np.array(ids), trained=None if trained is None else np.array(trained, dtype=bool))
-            for split, (ids, trained) in found["first"].items()
-        }
-        checked = CheckedArrays.of_record(found["checked"])
+        checked, first = CheckedArrays.of_record(found["checked"]), {split: FirstIds(*of) for split, of in found["first"].items()}
         return PiecesOfChunk(number=self.number, counts=found["counts"], files=result.files, checked=checked, first=first)
 
     def _write(self, workspace: Workspace, results: ChunkFolder) -> ChunkResult:
@@ -191,27 +191,11 @@ class CacheChunk:
         return results.write(self.number, (), write)
 
 
-def _first_ids(path: Callable[[str], Path], split: str, *, has_mask: bool) -> tuple[list[int], list[bool] | None]:
+def _first_ids(path: Callable[[str], Path], split: str, *, has_mask: bool) -> FirstIds:
     ids = open_array(path(f"{split}{IDS}"), mapped=True)[:PREVIEWED]
-    mask = mask_between(open_array(path(f"{split}{MASK}"), mapped=True), 0, len(ids)) if has_mask else None
-    return ids.tolist(), None if mask is None else mask.tolist()
+    return FirstIds.of(ids, mask_between(open_array(path(f"{split}{MASK}"), mapped=True), 0, len(ids)) if has_mask else None)
 
 
 def damaged(problems: Iterable[str]) -> str:
     """Return the message about a damaged input."""
     return f"{'; '.join(problems)}; {REMEDY}"
-
-
-def cache_chunks(partition: str, expected: Manifest, tokenized: Artifact, splits: Splits) -> list[CacheChunk]:
-    """Return a chunk per file of rows of a tokenized artifact."""
-    return [
-        CacheChunk(
-            partition=partition,
-            fingerprint=expected.fingerprint,
-            tokenized=tokenized.version,
-            file=file,
-            number=number,
-            splits=splits,
-        )
-        for number, file in enumerate(files_of_rows(tokenized))
-    ]
