@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
+from itertools import islice
 
 from phyagi_assets import __version__
 from phyagi_assets.cli.charts import PALETTE, columns, shares
@@ -11,6 +12,7 @@ from phyagi_assets.formatting import counted, short, short_counted, short_size
 from phyagi_assets.inspection.explain import ExplainedSample
 from phyagi_assets.inspection.overview import CorpusOverview, MixtureOverview, Overview
 from phyagi_assets.inspection.spans import Sample
+from phyagi_assets.order.composition import largest_deviation
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.lengths import Lengths
 from phyagi_assets.steps.step import Scope
@@ -97,9 +99,9 @@ def _corpus_numbers(corpus: CorpusOverview) -> list[tuple[str, str]]:
     return [
         *((f"{'training' if split == 'train' else split} tokens", short(count)) for split, count in corpus.tokens.items()),
         ("documents", f"{corpus.documents:,}"),
-        ("partitions", f"{len(corpus.partitions):,}"),
-        ("size", short_size(corpus.bytes)),
-        ("tokenizer", corpus.tokenizer.partition(" ")[0]),
+        ("partitions", f"{len(corpus.caches):,}"),
+        ("size", short_size(sum(cache.manifest.own_bytes for cache in corpus.caches.values()))),
+        ("tokenizer", str(next(iter(corpus.caches.values())).manifest.details["tokenizer"]["name"]).partition(" ")[0]),
     ]
 
 
@@ -121,7 +123,7 @@ def _composition(mixture: MixtureOverview) -> str:
     heads = ["corpus", "declared", "training tokens", "samples in an epoch", "share", "epochs", "tokens in no sample"]
     heads += ["packed, full"] * is_packed
     bar = shares("Share of each corpus in the samples", [(of.corpus, of.part) for of in mixture.components])
-    note = f"At every prefix of an epoch, each corpus is within {mixture.deviation:.3g} samples of its share."
+    note = f"At every prefix of an epoch, each corpus is within {largest_deviation(mixture.plan):.3g} samples of its share."
     held = [f"{name} ({short_counted(of.total('validation', 'tokens'), 'token')})" for name, of in mixture.plan.evaluated()]
     evaluated = f"<p class='faint'>For evaluation only: {escape(', '.join(held))}.</p>" if held else ""
     return f"<h2>Composition</h2><figure>{bar}</figure>{_table(heads, rows, numbers_from=2)}<p class='faint'>{note}</p>{evaluated}"
@@ -151,7 +153,7 @@ def _unpublished(corpus: str) -> str:
 
 
 def _tokens_by_partition(corpus: CorpusOverview, level: int = 2) -> str:
-    values = [(partition.key, float(sum(partition.tokens.values()))) for partition in corpus.partitions]
+    values = [(key, float(of["tokens"])) for key, of in corpus.totals.items()]
     if len(values) < 2:
         return ""
     chart = columns(f"Tokens by partition of {corpus.name}", values, "tokens")
@@ -226,23 +228,23 @@ def _lineage(steps: Sequence[str], declaration: str) -> str:
 
 
 def _partitions(corpus: CorpusOverview, level: int = 2) -> str:
-    steps = list(corpus.partitions[0].fingerprints)
+    steps = list(next(iter(corpus.fingerprints.values())))
     rows = [
         [
-            escape(partition.key),
-            f"{sum(partition.tokens.values()):,}",
-            f"{partition.documents:,}",
-            short_size(partition.bytes),
-            *(f"<code>{partition.fingerprints[step][:8]}</code>" for step in steps),
+            escape(key),
+            f"{of['tokens']:,}",
+            f"{of['documents']:,}",
+            short_size(corpus.caches[key].manifest.own_bytes),
+            *(f"<code>{fingerprint[:8]}</code>" for fingerprint in corpus.fingerprints[key].values()),
         ]
-        for partition in corpus.partitions[:_LISTED]
+        for key, of in islice(corpus.totals.items(), _LISTED)
     ]
-    left = len(corpus.partitions) - len(rows)
+    left = len(corpus.caches) - len(rows)
     more = f"<p class='faint'>and {counted(left, 'partition')} more</p>" if left > 0 else ""
     table = _table(["partition", "tokens", "documents", "size", *steps], rows, numbers_from=1, numbers_until=4)
     return (
         f"<h{level}>Partitions and fingerprints</h{level}><details{' open' if len(rows) <= 12 else ''}>"
-        f"<summary>{counted(len(corpus.partitions), 'partition')}</summary>{table}{more}</details>"
+        f"<summary>{counted(len(corpus.caches), 'partition')}</summary>{table}{more}</details>"
     )
 
 

@@ -17,10 +17,11 @@ from phyagi_assets.inspection.caches import caches_of_corpus
 from phyagi_assets.inspection.explain import ExplainedSample, open_explainer
 from phyagi_assets.inspection.missing import nothing_named
 from phyagi_assets.inspection.spans import Sample
-from phyagi_assets.order.composition import Component, composition, largest_deviation
+from phyagi_assets.order.composition import Component, composition
+from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.lengths import Lengths, array_lengths
-from phyagi_assets.steps.step import Scope
+from phyagi_assets.steps.step import Scope, Totals
 from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.base import Store
 
@@ -31,19 +32,6 @@ _TOKENS = 160
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PartitionOverview:
-    """One partition of a corpus."""
-
-    key: str
-    tokens: Mapping[str, int]
-    """Number of tokens by split."""
-    documents: int
-    bytes: int
-    fingerprints: Mapping[str, str]
-    """Fingerprint of the published version, by step."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class CorpusOverview:
     """A corpus and its published caches."""
 
@@ -51,28 +39,30 @@ class CorpusOverview:
     description: str
     declaration: str
     """Content of the YAML file; empty if the corpus is not declared in the data folder."""
-    tokenizer: str
-    dtype: str
-    partitions: Sequence[PartitionOverview]
+    caches: Mapping[str, Artifact]
+    """The published caches, by partition."""
+    fingerprints: Mapping[str, Mapping[str, str]]
+    """Fingerprints of the published versions, by partition and step."""
     lengths: Lengths | None
     duplicates: int | None
     """Number of documents whose text occurs before in the corpus; None if there are too many documents to count."""
     samples: Sequence[Sample]
 
     @property
+    def totals(self) -> dict[str, Totals]:
+        """Numbers of documents and tokens, by partition."""
+        return {key: CACHE.totals(cache.manifest) for key, cache in self.caches.items()}
+
+    @property
     def tokens(self) -> dict[str, int]:
         """Number of tokens by split."""
-        return {split: count for split in SPLITS if (count := sum(partition.tokens.get(split, 0) for partition in self.partitions))}
+        counts = [cache.manifest.counts for cache in self.caches.values()]
+        return {split: tokens for split in SPLITS if (tokens := sum(of[split]["tokens"] for of in counts if split in of))}
 
     @property
     def documents(self) -> int:
         """Number of documents."""
-        return sum(partition.documents for partition in self.partitions)
-
-    @property
-    def bytes(self) -> int:
-        """Size of the caches, in bytes, without the tokenizer, which the store keeps once."""
-        return sum(partition.bytes for partition in self.partitions)
+        return sum(of["documents"] for of in self.totals.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,8 +76,6 @@ class MixtureOverview:
     fingerprint: str
     plan: Plan
     components: Sequence[Component]
-    deviation: float
-    """Largest difference between a prefix of an epoch and the exact shares, in samples of one corpus."""
     corpora: Sequence[CorpusOverview]
     """The corpora with the partitions that the plan reads."""
     unpublished: Sequence[str]
@@ -136,7 +124,6 @@ def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None
         fingerprint=artifact.fingerprint,
         plan=plan,
         components=components,
-        deviation=largest_deviation(plan),
         corpora=[_corpus(corpus, found, store, catalog, 0) for corpus, found in caches.items() if found],
         unpublished=[corpus for corpus, found in caches.items() if not found],
         samples=list(explainer.explain((plan.current.start + np.sort(positions)).tolist())),
@@ -146,24 +133,13 @@ def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None
 def _corpus(name: str, caches: Mapping[str, Artifact], store: Store, catalog: Catalog | None, samples: int) -> CorpusOverview:
     steps = list(FLOW.of(Scope.PARTITION))
     declared = catalog.corpora.get(name) if catalog else None
-    details = next(iter(caches.values())).manifest.details
     lengths = np.concatenate([array_lengths(artifact) for artifact in caches.values()])
     return CorpusOverview(
         name=name,
         description=declared.config.description if declared else "",
         declaration=declared.text if declared else "",
-        tokenizer=f"{details['tokenizer']['name']} ({details['tokenizer']['vocab_size']:,} tokens)",
-        dtype=str(details["dtype"]),
-        partitions=[
-            PartitionOverview(
-                key=key,
-                tokens={split: of["tokens"] for split, of in artifact.manifest.counts.items()},
-                documents=sum(of["documents"] for of in artifact.manifest.counts.values()),
-                bytes=artifact.manifest.own_bytes,
-                fingerprints={step.name: store.published_fingerprint(step.address(name, key)) for step in steps},
-            )
-            for key, artifact in caches.items()
-        ],
+        caches=caches,
+        fingerprints={key: {step.name: store.published_fingerprint(step.address(name, key)) for step in steps} for key in caches},
         lengths=Lengths.of(lengths),
         duplicates=_duplicates(caches.values()) if len(lengths) <= _COUNTED else None,
         samples=list(_documents(caches, samples)),

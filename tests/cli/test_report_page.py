@@ -85,7 +85,7 @@ def test_page_of_a_mixture_shows_packing_and_corpora_for_evaluation_only(built: 
     build_mixture(catalog.mixtures["tuned"], catalog.corpora, keys, built)
     found = overview("tuned", built.store, built.store.root, catalog, samples=0)
     assert isinstance(found, MixtureOverview)
-    assert [partition.key for partition in found.corpora[0].partitions] == keys["plays"]
+    assert list(found.corpora[0].caches) == keys["plays"]
     text = page_of(found)
     assert retired not in text
     assert {"plays", "notes"} <= set(Page(text).headings)
