@@ -40,10 +40,9 @@ def build_partitions(work: Sequence[Work], executor: Executor[Task, TaskResult])
                 if chunks_left[name] == 0:
                     executor.submit(following.pop(name), first=True)
             elif isinstance(outcome, Divided):
-                following[name] = PartitionTask(work=outcome.work, done=outcome.done, divides=True, divided=outcome.work.steps[0])
-                chunks_left[name] = len(outcome.chunks)
+                following[name], chunks_left[name] = outcome.following, len(outcome.chunks)
                 for chunk in reversed(outcome.chunks):
-                    executor.submit(ChunkTask(work=outcome.work, chunk=chunk), first=True)
+                    executor.submit(ChunkTask(work=outcome.following.work, chunk=chunk), first=True)
             elif isinstance(outcome, Exception):
                 yield PartitionResult(work=task.work, done=task.done, problem=outcome)
             elif isinstance(outcome, PartitionResult):

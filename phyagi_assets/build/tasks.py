@@ -16,16 +16,6 @@ from phyagi_assets.steps.step import Built, Chunk, Step, Workspace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Divided:
-    """A partition that is built up to a step whose work is divided into chunks."""
-
-    work: Work
-    """The steps that are left."""
-    done: Sequence[StepResult]
-    chunks: Sequence[Chunk]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class PartitionTask:
     """Building the steps of a partition."""
 
@@ -52,6 +42,15 @@ class ChunkTask:
     @property
     def name(self) -> str:
         return self.chunk.name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Divided:
+    """A partition that is built up to a step whose work is divided into chunks."""
+
+    chunks: Sequence[Chunk]
+    following: PartitionTask
+    """The task that follows the last chunk."""
 
 
 Task = PartitionTask | ChunkTask
@@ -92,7 +91,9 @@ class Builder:
                 chunks_of = step.chunks if task.divides and step.name != task.divided else None
                 chunks = chunks_of(corpus, partition, self.workspace) if chunks_of else ()
                 if len(chunks) > 1:
-                    return Divided(work=replace(work, steps=tuple(left)), done=tuple(done), chunks=chunks)
+                    rest = replace(work, steps=tuple(left))
+                    following = PartitionTask(work=rest, done=tuple(done), divides=True, divided=step.name)
+                    return Divided(chunks=chunks, following=following)
                 built = step.build(corpus, partition, self.workspace, on_progress)
                 done.append(_result(step, built))
                 if built.failures:

@@ -45,32 +45,27 @@ def catalog_trees(catalog: Catalog, store: Store, partitions: Mapping[str, Colle
         Keys of the partitions in the source, by corpus: retired partitions are not counted. Without a corpus's keys, all that are
         published are counted.
     """
-    mixed: set[str] = set()
-    for name, mixture in catalog.mixtures.items():
-        mixed |= set(mixture.config.corpora)
+    mixed = {corpus for mixture in catalog.mixtures.values() for corpus in mixture.config.corpora}
+    for name in (*catalog.mixtures, *(corpus for corpus in catalog.corpora if corpus not in mixed)):
         try:
-            artifact = store.open(f"{name}/{MIXED}")
+            yield _mixture_tree(name, store) if name in catalog.mixtures else _corpus_tree(name, store, partitions.get(name))
         except StoreAccessError:
             yield Tree(f"[bold]{name}[/] [red]may not be read[/]")
-            continue
-        if artifact is None:
-            yield Tree(f"[bold]{name}[/] [red]not materialized[/]")
-            continue
-        plan = plan_of(artifact)
-        head, *branches = plan_lines(plan)
-        tree = Tree(_first_bold(head))
-        for branch in branches:
-            tree.add(_first_bold(branch))
-        yield tree
-    for name in catalog.corpora:
-        if name not in mixed:
-            try:
-                caches = caches_of_corpus(name, store, among=partitions.get(name)).values()
-            except StoreAccessError:
-                yield Tree(f"[bold]{name}[/] [red]may not be read[/]")
-                continue
-            tokens = sum(CACHE.totals(artifact.manifest)["tokens"] for artifact in caches)
-            yield Tree(f"[bold]{name}[/] {short_counted(tokens, 'token')} in {counted(len(caches), 'partition')}")
+
+
+def _mixture_tree(name: str, store: Store) -> Tree:
+    artifact = store.open(f"{name}/{MIXED}")
+    head, *branches = plan_lines(plan_of(artifact)) if artifact else [f"{name} [red]not materialized[/]"]
+    tree = Tree(_first_bold(head))
+    for branch in branches:
+        tree.add(_first_bold(branch))
+    return tree
+
+
+def _corpus_tree(name: str, store: Store, among: Collection[str] | None) -> Tree:
+    caches = caches_of_corpus(name, store, among=among).values()
+    tokens = sum(CACHE.totals(artifact.manifest)["tokens"] for artifact in caches)
+    return Tree(f"[bold]{name}[/] {short_counted(tokens, 'token')} in {counted(len(caches), 'partition')}")
 
 
 def show_outcome(

@@ -17,7 +17,6 @@ from phyagi_assets.build.staleness import fingerprint_at, mixture_artifact
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
 from phyagi_assets.declare.removals import read_removals
 from phyagi_assets.errors import PhyagiAssetsError, StoreAccessError, StoreError, TokenizerDownError, TokenizerError
-from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.sources.files import Partition
@@ -146,8 +145,17 @@ def _corpus(corpus: Corpus, workspace: Workspace) -> tuple[CorpusStatus, dict[st
         if artifact is None and not stale:  # what the pointer names is gone, or its manifest is damaged
             stale, caches[key] = last.name, None
         if stale:
+            failure = Failures(workspace.store).last(f"{name}/{key}")
             was_built = artifact is not None or bool(fingerprint_at(last.address(name, key), workspace.store))
-            not_current.append(_partition(name, key, stale, workspace, was_built=was_built))
+            not_current.append(
+                PartitionStatus(
+                    partition=key,
+                    state="failed" if failure else "stale" if was_built else "never built",
+                    step=stale,
+                    problem=failure.reason if failure else None,
+                    failed_at=failure.at if failure else None,
+                )
+            )
     counts = [of for artifact in published for of in artifact.manifest.counts.values()]
     state = CorpusStatus(
         name=name,
@@ -183,14 +191,6 @@ def _first_stale(corpus: Corpus, partition: Partition, workspace: Workspace, *, 
     return "", fingerprint
 
 
-def _partition(corpus: str, key: str, step: str, workspace: Workspace, *, was_built: bool) -> PartitionStatus:
-    failure = Failures(workspace.store).last(f"{corpus}/{key}")
-    state: State = "failed" if failure else "stale" if was_built else "never built"
-    return PartitionStatus(
-        partition=key, state=state, step=step, problem=failure.reason if failure else None, failed_at=failure.at if failure else None
-    )
-
-
 def _mixture(
     declared: Mixture,
     caches: Mapping[str, Mapping[str, str | None]],
@@ -204,13 +204,14 @@ def _mixture(
     skips = declared.config.skips_failed
     skipped = {of for of in lasting if skips and of.partition("/")[0] in parts}
     read = {part: {key: of for key, of in caches[part].items() if f"{part}/{key}" not in skipped} for part in parts}
-    artifact, is_current, problem = None, False, None
+    artifact, plan, is_current, problem = None, None, False, None
     try:
         artifact = workspace.store.open(step.address(name))
         is_current = mixture_artifact(declared, known_inputs(read), workspace, step).is_current and not problems.intersection(parts)
     except StoreAccessError as found:
         problem = str(found)
-    plan = _plan(artifact) if artifact else None
+    with suppress(StoreError):  # check reports the damage
+        plan = plan_of(artifact) if artifact else None
     if not is_current and not problem and (failure := Failures(workspace.store).last(name)):
         problem = failure.reason
     samples = sum(source.drawn for source in plan.current.sources) if plan else 0
@@ -224,12 +225,6 @@ def _mixture(
         problem=problem,
         skipped=tuple(sorted(skipped)),
     )
-
-
-def _plan(artifact: Artifact) -> Plan | None:
-    with suppress(StoreError):  # check reports the damage
-        return plan_of(artifact)
-    return None
 
 
 def _time(seconds: float | None) -> str | None:

@@ -101,7 +101,7 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
 
     made: dg.AssetsDefinition = dg.multi_asset(
         name=partitions_op_name(name),
-        specs=[_spec(corpus, step, deps=[dg.AssetKey([name, step.input])] if step.input else []) for step in steps.values()],
+        specs=[_spec(corpus, step) for step in steps.values()],
         can_subset=True,
         pool=BUILD_POOL,
         partitions_def=partitions,
@@ -175,15 +175,13 @@ def _tag_inputs(context: dg.AssetExecutionContext, declared: Mixture, step: Step
     context.instance.add_run_tags(context.run.run_id, tags)
 
 
-def _spec(declared: Corpus | Mixture, step: Step, deps: Any) -> dg.AssetSpec:
+def _spec(corpus: Corpus, step: Step) -> dg.AssetSpec:
     """Return the specification of the asset of a step of a partition."""
-    return dg.AssetSpec(
-        [declared.config.name, step.name],
-        deps=deps,
-        skippable=True,
-        automation_condition=follow_condition(in_partitions=True) if step.input else None,
-        **shown_attributes(declared, step),
-    )
+    name = corpus.config.name
+    of_input: dict[str, Any] = {}
+    if step.input:
+        of_input = {"deps": [dg.AssetKey([name, step.input])], "automation_condition": follow_condition(in_partitions=True)}
+    return dg.AssetSpec([name, step.name], skippable=True, **of_input, **shown_attributes(corpus, step))
 
 
 def _asset(declared: Corpus | Mixture, step: Step, materialize: Callable[..., Any], deps: list[dg.AssetDep]) -> dg.AssetsDefinition:

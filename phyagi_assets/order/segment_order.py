@@ -1,6 +1,6 @@
 """The order of training within one segment of a plan: which sample of which corpus is drawn at a position."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -61,18 +61,16 @@ class SegmentOrder:
         self._is_windowed = shuffled and bool(self._block.any())
         self._crosses = [group.crosses for group in groups]
         self._group_of_piece = [number for number, of in enumerate(pieces) for _ in of]
-        flat = [piece for of in pieces for piece in of]
+        self._pieces = [piece for of in pieces for piece in of]
+        self._shard = np.array([piece.shard for piece in self._pieces], dtype=np.int64)
         self._base = base
-        self._shard = np.array([piece.shard for piece in flat], dtype=np.int64)
-        self._start = np.array([piece.start for piece in flat], dtype=np.int64)
-        self._stop = np.array([piece.stop for piece in flat], dtype=np.int64)
-        self._packed = [piece.packed for piece in flat]
         is_whole = np.array([group.crosses or group.packed for group in groups], dtype=bool)[self._group_of_piece]
-        tokens = self._stop - self._start
+        start = np.array([piece.start for piece in self._pieces], dtype=np.int64)
+        tokens = np.array([piece.stop for piece in self._pieces], dtype=np.int64) - start
         counted = np.where(is_whole, tokens, np.maximum(tokens - 1, 0) // seq_len * seq_len)
         self._end = np.cumsum(counted, dtype=np.int64)
         """End of each piece on the line."""
-        self._to_array = self._start - (self._end - counted)
+        self._to_array = start - (self._end - counted)
         """Offset from the line to the token array of each piece, in tokens."""
         first_piece = np.cumsum([0, *map(len, pieces)])[:-1]
         self._begin = np.concatenate([[0], self._end])[first_piece]
@@ -119,12 +117,12 @@ class SegmentOrder:
     def positions_of(self, shard: int, start: int, stop: int, below: int, packed: Ints | None) -> Iterator[int]:
         """Yield the positions of tokens, given also the packed samples of the token array that contain them."""
         rows: dict[int, set[int]] = {}
-        for piece in np.flatnonzero(self._shard == shard).tolist():
-            for group, row in self._rows(piece, start, stop, packed):
-                rows.setdefault(group, set()).add(row)
+        for number in np.flatnonzero(self._shard == shard).tolist():
+            rows.setdefault(self._group_of_piece[number], set()).update(self._rows(number, start, stop, packed))
         drawn = self._drawn(0, below)
         for group, of in rows.items():
-            yield from self._positions_of(np.array(sorted(of)), group, int(drawn[group]))
+            if of:
+                yield from self._positions_of(np.array(sorted(of)), group, int(drawn[group]))
 
     def _positions_of(self, rows: Ints, group: int, stop: int) -> Iterator[int]:
         """Yield the positions of samples of a group among its draws up to `stop`, which count from the first epoch of the group."""
@@ -139,37 +137,34 @@ class SegmentOrder:
                     of_source = self._within[source].position_of(group - int(self._first_group[source]), of_group)
                 yield self._schedule.position_of(source, of_source)
 
-    def _rows(self, piece: int, start: int, stop: int, packed: Ints | None) -> Iterator[tuple[int, int]]:
-        """Yield the samples that contain tokens of a piece, as pairs of a group and an index in it."""
-        if self._packed[piece]:
-            group = self._group_of_piece[piece]
-            first = -(int(self._to_array[piece]) + int(self._begin[group])) // self._seq_len
-            yield from ((group, first + number) for number in ([] if packed is None else packed.tolist()))
-            return
-        start, stop = max(start, int(self._start[piece])), min(stop, int(self._stop[piece]))
+    def _rows(self, number: int, start: int, stop: int, packed: Ints | None) -> Iterable[int]:
+        """Return the samples that contain tokens of a piece, as indices in its group."""
+        piece, group = self._pieces[number], self._group_of_piece[number]
+        to_line = -int(self._to_array[number]) - int(self._begin[group])
+        if piece.packed:
+            return () if packed is None else (to_line // self._seq_len + packed).tolist()
+        start, stop = max(start, piece.start), min(stop, piece.stop)
         if start >= stop:
-            return
-        group = self._group_of_piece[piece]
-        to_line = -int(self._to_array[piece]) - int(self._begin[group])
-        first, last = start + to_line, stop - 1 + to_line
+            return ()
         if self._crosses[group]:
             low, high = 0, int(self._samples[group]) - 1
         else:  # the last label of the piece's last sample is in the piece too
-            low = (int(self._start[piece]) + to_line) // self._seq_len
-            high = (int(self._end[piece]) - int(self._begin[group])) // self._seq_len - 1
-        for row in range(max((first - 1) // self._seq_len, low), min(last // self._seq_len, high) + 1):
-            yield group, row
+            low = (piece.start + to_line) // self._seq_len
+            high = (int(self._end[number]) - int(self._begin[group])) // self._seq_len - 1
+        first, last = start + to_line, stop - 1 + to_line
+        return range(max((first - 1) // self._seq_len, low), min(last // self._seq_len, high) + 1)
 
     def blocks(self, start: int) -> Blocks:
         """Return the blocks, given the first position of the segment."""
         shards: dict[int, ShardBlocks] = {}
-        for piece in np.argsort(self._stop - self._start, kind="stable").tolist():  # the blocks of an array are those of its largest piece
-            group = self._group_of_piece[piece]
+        by_size = sorted(enumerate(self._pieces), key=lambda of: of[1].stop - of[1].start)
+        for number, piece in by_size:  # the blocks of an array are those of its largest piece
+            group = self._group_of_piece[number]
             if self._is_windowed and self._block[group]:
-                first = int(self._begin[group] + self._to_array[piece])
-                shards[int(self._shard[piece])] = ShardBlocks(group=group, first=first, tokens=int(self._block[group]) * self._seq_len)
+                first = int(self._begin[group] + self._to_array[number])
+                shards[piece.shard] = ShardBlocks(group=group, first=first, tokens=int(self._block[group]) * self._seq_len)
             else:
-                shards.pop(int(self._shard[piece]), None)
+                shards.pop(piece.shard, None)
         block = self._block if self._is_windowed else np.zeros_like(self._block)
         return Blocks(
             start=start,
