@@ -93,7 +93,8 @@ class LoadedMixture(OpenedMixture[MixedDataset]):
         Explanation
             The explained samples, displayed as a table.
         """
-        size = Shard(world_size=world_size).step(batch_size)
+        step, start = checked_int("step", step), checked_int("start", start)
+        size = Shard(world_size=world_size).step(checked_int("batch_size", batch_size, least=1))
         return self.explain(start + step * size, size)
 
 

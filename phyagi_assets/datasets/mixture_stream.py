@@ -9,7 +9,7 @@ from phyagi_assets.datasets.loader_frames import batch_size_of_loader, is_stacke
 from phyagi_assets.datasets.mixed_dataset import MixedDataset, unstacked
 from phyagi_assets.formatting import counted
 from phyagi_assets.reading.mixture_samples import require_samples
-from phyagi_assets.reading.numbers import checked_int
+from phyagi_assets.reading.numbers import checked_bool, checked_int
 from phyagi_assets.reading.position import position_of, state_at
 from phyagi_assets.reading.steps import PlannedReads, Reader, Steps
 
@@ -86,9 +86,9 @@ class MixtureStream(DividedStream):
         position = checked_int("position", position)
         self.dataset = dataset
         self.batch_size = checked_int("batch_size", batch_size, least=1)
-        self.samples = samples
-        self.endless = endless
-        self.drop_last = drop_last
+        self.samples = checked_bool("samples", samples)
+        self.endless = checked_bool("endless", endless)
+        self.drop_last = checked_bool("drop_last", drop_last)
         # `origin`: position from which steps are counted. `end`: end of the current iteration. `loaded_end`: end of the iteration that a
         # loaded state belongs to. `given`: number of samples of the run at `position` that were yielded. In a loader worker, the next run
         # begins at `position` plus one step for each worker before it. `is_placed`: whether the next iteration begins at `position` because

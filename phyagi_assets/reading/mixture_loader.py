@@ -6,7 +6,7 @@ from typing import Any
 
 from phyagi_assets.execution.ordered import prefetch
 from phyagi_assets.reading.mixture_samples import MixtureSamples, require_samples
-from phyagi_assets.reading.numbers import checked_int
+from phyagi_assets.reading.numbers import checked_bool, checked_int
 from phyagi_assets.reading.position import position_of, state_at
 from phyagi_assets.reading.steps import PlannedReads, Reader, Shard, Steps
 
@@ -73,8 +73,8 @@ class MixtureLoader:
             seq_len=samples.seq_len,
             trains=samples.split == "train",
             batch_size=checked_int("batch_size", batch_size, least=1),
-            endless=endless,
-            drop_last=drop_last,
+            endless=checked_bool("endless", endless),
+            drop_last=checked_bool("drop_last", drop_last),
         )
 
     @property

@@ -16,7 +16,7 @@ from phyagi_assets.formatting import LARGEST, counted
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.order.segment_order import Located
-from phyagi_assets.reading.numbers import checked_int
+from phyagi_assets.reading.numbers import checked_bool, checked_int
 from phyagi_assets.reading.packed_indices import PackedIndices
 from phyagi_assets.reading.sample_documents import SampleDocuments
 from phyagi_assets.reading.steps import Epochs, PlannedReads
@@ -76,9 +76,9 @@ class MixtureSamples:
     ) -> None:
         self.plan = plan
         self.split = split
-        self.shift_labels = shift_labels
-        self.boundaries = boundaries
-        self.mask_boundaries = mask_boundaries
+        self.shift_labels = checked_bool("shift_labels", shift_labels)
+        self.boundaries = checked_bool("boundaries", boundaries)
+        self.mask_boundaries = checked_bool("mask_boundaries", mask_boundaries)
         self.ignore_index = checked_int("ignore_index", ignore_index, least=-LARGEST)
         self.order = MixtureOrder(plan, split, PackedIndices(plan, home))
         self.shards = TokenShards.of_plan(plan, home, self.order)

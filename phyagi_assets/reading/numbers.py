@@ -1,4 +1,4 @@
-"""Integer arguments and indices of loaders, streams and samples, checked in one way."""
+"""Arguments and indices of loaders, streams and samples, checked in one way."""
 
 import operator
 from typing import Any, SupportsIndex
@@ -32,6 +32,24 @@ def checked_int(name: str, value: Any, least: int = 0) -> int:
     if number > LARGEST:
         raise ValueError(f"{name}: is {number}; use at most {LARGEST:,}")
     return number
+
+
+def checked_bool(name: str, value: Any) -> bool:
+    """Check and return a boolean argument, such as one that was read from a configuration.
+
+    Raises
+    ------
+    TypeError
+        The value is not a boolean. The text ``"False"`` would be true, and 2 would shift labels by two tokens.
+
+    Examples
+    --------
+    >>> checked_bool("shift_labels", True)
+    True
+    """
+    if value not in (True, False):
+        raise TypeError(f"{name}: is {value!r}; use True or False")
+    return bool(value)
 
 
 def checked_index(index: SupportsIndex, length: int, unit: str) -> int:

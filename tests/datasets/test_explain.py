@@ -101,6 +101,10 @@ def test_explained_step_contains_the_positions_that_all_processes_read(folder: P
     mixture = load_mixture(folder)
     assert [sample.position for sample in mixture.explain_step(3, batch_size=2, world_size=4)] == list(range(24, 32))
     assert [sample.position for sample in mixture.explain_step(1, batch_size=2, start=10)] == [12, 13]
+    for wrong in ({"step": -1}, {"start": -1}, {"batch_size": 0}):
+        (name,) = wrong
+        with pytest.raises(ValueError, match=f"{name}: is .* or more"):
+            mixture.explain_step(**({"step": 1, "batch_size": 2, "start": 10} | wrong))
 
 
 def test_table_is_displayed_in_a_terminal_and_in_a_notebook(folder: Path) -> None:

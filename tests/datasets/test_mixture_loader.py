@@ -329,6 +329,15 @@ def test_number_out_of_range_raises(mixture: LoadedMixture, arguments: dict[str,
         MixtureLoader(mixture.train, **arguments)
 
 
+def test_option_that_is_not_a_boolean_raises(mixture: LoadedMixture) -> None:
+    for name in ("endless", "drop_last"):
+        with pytest.raises(TypeError, match=f"{name}: is 'False'; use True or False"):
+            MixtureLoader(mixture.train, batch_size=1, **{name: "False"})
+    for wrong in ({"shift_labels": 2}, {"mask_boundaries": "False"}, {"boundaries": None}):
+        with pytest.raises(TypeError, match=r": is .*; use True or False"):
+            MixedDataset(mixture.plan, mixture.home, **wrong)
+
+
 @pytest.mark.parametrize("name", ["batch_size", "position", "num_workers", "rank", "world_size"])
 @pytest.mark.parametrize("wrong", [1.0, "1", [1], False])
 def test_number_that_is_not_an_integer_raises(mixture: LoadedMixture, name: str, wrong: Any) -> None:

@@ -14,7 +14,7 @@ from phyagi_assets.formats.joined_array import JoinedArray
 from phyagi_assets.formats.plan import samples_in
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.permutation import uniform
-from phyagi_assets.reading.numbers import checked_index, checked_int
+from phyagi_assets.reading.numbers import checked_bool, checked_index, checked_int
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
         self.input_ids = input_ids
         self.labels = labels
         self.seq_len = seq_len
-        self.shift_labels = shift_labels
+        self.shift_labels = checked_bool("shift_labels", shift_labels)
         self.ignore_token_id = ignore_token_id
         self.random_mask_prob = random_mask_prob
         self.random_mask_offset = random_mask_offset
