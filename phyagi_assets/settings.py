@@ -68,12 +68,12 @@ class Settings:
         Raises
         ------
         PhyagiAssetsError
-            The store is a file or behind a link that leads nowhere, the data folder is a URI, the store is one of an unknown kind, or a
-            path cannot be used.
+            The store is a file or behind a link that leads nowhere, the data folder is a URI, the store is one of an unknown kind, a path
+            cannot be used, or an argument is empty, as an unset variable gives.
         """
-        chosen = local_folder(data or os.environ.get(DATA_VARIABLE) or "data", "data folder")
-        kept = store or os.environ.get(STORE_VARIABLE)
-        settled = cls(data=chosen, store=store_place(kept) if kept else local_folder(chosen / "store", "store"))
+        chosen = local_folder(data if data is not None else os.environ.get(DATA_VARIABLE) or "data", "data folder")
+        kept = store if store is not None else os.environ.get(STORE_VARIABLE) or None
+        settled = cls(data=chosen, store=store_place(kept) if kept is not None else local_folder(chosen / "store", "store"))
         if isinstance(settled.store, Path) and settled.store.is_file():
             raise PhyagiAssetsError(f"{settled.store}: is a file; the store is a folder, named with --store or ${STORE_VARIABLE}")
         refuse_dangling(settled.store, f"name another store with --store or ${STORE_VARIABLE}")
@@ -164,7 +164,7 @@ class CacheSettings:
         PhyagiAssetsError
             The folder cannot be used, or the size is not a positive size.
         """
-        named = folder or os.environ.get(CACHE_VARIABLE)
+        named = folder if folder is not None else os.environ.get(CACHE_VARIABLE) or None
         source, given = ("cache_bytes", size) if size is not None else (f"${CACHE_BYTES_VARIABLE}", os.environ.get(CACHE_BYTES_VARIABLE))
         try:
             bound = parsed_size(given) if given is not None and given != "" else None
@@ -172,7 +172,7 @@ class CacheSettings:
             raise PhyagiAssetsError(f"{source}: {problem}") from None
         if bound is not None and bound <= 0:
             raise PhyagiAssetsError(f"{source}: is {bound}; use a positive size, such as 200GB")
-        return cls(folder=local_folder(named, "cache folder") if named else None, bytes=bound)
+        return cls(folder=local_folder(named, "cache folder") if named is not None else None, bytes=bound)
 
 
 def store_place(named: str | Path) -> Path | BucketAddress:

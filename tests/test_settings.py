@@ -8,7 +8,7 @@ import pytest
 
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.objects.aws_profiles import S3Settings, s3_settings
-from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings, library_store
+from phyagi_assets.settings import CACHE_VARIABLE, DATA_VARIABLE, STORE_VARIABLE, CacheSettings, Settings, library_store
 from phyagi_assets.tokenizers.conformance_reports import REPORTS_FOLDER_VARIABLE, reports_folder
 
 
@@ -20,6 +20,16 @@ def test_arguments_take_precedence_over_environment_variables_and_defaults(tmp_p
     monkeypatch.setenv(STORE_VARIABLE, "/s")
     assert Settings.resolve() == Settings(data=Path("/d"), store=Path("/s"))
     assert Settings.resolve(data="/other", store="here") == Settings(data=Path("/other"), store=tmp_path / "here")
+
+
+def test_empty_argument_is_refused_and_an_empty_variable_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in (DATA_VARIABLE, STORE_VARIABLE, CACHE_VARIABLE):
+        monkeypatch.setenv(variable, "")
+    assert Settings.resolve() == Settings(data=tmp_path / "data", store=tmp_path / "data" / "store")
+    for settle in (lambda: Settings.resolve(data=""), lambda: Settings.resolve(store=""), lambda: CacheSettings.resolve("")):
+        with pytest.raises(PhyagiAssetsError, match="has an empty name, as an unset variable gives; name a folder"):
+            settle()
 
 
 def test_missing_data_folder_raises_an_error_that_suggests_init(tmp_path: Path) -> None:
