@@ -86,16 +86,6 @@ def writing_to(root: Path, remedy: str = "what was published is kept; correct th
         raise StoreError(f"{root}: cannot be written to: {said}; {remedy}") from problem
 
 
-@contextmanager
-def unless_elsewhere() -> Iterator[None]:
-    """Ignore the error of a rename between two file systems."""
-    try:
-        yield
-    except OSError as problem:
-        if problem.errno != errno.EXDEV:
-            raise
-
-
 def flush(path: Path) -> None:
     """Wait until the content of a file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -13,7 +13,6 @@ dies; the next writer then deletes the folder. To remove a version, the store re
 import errno
 import logging
 import os
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -25,7 +24,7 @@ from phyagi_assets.paths import real_path
 from phyagi_assets.store.addresses import VERSIONS, Address, Version, is_part, spare_name, split_version_name
 from phyagi_assets.store.artifact import Artifact, Assembled, Fill, FinishedFile
 from phyagi_assets.store.base import Store, Survey
-from phyagi_assets.store.disk import flush, flushed_meanwhile, folders_in, free_path, link, unless_elsewhere, writing_to
+from phyagi_assets.store.disk import flush, flushed_meanwhile, folders_in, free_path, link, writing_to
 from phyagi_assets.store.locks import LOCKS, create_lock, hold_until_exit, locked, locked_if_free, own_folder
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, records_of
 from phyagi_assets.store.manifest_cache import ManifestCache
@@ -202,7 +201,7 @@ class LocalStore(Store):
             with self._aside() as take:
                 if os.path.lexists(final):
                     take(final)
-                self._move(draft, final)
+                draft.rename(final)
             flush(final.parent)
         return Artifact(address=address, path=final, manifest=filled)
 
@@ -220,16 +219,6 @@ class LocalStore(Store):
             return replace(artifact.manifest, files={})
 
         return self.write(artifact.address, artifact.manifest, fill, artifact.manifest.files)
-
-    def _move(self, draft: Path, final: Path) -> None:
-        with unless_elsewhere():
-            draft.rename(final)
-            return
-        with own_folder(final.parent.parent / STAGING) as near:  # a bind mount has the same device number but refuses renames
-            shutil.copytree(draft, near / "version")
-            for path in (near / "version").rglob("*"):
-                flush(path)
-            (near / "version").rename(final)
 
     def publish(self, artifact: Artifact) -> None:
         pointer = self.pointer(artifact.address)
@@ -253,23 +242,18 @@ class LocalStore(Store):
 
     def _point(self, address: str, fingerprint: str) -> None:
         pointer = self.pointer(address)
-        for area in self._areas(pointer.parent):
-            with own_folder(area) as staging:
-                replacement = staging / "link"
-                try:
-                    replacement.symlink_to(f"{VERSIONS}/{self.version_path(address, fingerprint).name}")
-                except OSError as problem:
-                    if problem.errno not in _NO_LINKS:
-                        raise
-                    raise StoreError(
-                        f"{self.root}: is on a file system without symbolic links, which the store needs; keep the store on another disk "
-                        "(--store)"
-                    ) from problem
-                with unless_elsewhere():
-                    replacement.replace(pointer)
-                    flush(pointer.parent)
-                    return
-        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(pointer))
+        with own_folder(self._area(pointer.parent)) as staging:
+            replacement = staging / "link"
+            try:
+                replacement.symlink_to(f"{VERSIONS}/{self.version_path(address, fingerprint).name}")
+            except OSError as problem:
+                if problem.errno not in _NO_LINKS:
+                    raise
+                raise StoreError(
+                    f"{self.root}: is on a file system without symbolic links, which the store needs; keep the store on another disk (--store)"
+                ) from problem
+            replacement.replace(pointer)
+            flush(pointer.parent)
 
     def discard(self, address: str, version: Path) -> None:
         with self.writing(), self._aside() as take:
@@ -329,24 +313,18 @@ class LocalStore(Store):
                     version.rename(kept)
                     logger.warning("%s: its manifest cannot be read; kept as %s, for you to look at and remove", version, kept)
                     return
-                for area in self._areas(version.parent.parent):
-                    if area not in folders:
-                        folders[area] = areas.enter_context(own_folder(area))
-                    with unless_elsewhere():
-                        version.rename(folders[area] / f"{len(list(folders[area].iterdir()))}")
-                        flush(version.parent)
-                        return
-                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(version))
+                area = self._area(version.parent.parent)
+                if area not in folders:
+                    folders[area] = areas.enter_context(own_folder(area))
+                version.rename(folders[area] / f"{len(list(folders[area].iterdir()))}")
+                flush(version.parent)
 
             yield take
 
-    def _areas(self, beside: Path) -> Iterator[Path]:
-        """Yield the staging areas to try for renames into a folder: the store's own if it is on the same disk, then one in the folder."""
-        there = next(folder for folder in (beside, *beside.parents) if folder.exists())
-        here = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
-        if there.stat().st_dev == here.stat().st_dev:
-            yield self.root / STAGING
-        yield beside / STAGING
+    def _area(self, beside: Path) -> Path:
+        """Return the staging area for renames into a folder: the store's own, or one in the folder if that is on another disk."""
+        devices = {next(folder for folder in (path, *path.parents) if folder.exists()).stat().st_dev for path in (beside, self.root)}
+        return self.root / STAGING if len(devices) == 1 else beside / STAGING
 
     def lock(self, name: str, *, silent: bool = False) -> AbstractContextManager[None]:
         return locked(self._lock_file(name), waiting="" if silent else f"{name} is being built by another run; waiting for it")
@@ -378,7 +356,7 @@ class LocalStore(Store):
     @contextmanager
     def _staging(self, beside: Path | None = None) -> Iterator[Path]:
         """Create a staging folder for the caller and delete it afterwards. Folders of dead writers are deleted first."""
-        with self.writing(), own_folder(next(self._areas(beside or self.root))) as folder:
+        with self.writing(), own_folder(self._area(beside or self.root)) as folder:
             yield folder
 
     def writing(self) -> AbstractContextManager[None]:
