@@ -106,9 +106,9 @@ def array_blocks(path: Path, size: int = 1 << 20) -> Iterator[npt.NDArray[Any]]:
     StoreError
         The file is damaged.
     """
-    array_length(path)
+    shape, dtype, start = _layout(path)
     with path.open("rb", buffering=0) as file:
-        shape, dtype = _header(file, path)
+        file.seek(start)
         of_row = dtype.itemsize * math.prod(shape[1:])
         piece = np.empty((size // of_row, *shape[1:]), dtype)
         while read := file.readinto(piece.data):
@@ -125,14 +125,16 @@ def array_length(path: Path) -> int:
     StoreError
         The file does not hold an array, or has more or fewer bytes than its header says.
     """
-    shape, _, _ = _layout(path)
-    return shape[0]
+    return _layout(path)[0][0]
 
 
 def _layout(path: Path) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     """Return the shape and dtype of an array and its first byte in the file, after checking the size of the file."""
     with path.open("rb") as file:
-        shape, dtype = _header(file, path)
+        try:
+            shape, dtype = read_header(file)
+        except Exception as problem:
+            raise StoreError(f"{path}: is not a whole array: {one_line(problem, 200)}; {REMEDY}") from None
         start = file.tell()
         wanted, found = start + math.prod(shape) * dtype.itemsize, file.seek(0, os.SEEK_END)
     if found != wanted:
@@ -164,10 +166,3 @@ def _parse_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     if dtype.hasobject or not dtype.itemsize or not shape or (is_fortran and len(shape) > 1) or any(length < 0 for length in shape):
         raise ValueError(f"it describes an array of shape {shape} and dtype {dtype}")
     return shape, dtype
-
-
-def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    try:
-        return read_header(file)
-    except Exception as problem:
-        raise StoreError(f"{path}: is not a whole array: {one_line(problem, 200)}; {REMEDY}") from None
