@@ -250,7 +250,8 @@ class LocalStore(Store):
                 if problem.errno not in _NO_LINKS:
                     raise
                 raise StoreError(
-                    f"{self.root}: is on a file system without symbolic links, which the store needs; keep the store on another disk (--store)"
+                    f"{self.root}: is on a file system without symbolic links, which the store needs; keep the store on another disk "
+                    "(--store)"
                 ) from problem
             replacement.replace(pointer)
             flush(pointer.parent)

@@ -264,6 +264,11 @@ def test_quote_without_an_end_does_not_swallow_the_rest_of_a_table(tmp_path: Pat
         texts(write_text(tmp_path / "file", table), "csv")
 
 
+def test_quote_without_an_end_before_a_quoted_value_is_not_skipped_as_an_invalid_row(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"file: a quoted value in row 2 goes on after its closing quote"):
+        texts(write_text(tmp_path / "file", 'text,id\na,1\n",2\n"x,y",3\nb,4\n'), "csv")
+
+
 @pytest.mark.parametrize("broken", ["", "a,b\r\n"])
 def test_csv_value_keeps_its_line_ends_wherever_a_block_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     small_blocks(monkeypatch, 32)
