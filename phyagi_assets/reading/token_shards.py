@@ -1,6 +1,6 @@
 """Reading of many samples at once from many token arrays."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
@@ -26,7 +26,7 @@ from phyagi_assets.reading.steps import TOKENS_PER_READ
 _JOINED = 4096
 """Number of runs to join at once."""
 _SHORT = 1024
-"""Mean size of runs, in bytes, below which they are not joined one by one."""
+"""Mean size of runs, in bytes, below which they are not joined one by one. Nor are those of more arrays than may be mapped at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,34 +111,22 @@ class TokenShards:
         del position
         self.announce(runs)
         size = self._dtype.itemsize
-        if int(runs.tokens.sum()) * size < _SHORT * len(runs.tokens):
+        is_short = int(runs.tokens.sum()) * size < _SHORT * len(runs.tokens)
+        numbers: list[int] = [] if is_short else runs.shard.tolist()
+        different = set(numbers) - {PADDING}
+        if is_short or len(different) > self._maps.most:
             joined = joined_runs(self._tokens, runs.shard, runs.start, runs.tokens, self._dtype, absent=PADDING)
             padding = np.flatnonzero(runs.shard == PADDING)
             starts = runs.sample[padding] * width + runs.at[padding]
             for start, tokens in zip(starts.tolist(), runs.tokens[padding].tolist(), strict=True):
                 joined[start : start + tokens] = self._pad_id
         else:
-            numbers, octets = runs.shard.tolist(), {PADDING: memoryview(np.full(width, self._pad_id, self._dtype).tobytes())}
-            if len(different := set(numbers) - {PADDING}) <= self._maps.most:
-                octets |= {number: self._token_map(number).octets for number in different}
-                begins, ends = (runs.start * size).tolist(), ((runs.start + runs.tokens) * size).tolist()
-                whole = _join([octets[number] for number in numbers], begins, ends)
-            else:
-                whole = self._join_many_arrays(runs, octets)
-            joined = np.frombuffer(whole, self._dtype)
+            octets = {number: self._token_map(number).octets for number in different}
+            octets[PADDING] = memoryview(np.full(width, self._pad_id, self._dtype).tobytes())
+            begins, ends = (runs.start * size).tolist(), ((runs.start + runs.tokens) * size).tolist()
+            joined = np.frombuffer(_join([octets[number] for number in numbers], begins, ends), self._dtype)
         self._disk.observe()
         return joined.reshape(-1, width)
-
-    def _join_many_arrays(self, runs: Runs, octets: Mapping[int, memoryview]) -> bytearray:
-        """Return the bytes of runs from more arrays than may be mapped at once, one array after another."""
-        sizes = runs.tokens * self._dtype.itemsize
-        places, begins = np.cumsum(sizes) - sizes, runs.start * self._dtype.itemsize
-        joined = bytearray(int(sizes.sum()))
-        for number, chosen in grouped(runs.shard):
-            source = octets[number] if number in octets else self._token_map(number).octets
-            for place, begin, many in zip(places[chosen].tolist(), begins[chosen].tolist(), sizes[chosen].tolist(), strict=True):
-                joined[place : place + many] = source[begin : begin + many]
-        return joined
 
     @property
     def on_disk(self) -> bool:
