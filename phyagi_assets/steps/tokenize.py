@@ -17,7 +17,6 @@ from phyagi_assets.execution.executor import OnProgress
 from phyagi_assets.formats.token_rows import COLUMNS, TRAINED, complete, row_files, rows_schema
 from phyagi_assets.formatting import counted, listed
 from phyagi_assets.sources.chunks import most_chunks
-from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND, WITHIN_LIMITS, Check
@@ -26,7 +25,7 @@ from phyagi_assets.steps.chunk_results import forget_chunks
 from phyagi_assets.steps.conversations import conversation_recipe
 from phyagi_assets.steps.encoding import RowMaker
 from phyagi_assets.steps.eos import eos_to_append
-from phyagi_assets.steps.exclusions import REMOVED, ExcludedDocuments, hashes_of
+from phyagi_assets.steps.exclusions import REMOVED, hashes_of
 from phyagi_assets.steps.lengths import row_lengths
 from phyagi_assets.steps.raw import RAW, expected_raw, raw_address, readable_files
 from phyagi_assets.steps.row_totals import RowTotals
@@ -36,7 +35,6 @@ from phyagi_assets.steps.tokenize_chunks import Recipe, TokenChunk, engines_of, 
 from phyagi_assets.steps.tokenized_version import (
     CODE_VERSION,
     STEP,
-    encoding_settings,
     expected_tokenized,
     shared_inputs,
     tokenized_address,
@@ -71,11 +69,7 @@ class _Encoding:
         """Look up the raw artifact, and find the documents to leave out if they are not known."""
         raw = require(workspace.store, raw_address(corpus, partition.key), needed_by=tokenized_address(corpus, partition.key))
         files = readable_files(partition, raw, workspace)
-        settings = encoding_settings(corpus, partition, workspace, raw.fingerprint, files)
-        excluded = ExcludedDocuments(corpus, tokenized_address(corpus, partition.key), raw.fingerprint, settings, workspace.store)
-        if excluded.known() is None:
-            excluded.find(read_documents(corpus, files))
-        expected = expected_tokenized(corpus, partition, workspace, {RAW.name: raw.fingerprint})
+        expected = expected_tokenized(corpus, partition, workspace, {RAW.name: raw.fingerprint}, files)
         return cls(corpus=corpus, partition=partition, workspace=workspace, raw=raw, files=files, expected=expected)
 
     @property

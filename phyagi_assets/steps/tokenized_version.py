@@ -6,6 +6,7 @@ from typing import Any
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.removals import read_removals
 from phyagi_assets.errors import DeclarationError, MissingPackageError, TokenizerError
+from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import Partition, readable
 from phyagi_assets.sources.irregular import irregular_files
 from phyagi_assets.sources.readable import Readable
@@ -30,20 +31,25 @@ def tokenized_address(corpus: Corpus, partition: str) -> str:
     return f"{corpus.config.name}/{STEP}/{partition}"
 
 
-def expected_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, inputs: Mapping[str, str]) -> Manifest:
+def expected_tokenized(
+    corpus: Corpus, partition: Partition, workspace: Workspace, inputs: Mapping[str, str], files: Sequence[Readable] | None = None
+) -> Manifest:
     """Return the expected manifest of a partition's tokenized artifact, given the fingerprint of its raw artifact by the name of its step.
 
-    The settings list the excluded documents and the irregular files that occur in the partition, as far as they are known without
-    fetching or reading documents.
+    The settings list the excluded documents and the irregular files that occur in the partition. Without the files to read, they are listed
+    as far as they are known without fetching or reading documents.
     """
     identity, raw_fingerprint = workspace.identities.of(corpus), inputs[RAW.name]
-    settings = encoding_settings(corpus, partition, workspace, raw_fingerprint)
+    settings = _encoding_settings(corpus, partition, workspace, raw_fingerprint, files)
     if corpus.config.append_eos and corpus.config.messages is None and _ends_with_eos(corpus, workspace, identity):
         settings[EOS_BY] = BY_TOKENIZER
     if adds_first_prompt(corpus, workspace):
         settings[FIRST_PROMPT] = ADDED
-    address = tokenized_address(corpus, partition.key)
-    if removed := ExcludedDocuments(corpus, address, raw_fingerprint, settings, workspace.store).known():
+    excluded = ExcludedDocuments(corpus, tokenized_address(corpus, partition.key), raw_fingerprint, settings, workspace.store)
+    removed = excluded.known()
+    if removed is None and files is not None:
+        removed = excluded.find(read_documents(corpus, files))
+    if removed:
         settings[REMOVED] = removed
     return Manifest.expected(STEP, code_version=CODE_VERSION, inputs={**inputs, "tokenizer": identity}, settings=settings)
 
@@ -55,8 +61,8 @@ def shared_inputs(corpus: Corpus, workspace: Workspace) -> list[object]:
     return [workspace.identities.of(corpus), *template, *prompt, sorted(read_removals(corpus))]
 
 
-def encoding_settings(
-    corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str, files: Sequence[Readable] | None = None
+def _encoding_settings(
+    corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str, files: Sequence[Readable] | None
 ) -> dict[str, Any]:
     config = corpus.config
     documents: dict[str, Any] = {"columns": config.columns, "separator": config.separator if len(config.columns) > 1 else None}

@@ -9,7 +9,6 @@ documents are like this and the tokenizer is known to restore its own ids.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 
 import xxhash
 
@@ -33,12 +32,6 @@ class SampledDocument:
     """XXH3-64 of the original text; None if it is not known, as that of a rendered conversation."""
 
 
-class _Outcome(Enum):
-    AGREES = "gives its ids again"
-    DIFFERS = "does not"
-    UNTOLD = "gives others, which with such a tokenizer may be right"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundTrip(Findings):
     """Result of decoding a sample of documents and encoding it again."""
@@ -53,12 +46,13 @@ class RoundTrip(Findings):
     def of(cls, documents: Sequence[SampledDocument], decoder: Decoder) -> "RoundTrip":
         """Decode documents, encode the decoded texts, and compare texts and ids with the original ones."""
         texts = decoder.decode_all([document.ids for document in documents])
-        outcomes = [
-            (document.row, _outcome(document, text, again, decoder))
-            for document, text, again in zip(documents, texts, decoder.encode_all(texts), strict=True)
-        ]
-        wrong, untold = (tuple(row for row, outcome in outcomes if outcome is of) for of in (_Outcome.DIFFERS, _Outcome.UNTOLD))
-        return cls(documents=len(documents), wrong=wrong, untold=untold)
+        wrong, untold = list[int](), list[int]()
+        for document, text, again in zip(documents, texts, decoder.encode_all(texts), strict=True):
+            is_known = document.text_hash is not None
+            is_same = is_known and xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) == document.text_hash
+            if list(again) != list(document.ids) or (is_known and not is_same and decoder.is_lossless):
+                (wrong if is_same or decoder.is_lossless else untold).append(document.row)
+        return cls(documents=len(documents), wrong=tuple(wrong), untold=tuple(untold))
 
     def after(self, rows: int) -> "RoundTrip":
         """Return this as a part that begins after a number of rows."""
@@ -80,12 +74,3 @@ class RoundTrip(Findings):
         elif self.untold:
             found += f", but for {len(self.untold)} in which the tokenizer changes the text"
         return Check(name=ROUND_TRIP, passed=not broken, found=found, numbers=numbers)
-
-
-def _outcome(document: SampledDocument, text: str, again: Sequence[int], decoder: Decoder) -> _Outcome:
-    if document.text_hash is None:
-        return _Outcome.AGREES if list(again) == list(document.ids) else _Outcome.DIFFERS if decoder.is_lossless else _Outcome.UNTOLD
-    same_text = xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) == document.text_hash
-    if list(again) == list(document.ids) and (same_text or not decoder.is_lossless):
-        return _Outcome.AGREES
-    return _Outcome.DIFFERS if same_text or decoder.is_lossless else _Outcome.UNTOLD
