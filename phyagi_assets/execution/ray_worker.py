@@ -52,11 +52,9 @@ class Report:
 class _Process:
     """State that this process has prepared for a run."""
 
-    job: bytes = b""
-    """The run that it has prepared for."""
-    pickling: Pickling | None = None
-    check: NodeCheck | None = None
-    name: Callable[[Any], str] = str
+    number: bytes = b""
+    """Identity of the run that it has prepared for."""
+    job: Job | None = None
     run: Run[Any, Any] | None = None
     consumed: int = 0
 
@@ -93,9 +91,10 @@ def run_task(number: bytes, job: Sequence[Any], task: bytes) -> bytes | str:
     if isinstance(outcome, UnfitNodeError):
         return str(outcome)
     # A node that has lost the store would fail one task after another, and so take them from the nodes that can run them.
-    unfit = _process.check.problem() if isinstance(outcome, Exception) and _process.check else ""
+    prepared = _process.job
+    unfit = prepared.check.problem() if isinstance(outcome, Exception) and prepared else ""
     report = Report(outcome=outcome, consumed=_process.consumed, records=records.kept, unfit=unfit)
-    return _process.pickling.dumps(report) if _process.pickling else pickle.dumps(report)
+    return prepared.pickling.dumps(report) if prepared else pickle.dumps(report)
 
 
 def _run(number: bytes, job: Sequence[Any], task: bytes) -> Any:
@@ -103,24 +102,24 @@ def _run(number: bytes, job: Sequence[Any], task: bytes) -> Any:
     import ray
 
     _process.consumed = 0
-    if number != _process.job:
+    if number != _process.number:
         _prepare(number, ray.get(job[0]))
-    assert _process.pickling is not None
-    assert _process.run is not None
-    given = _process.pickling.loads(task)
-    return outcome_of(_process.name(given), partial(_process.run, given, _progressed))
+    prepared, run = _process.job, _process.run
+    assert prepared is not None
+    assert run is not None
+    given = prepared.pickling.loads(task)
+    return outcome_of(prepared.name(given), partial(run, given, _progressed))
 
 
 def _prepare(number: bytes, content: bytes) -> None:
-    _process.job, _process.check = b"", None
+    _process.number, _process.job = b"", None
     job: Job = pickle.loads(content)
     os.environ[THREADS] = str(job.threads)
     logging.getLogger(PACKAGE).setLevel(job.level)
     if problem := job.check.problem():  # of a node that came after the run had begun
         raise UnfitNodeError(problem)
-    _process.pickling, _process.check, _process.name = job.pickling, job.check, job.name
     _process.run = job.pickling.loads(job.run)
-    _process.job = number
+    _process.number, _process.job = number, job
 
 
 def _progressed(consumed: int) -> None:

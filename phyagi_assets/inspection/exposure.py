@@ -1,7 +1,7 @@
 """Find the positions at which mixtures use a document."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from phyagi_assets.inspection.spans import spans_of
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.reading.packed_indices import PackedIndices
 from phyagi_assets.steps.mixture import MIXTURE
+from phyagi_assets.store.artifact import StoredVersion
 from phyagi_assets.store.base import Store
 
 logger = logging.getLogger(__name__)
@@ -53,37 +54,23 @@ def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None
         always searched to their end.
     """
     for version in store.survey().versions:
-        if version.address.step != MIXTURE.name:
-            continue
-        file = version.folder() / PLAN
-        try:
-            fetch = RemotePlan(version, store).fetch if version.remote else _is_here
-            yield from list(_of_plan(read_plan(file), file, corpus, ids, until, fetch, is_published=version.is_published))
-        except (StoreError, OSError, ValueError, OverflowError) as problem:
-            logger.warning("%s: cannot be searched for the documents: %s", file, problem)
+        if version.address.step == MIXTURE.name:
+            home = version.folder()
+            try:
+                yield from list(_of_plan(version, home, store, corpus, ids, until))
+            except (StoreError, OSError, ValueError, OverflowError) as problem:
+                logger.warning("%s: cannot be searched for the documents: %s", home / PLAN, problem)
 
 
-def _is_here(_path: str | Path) -> None:
-    """Fetch nothing, because the store is on this machine."""
-
-
-def _of_plan(
-    plan: Plan,
-    file: Path,
-    corpus: str,
-    ids: Collection[str],
-    until: int | None,
-    fetch: Callable[[str | Path], None],
-    *,
-    is_published: bool,
-) -> Iterator[Exposure]:
+def _of_plan(version: StoredVersion, home: Path, store: Store, corpus: str, ids: Collection[str], until: int | None) -> Iterator[Exposure]:
+    plan, remote = read_plan(home / PLAN), RemotePlan(version, store) if version.remote else None
     named = [number for number, planned in enumerate(plan.corpora) if planned.name == corpus]
     read = {source.corpus for segment in plan.segments for source in segment.sources}
     trained = [number for number in named if number in read]
     searched: list[tuple[str, Split, Plan, list[int]]] = [(split, split, plan, trained) for split in SPLITS]
     if evaluated := [number for number in named if number in plan.evaluation]:
         searched.append((EVALUATION, "validation", dict(plan.evaluated())[corpus], evaluated))
-    paths, indices = PlanPaths(plan, file.parent), PackedIndices(plan, file.parent)
+    paths, indices = PlanPaths(plan, home), PackedIndices(plan, home)
     for shown, split, of, numbers in searched:
         partitions = [(number, *numbered) for number in numbers for numbered in enumerate(plan.corpora[number].partitions)]
         holding = [found for found in partitions if split in found[2].shards]
@@ -94,9 +81,10 @@ def _of_plan(
         positions: dict[str, set[int]] = {}
         for number, index, partition in holding:
             shard = partition.shards[split]
-            fetch(shard.path)
-            if partition.index:
-                fetch(partition.index.path)
+            if remote:
+                remote.fetch(shard.path)
+                if partition.index:
+                    remote.fetch(partition.index.path)
             array = paths.resolve(shard.path)
             for span in spans_of(array.parent, array.stem, ids):
                 positions.setdefault(span.id, set()).update(order.positions_of(number, index, span.start, span.end, below))
@@ -104,7 +92,7 @@ def _of_plan(
             yield Exposure(
                 mixture=plan.name,
                 plan=plan.fingerprint,
-                is_published=is_published,
+                is_published=version.is_published,
                 split=shown,
                 id=id_,
                 positions=sorted(at),

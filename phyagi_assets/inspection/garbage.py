@@ -54,8 +54,21 @@ class Removable:
     """Size of the files in bytes, without the tokenizer, which the store keeps once for all versions."""
     address: Address
     fingerprint: str = ""
-    """Fingerprint of the version; empty for a second copy and for an interrupted transfer."""
+    """Fingerprint of the version; empty for an interrupted transfer."""
     is_published: bool = False
+
+    @classmethod
+    def of(cls, version: StoredVersion, why: Reason) -> "Removable":
+        """Return a version, or a second copy of one, as removable."""
+        return cls(
+            name=f"{Path(version.version.path).parent}/{version.path.name}" if why is Reason.SPARE else version.version.path,
+            path=version.path,
+            why=why,
+            bytes=version.manifest.own_bytes,
+            address=version.address,
+            fingerprint=version.fingerprint,
+            is_published=version.is_published,
+        )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -104,17 +117,7 @@ class Cleaning:
             if self._is_young(version.written):
                 self.young += 1
             else:
-                found.append(
-                    Removable(
-                        name=version.version.path,
-                        path=version.path,
-                        why=why,
-                        bytes=version.manifest.own_bytes,
-                        address=version.address,
-                        fingerprint=version.version.fingerprint,
-                        is_published=version.is_published,
-                    )
-                )
+                found.append(Removable.of(version, why))
         self.foreign += [Foreign(path=self.store.place(name), why=why) for name, why in self.others.items()]
         return [*self._spares(surveyed), *found, *self._transfers()]  # second copies first, while their versions exist
 
@@ -146,8 +149,7 @@ class Cleaning:
             elif self._is_young(spare.written):
                 self.young += 1
             elif spare.address.name not in self.others:
-                name, size = f"{Path(spare.version.path).parent}/{spare.path.name}", spare.manifest.own_bytes
-                yield Removable(name=name, path=spare.path, why=Reason.SPARE, bytes=size, address=spare.address)
+                yield Removable.of(spare, Reason.SPARE)
 
     def _named(self, version: StoredVersion) -> set[Version]:
         """Return the versions of caches that a plan reads, including that of its tokenizer."""
@@ -201,7 +203,7 @@ class Cleaning:
         """Return whether a version is still published or still not, as it was found; for a second copy, whether its version is intact."""
         if item.why is not Reason.SPARE:
             return (self.store.published_fingerprint(item.address) == item.fingerprint) == item.is_published
-        version = self.store.find(item.address, Manifest.read(item.path).fingerprint)
+        version = self.store.find(item.address, item.fingerprint)
         return version is not None and not version.damage(checksums=True)
 
 
