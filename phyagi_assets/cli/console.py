@@ -7,12 +7,10 @@ the encoding of the output does not have.
 
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TextIO
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
-from rich.segment import Segment
 
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, except tabs and line feeds
@@ -74,12 +72,8 @@ class _VisibleRenderable:
     encoding: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield from _made_visible(console.render(self.renderable, options), self.encoding)
-
-
-def _made_visible(segments: Iterable[Segment], encoding: str) -> Iterable[Segment]:
-    for segment in segments:
-        yield segment if segment.control else segment._replace(text=_encodable(visible(segment.text), encoding))
+        for segment in console.render(self.renderable, options):
+            yield segment if segment.control else segment._replace(text=_encodable(visible(segment.text), self.encoding))
 
 
 def _encodable(text: str, encoding: str) -> str:

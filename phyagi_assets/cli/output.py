@@ -146,16 +146,13 @@ class _LineHandler(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = f"{record.levelname:8} {record.getMessage()}"
-        print_text(self._console, message)
+        print_text(self._console, f"{record.levelname:8} {record.getMessage()}")
 
 
 class _LogFormatter(logging.Formatter):
-    """Formatter of lines that begin with the time in UTC and the process, and show unsafe characters as symbols."""
+    """Formatter of lines with times in UTC that shows unsafe characters as symbols."""
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)sZ %(process)d %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-        self.converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
         return visible(super().format(record))
@@ -167,5 +164,5 @@ def _file_handler(path: Path) -> logging.Handler:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as problem:
         raise PhyagiAssetsError(f"--log-file: {path} cannot be written: {problem.strerror}; name another file") from None
-    handler.setFormatter(_LogFormatter())
+    handler.setFormatter(_LogFormatter("%(asctime)sZ %(process)d %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
     return handler
