@@ -76,16 +76,11 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
     steps = {dg.AssetKey([name, step.name]): step for step in flow.of(Scope.PARTITION)}
 
     def build_partitions(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        config = context.op_execution_context.op_config
         selected = [step for key, step in steps.items() if key in context.selected_asset_keys]
-        workspace: Workspace = context.resources.workspace
-        builder = Builder(corpora={name: corpus}, workspace=workspace, flow=flow)
+        builder = Builder(corpora={name: corpus}, workspace=context.resources.workspace, flow=flow)
         run = PartitionRun(
             context=context,
             builder=builder,
-            progress=context.resources.progress,
-            processes=config[PROCESSES],
-            executor=config[EXECUTOR],
             recorded={name: recorded_of_partitions(context.instance, name, flow)} if context.retry_number else None,
             checks={name: {key.asset_key.path[-1] for key in context.selected_asset_check_keys}},
         )

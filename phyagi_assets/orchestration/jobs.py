@@ -109,15 +109,7 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow) -> dg.JobDef
                 stale, unexamined = _stale(context.instance, corpora[corpus], keys, recorded[corpus], builder)
                 work += stale
                 failed += unexamined
-            run = PartitionRun(
-                context=context,
-                builder=builder,
-                progress=context.resources.progress,
-                processes=context.op_config[PROCESSES],
-                executor=context.op_config[EXECUTOR],
-                recorded=recorded,
-            )
-            run.build(work, failed)
+            PartitionRun(context=context, builder=builder, recorded=recorded).build(work, failed)
 
     only = next(iter(corpora)) if len(corpora) == 1 else ""
 

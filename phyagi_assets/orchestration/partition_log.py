@@ -19,11 +19,17 @@ from phyagi_assets.orchestration.recorded import DATA_VERSION, Recorded
 from phyagi_assets.steps.checks.check import WITHIN_LIMITS
 
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
+"""Context of a run of assets, or of a job."""
 
 _INSERTED = 100
 """Number of passed checks that are recorded in one statement; they are lost if the process is killed before."""
 _SECONDS = 5.0
 """Time after which they are recorded though they are fewer, so that the checks of a partition that takes long are shown soon."""
+
+
+def op_context(context: Context) -> dg.OpExecutionContext:
+    """Return the context of the op of a run."""
+    return context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context
 
 
 class PartitionLog:
@@ -49,6 +55,8 @@ class PartitionLog:
         is_long: bool,
     ) -> None:
         self._context, self._builder, self._recorded, self._checks = context, builder, recorded, checks
+        self._step = str(op_context(context).op_handle)
+        """Key of the run's only step."""
         self._is_long = is_long
         self._totals = CorpusTotals(builder.workspace.store, context.instance.get_dynamic_partitions)
         self._left_out: dict[str, str] = {}
@@ -58,12 +66,6 @@ class PartitionLog:
         self._last: set[str] = set()
         self._announces = False
         self._held: list[tuple[PartitionResult, Sequence[StepResult]]] = []
-
-    @property
-    def _step(self) -> str:
-        """Key of the run's only step."""
-        context = self._context
-        return str((context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context).op_handle)
 
     def announce(self, work: Sequence[Work]) -> None:
         """Show each corpus as being built until the end of a run that is not a run of its assets, so that automation waits for it.

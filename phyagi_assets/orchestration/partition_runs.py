@@ -33,9 +33,8 @@ from phyagi_assets.errors import (
 from phyagi_assets.execution.ray_address import chosen_executor
 from phyagi_assets.formatting import counted
 from phyagi_assets.orchestration.declared import EditedError
-from phyagi_assets.orchestration.names import COMMAND, FAILURE_TAG, LASTING, LASTING_TAG, LAUNCHED_BY, OPEN, REFRESH
-from phyagi_assets.orchestration.partition_log import Context, PartitionLog
-from phyagi_assets.orchestration.progress import Progress
+from phyagi_assets.orchestration.names import COMMAND, EXECUTOR, FAILURE_TAG, LASTING, LASTING_TAG, LAUNCHED_BY, OPEN, PROCESSES, REFRESH
+from phyagi_assets.orchestration.partition_log import Context, PartitionLog, op_context
 from phyagi_assets.orchestration.recorded import Recorded
 from phyagi_assets.orchestration.recorded_digests import RecordedDigests
 from phyagi_assets.orchestration.run_lock import hold_run
@@ -57,14 +56,10 @@ _TAGGED = 500
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartitionRun:
-    """A run that builds partitions.
+    """A run that builds partitions, where and by as many processes as its configuration says.
 
     Parameters
     ----------
-    processes
-        Largest number of processes; None for as many as keep all processors busy.
-    executor
-        Where the partitions are built: ``local``, ``ray`` or ``ray:ADDRESS``.
     recorded
         Data versions that Dagster has recorded, by corpus. A version that another run has built and recorded in the meantime is not logged
         again. None if everything is logged, because a user asked for it.
@@ -75,9 +70,6 @@ class PartitionRun:
 
     context: Context
     builder: Builder
-    progress: Progress
-    processes: int | None
-    executor: str
     recorded: Mapping[str, Recorded] | None
     checks: Mapping[str, Collection[str]] = field(default_factory=dict)
 
@@ -94,16 +86,18 @@ class PartitionRun:
         dagster.Failure
             At the end, if a partition failed. The others are built all the same.
         """
-        if self.processes is not None and self.processes < 1:
-            raise PhyagiAssetsError(f"processes: at least 1 process builds partitions, not {self.processes}")
-        cluster = chosen_executor(self.executor, "executor")
+        config, progress_of = op_context(self.context).op_config, self.context.resources.progress
+        processes: int | None = config[PROCESSES]
+        if processes is not None and processes < 1:
+            raise PhyagiAssetsError(f"processes: at least 1 process builds partitions, not {processes}")
+        cluster = chosen_executor(config[EXECUTOR], "executor")
         results: list[PartitionResult] = []
         is_long = len(work) + len(failed) > _FEW
         log = PartitionLog(self.context, self.builder, self.recorded, self.checks, is_long=is_long)
         if self.recorded is not None and not isinstance(self.context, dg.AssetExecutionContext):  # Dagster announces the assets of a run
             log.announce(work)
         all_of_them = [*work, *(result.work for result in failed)]
-        with self.progress(all_of_them, self.context.log) as progress:
+        with progress_of(all_of_them, self.context.log) as progress:
             bytes_left = {item.name: item.bytes for item in work}
 
             def on_progress(item: Work, consumed: int) -> None:
@@ -120,7 +114,7 @@ class PartitionRun:
 
             for result in failed:
                 on_end(result)
-            executor = new_executor(self.builder, work, self.processes, cluster=cluster, on_start=progress.started, on_progress=on_progress)
+            executor = new_executor(self.builder, work, processes, cluster=cluster, on_start=progress.started, on_progress=on_progress)
             try:
                 with closing(build_partitions(work, executor)) as ended:
                     for result in ended:
