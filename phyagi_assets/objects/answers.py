@@ -141,12 +141,12 @@ class Server:
             return TransientError(f"the server says {answer.code or answer.status}")
         is_denied, credentials = answer.status in (0, 401, 403), self.kind.credentials
         if is_denied and not self.is_signed:
-            return SourceError(f"access is denied without credentials, and there are none ({credentials})")
+            return AccessError(f"access is denied without credentials, and there are none ({credentials})")
         code = answer.code or ("AccessDenied" if is_denied else f"the server answers with the HTTP status {answer.status}")
         reason = f"{_REASONS.get(code, code).format(credentials=credentials)}: {answer.message}".rstrip(": ")
         if self.may_grant_later and (is_denied or answer.has_expired):
             return RefusedError(reason)
-        return AccessError(reason) if answer.status == 401 or answer.has_expired else SourceError(reason)
+        return AccessError(reason) if is_denied or answer.has_expired else SourceError(reason)
 
     @property
     def not_an_object_store(self) -> str:

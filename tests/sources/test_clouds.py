@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.build.scan import scan_source
-from phyagi_assets.errors import SourceDownError, SourceError
+from phyagi_assets.errors import AccessError, SourceDownError, SourceError
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Workspace
@@ -150,16 +150,19 @@ def test_bucket_in_another_region_is_requested_there(bucket: BucketServer, works
 
 
 @pytest.mark.parametrize(
-    ("code", "message"),
+    ("code", "message", "error"),
     [
-        ("RequestTimeTooSkewed", "the clock of this machine and that of the server differ too much; set the clock right"),
-        ("InvalidToken", r"the session token is not valid; log in again \(AWS_SESSION_TOKEN, "),
-        ("PermanentRedirect", r"the bucket is in another region \(AWS_REGION, "),
+        ("RequestTimeTooSkewed", "the clock of this machine and that of the server differ too much; set the clock right", AccessError),
+        ("AccessDenied", r"access is denied to these credentials \(AWS_PROFILE, ", AccessError),
+        ("InvalidToken", r"the session token is not valid; log in again \(AWS_SESSION_TOKEN, ", AccessError),
+        ("PermanentRedirect", r"the bucket is in another region \(AWS_REGION, ", SourceError),
     ],
 )
-def test_refusal_names_what_to_set_and_is_not_retried(bucket: BucketServer, workspace: Workspace, code: str, message: str) -> None:
+def test_refusal_names_what_to_set_and_is_not_retried(
+    bucket: BucketServer, workspace: Workspace, code: str, message: str, error: type[SourceError]
+) -> None:
     bucket.refusal = code
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(error, match=message):
         workspace.sources.partitions(declare_corpus(workspace.data, "corpus", "s3://lake/*.txt"))
 
 
