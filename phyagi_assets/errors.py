@@ -141,7 +141,7 @@ class SourceDownError(SourceError):
 
 
 class AccessError(SourceError):
-    """A source refuses access, which can be granted without a change of an input."""
+    """A source cannot be read now, for a reason that can go away without a change of an input, such as access that is denied."""
 
 
 class ClusterDownError(PhyagiAssetsError):

@@ -64,6 +64,15 @@ def write_text(path: Path, text: str | bytes) -> Path:
     return path
 
 
+def make_unreadable(path: Path) -> None:
+    """Make a file unreadable, even for root, who can read files without permission but not after an I/O error."""
+    if os.geteuid():
+        path.chmod(0)
+    else:
+        path.unlink()
+        path.symlink_to("/proc/self/mem")
+
+
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any] | str | None]) -> Path:
     """Write rows as JSON Lines; a string or None is the text of a row."""
     records = (row if isinstance(row, Mapping) else {"text": row} for row in rows)

@@ -25,8 +25,8 @@ class ExaminedCorpus:
     """All partitions that the source lists, by key."""
     artifacts: Mapping[str, Sequence[ExpectedArtifact]]
     """Expected artifacts of each examined partition, by key, in the order of the flow."""
-    failed: Mapping[str, str]
-    """Reasons why partitions could not be examined, by ``corpus/partition``."""
+    failed: Mapping[str, SourceError]
+    """Errors of the partitions that could not be examined, by ``corpus/partition``."""
 
     @property
     def versions(self) -> dict[str, dict[str, str | None]]:
@@ -95,14 +95,14 @@ def examine_partitions(
     Partitions that cannot be examined are in `failed`.
     """
     artifacts: dict[str, Sequence[ExpectedArtifact]] = {}
-    failed: dict[str, str] = {}
+    failed: dict[str, SourceError] = {}
     for key, partition in partitions.items():
         if among is not None and key not in among:
             continue
         try:
             artifacts[key] = partition_artifacts(corpus, partition, workspace, flow)
         except SourceError as problem:
-            failed[f"{corpus.config.name}/{key}"] = str(problem)
+            failed[f"{corpus.config.name}/{key}"] = problem
     return ExaminedCorpus(corpus=corpus, partitions=partitions, artifacts=artifacts, failed=failed)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Scope, Workspace
@@ -86,7 +87,10 @@ def _steps_due(corpus: Corpus, partition: Partition, workspace: Workspace, flow:
     steps = tuple(step.name for step in flow.of(Scope.PARTITION))
     if not may_read or workspace.store.open(flow.steps[0].address(corpus.config.name, partition.key), intact=True) is None:
         return steps  # without reading the files, a run finds out whether the versions of the later steps can be reused
-    expected = partition_artifacts(corpus, partition, workspace, flow)
+    try:
+        expected = partition_artifacts(corpus, partition, workspace, flow)
+    except SourceError:  # the run reports it, and builds the other partitions
+        return steps
     return steps if expected[0].fingerprint is None else tuple(artifact.step for artifact in expected if not artifact.is_current)
 
 

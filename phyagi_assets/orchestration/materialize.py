@@ -41,6 +41,7 @@ from phyagi_assets.orchestration.names import (
     run_config,
 )
 from phyagi_assets.orchestration.orphaned_runs import fail_orphaned_runs
+from phyagi_assets.orchestration.partition_runs import is_lasting
 from phyagi_assets.orchestration.partitions import sync_partitions
 from phyagi_assets.orchestration.progress import CommandProgress, RunProgress
 from phyagi_assets.orchestration.recorded import recorded_of_partitions, recorded_version
@@ -87,10 +88,10 @@ class Runner:
             stale = stale_partitions(corpus, recorded, self._workspace, self._flow)
             self._expected[name] = corpus.versions
             self.outcome.current += len(corpus.artifacts) - len(stale)
-            self.outcome.failed |= corpus.failed
             self._published |= {item.name for item in stale if all(artifact.is_current for artifact in corpus.artifacts[item.key])}
-            for partition, reason in corpus.failed.items():
-                Failures(self._workspace.store).record(partition, reason, lasts=True)
+            for partition, problem in corpus.failed.items():
+                self.outcome.failed[partition] = str(problem)
+                Failures(self._workspace.store).record(partition, str(problem), lasts=is_lasting(problem, corpus.corpus))
             work += stale
         return work
 

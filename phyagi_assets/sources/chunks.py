@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import SourceError
 from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.sources.compression import is_compressed
 from phyagi_assets.sources.files import SourceFile, Span, format_of
+from phyagi_assets.sources.local_file import error_of_file
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.rows import line_feeds
 from phyagi_assets.sources.signatures import compression_of, why_not_text
@@ -142,7 +142,7 @@ def _spans_of_lines(whole: Span, size: int, count: int) -> Iterator[Span]:
                 span = replace(span, start=stop, first=span.first + _count_lines(file, stop - span.start))
             yield span
     except OSError as problem:
-        raise SourceError(f"{whole.file}: cannot be read: {problem.strerror or problem}") from None
+        raise error_of_file(problem, f"{whole.file}: cannot be read: {problem.strerror or problem}") from None
 
 
 def _spans_of_distant_lines(whole: Span, size: int, step: int) -> Iterator[Span]:

@@ -15,6 +15,7 @@ from phyagi_assets.errors import SourceError
 from phyagi_assets.paths import real_path
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out, warn_of_split
 from phyagi_assets.sources.globs import Glob, States, is_glob, is_wild, literal_names
+from phyagi_assets.sources.local_file import error_of_file
 from phyagi_assets.sources.nearby import pattern_of_files, what_is_there
 from phyagi_assets.store.disk import stamp_of
 
@@ -127,9 +128,8 @@ class _Walk:
         except OSError as problem:
             if _is_left_out(states):
                 return []
-            raise SourceError(
-                f"{_escaped(folder)}: this folder cannot be listed: {problem.strerror}; make it readable, or narrow the path"
-            ) from None
+            message = f"{_escaped(folder)}: this folder cannot be listed: {problem.strerror}; make it readable, or narrow the path"
+            raise error_of_file(problem, message) from None
 
     def _mode(self, path: Path, states: States) -> int:
         """Return the mode of the target of a path: that of the link itself if it is dangling, and 0 if nothing exists at the path."""
@@ -138,7 +138,8 @@ class _Walk:
         except OSError as problem:
             if problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG) or _is_left_out(states):
                 return 0
-            raise SourceError(f"{_escaped(path)}: cannot be examined: {problem.strerror}; make its folder readable") from None
+            message = f"{_escaped(path)}: cannot be examined: {problem.strerror}; make its folder readable"
+            raise error_of_file(problem, message) from None
         if not stat.S_ISLNK(mode):
             return mode
         try:
@@ -214,7 +215,7 @@ def _record(path: Path, key: str) -> list[Any]:
         found = json.loads(path.read_text(encoding="utf-8"))[key]
         return list(found)
     except OSError as problem:
-        raise SourceError(f"{path}: cannot be read: {problem.strerror}") from None
+        raise error_of_file(problem, f"{path}: cannot be read: {problem.strerror}") from None
     except (ValueError, KeyError, TypeError):
         raise SourceError(f"{path}: is not what datasets.save_to_disk writes: it has no list {key!r}; save the dataset again") from None
 
@@ -232,7 +233,7 @@ def _file(path: Path, start: Path, split: str) -> SourceFile:
     try:
         stamp = stamp_of(path)
     except OSError as problem:
-        raise SourceError(f"{path}: cannot be examined: {problem.strerror}") from None
+        raise error_of_file(problem, f"{path}: cannot be examined: {problem.strerror}") from None
     name = path.relative_to(start).as_posix()
     warn_of_split(split, str(path.parent))
     return SourceFile(name=name, origin=str(path), size=int(stamp[1]), stamp=stamp, path=path, split=held_out(split))

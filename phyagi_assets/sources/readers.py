@@ -28,6 +28,7 @@ from phyagi_assets.sources.conversations import parse_conversations
 from phyagi_assets.sources.csv_reader import read_csv
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.jsonlines import parse_lines
+from phyagi_assets.sources.local_file import error_of_file
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.rows import BLOCK, MOST_ROWS, ReadOptions, Rows, consecutive, line_feeds
 from phyagi_assets.sources.signatures import BOM, CONVERT, why_not_whole
@@ -83,7 +84,7 @@ def _named_errors(source: Readable, kind: Format) -> Iterator[None]:
     except OSError as problem:
         if problem.errno == errno.ENOMEM:
             raise SourceError(_out_of_memory(source, problem.strerror or "")) from None
-        raise SourceError(f"{source}: cannot be read: {one_line(problem.strerror or str(problem), 300)}") from None
+        raise error_of_file(problem, f"{source}: cannot be read: {one_line(problem.strerror or str(problem), 300)}") from None
     except pa.ArrowCapacityError:
         raise SourceError(f"{source}: has a row of more than 2 GB; divide it") from None
     except (pa.ArrowException, UnicodeDecodeError, OverflowError) as problem:

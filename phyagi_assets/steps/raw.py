@@ -15,13 +15,12 @@ from operator import attrgetter
 from pathlib import Path
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import SourceError
 from phyagi_assets.execution.executor import OnProgress
 from phyagi_assets.formatting import counted, listed
 from phyagi_assets.objects.kinds import SCHEMES
 from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import Partition, SourceFile, held_out
-from phyagi_assets.sources.local_file import LocalFile
+from phyagi_assets.sources.local_file import LocalFile, error_of_file
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.snapshot import FILES, clear_transfers, fetch_files
 from phyagi_assets.steps.facts import Facts, Listing
@@ -74,7 +73,7 @@ def expected_raw(corpus: Corpus, partition: Partition, workspace: Workspace, _in
             try:
                 content[file.name] = digests.read(file, file.path)
             except OSError as problem:
-                raise SourceError(f"{file.path}: cannot be read: {problem.strerror}") from None
+                raise error_of_file(problem, f"{file.path}: cannot be read: {problem.strerror}") from None
     digests.save()
     return _wanted(partition, content)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import SourceDownError, SourceError
+from phyagi_assets.errors import AccessError, SourceDownError, SourceError
 from phyagi_assets.execution.executor import OnProgress
 from phyagi_assets.formats.token_rows import COLUMNS, TRAINED, complete, row_files, rows_schema
 from phyagi_assets.formatting import counted, listed
@@ -199,7 +199,7 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
     fill = partial(encoding.fill, on_progress=on_progress or _ignore_progress)
     try:
         built = reuse_or_build(workspace.store, encoding.address, encoding.expected, fill, examine=encoding.examine)
-    except SourceDownError:
+    except (AccessError, SourceDownError):
         raise
     except SourceError:  # the files have to change first
         forget_chunks(workspace.store, f"{corpus.config.name}/{partition.key}")

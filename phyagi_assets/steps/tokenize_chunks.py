@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import SourceDownError, SourceError, StoreError
+from phyagi_assets.errors import AccessError, SourceDownError, SourceError, StoreError
 from phyagi_assets.execution.executor import OnProgress
 from phyagi_assets.execution.ordered import prefetch
 from phyagi_assets.formats.token_rows import TRAINED, renumber, rows_in, write_columns
@@ -265,7 +265,7 @@ def encode_chunk(recipe: Recipe, number: int, spans: Spans, path: Path, engines:
     """
     try:
         return _encode_spans(recipe, number, spans, path, engines, on_progress)
-    except SourceDownError:
+    except (AccessError, SourceDownError):
         raise
     except SourceError:
         if not all(span.is_numbered for span in spans):

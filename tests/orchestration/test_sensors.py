@@ -29,7 +29,7 @@ from phyagi_assets.sources.listing import Sources
 from phyagi_assets.store.data_folders import claim, other_folder
 from phyagi_assets.store.fingerprint import file_digest
 from tests.project import PLAY, Project
-from tests.support import GPT2, PARTITION_STEPS, build, declare_corpus, write_text
+from tests.support import GPT2, PARTITION_STEPS, build, declare_corpus, make_unreadable, write_text
 
 JOB = "plays_build_stale"
 OP = f"{JOB}__partitions"
@@ -402,6 +402,23 @@ def test_failed_partition_is_requested_again_only_if_it_may_succeed_and_others_a
     again = tick(project)
     assert not again.run_requests
     assert "1 partition: failed; not requested again until" in str(again.skip_reason)
+
+
+def test_file_that_cannot_be_read_fails_alone_and_is_requested_again(built_project: Project) -> None:
+    write_text(built_project.raw / "one.txt", PLAY * 9)
+    make_unreadable(built_project.raw / "two.txt")
+    result = tick(built_project)
+    assert asked(result) == {"one", "two"}
+    assert carry_out(built_project, result) == [False]
+    assert asked(tick(built_project)) == {"two"}, "the disk may be right again"
+
+
+def test_source_that_is_gone_when_a_run_begins_is_requested_again(project: Project) -> None:
+    result = tick(project)
+    project.raw.rename(project.raw.with_name("elsewhere"))
+    assert carry_out(project, result) == [False]
+    project.raw.with_name("elsewhere").rename(project.raw)
+    assert asked(tick(project)) == {"one", "three", "two"}
 
 
 def test_partitions_of_a_cancelled_run_are_not_requested(project: Project) -> None:

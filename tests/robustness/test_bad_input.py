@@ -4,7 +4,6 @@ Interrupted, truncated and corrupted transfers are tested in tests/sources/test_
 """
 
 import gzip
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from tests.robustness.command import Command
 from tests.robustness.damage import cut_short, flip_bit
 from tests.robustness.readers import what_is_published
 from tests.robustness.reference_stores import ReferenceStores, check_whole, materialize, staging_leftovers
-from tests.support import build, copy_store, declare, declare_corpus, write_jsonl, write_text
+from tests.support import build, copy_store, declare, declare_corpus, make_unreadable, write_jsonl, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,15 +59,6 @@ def put_line(line: bytes) -> Callable[[Path], None]:
         path.write_bytes(b"".join([*lines[:6], line + b"\n", *lines[7:]]))
 
     return put
-
-
-def make_unreadable(path: Path) -> None:
-    """Make a file unreadable, even for root, who can read files without permission but not after an I/O error."""
-    if os.geteuid():
-        path.chmod(0)
-    else:
-        path.unlink()
-        path.symlink_to("/proc/self/mem")
 
 
 BAD = {
