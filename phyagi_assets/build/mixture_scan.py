@@ -34,8 +34,8 @@ class ScannedMixture:
     inputs_digest: str
     """Digest of the declaration and of the inputs of the expected plan; see `mixture_inputs_digest`."""
     is_current: bool
-    is_other: bool
-    """Whether the published plan is intact, but not the expected one."""
+    other: str
+    """Fingerprint of the published plan if it is intact, but not the expected one; else empty."""
     missing: Sequence[str] = ()
     """Partitions (``corpus/partition``) without an intact cache, and corpora without partitions, if the plan is not current."""
     is_damaged: bool = False
@@ -115,13 +115,13 @@ class MixtureScan:
         assert expected.manifest is not None, "the fingerprints of published caches are known"
         digest = mixture_inputs_digest(mixture, expected.manifest)
         if expected.is_current:
-            return ScannedMixture(inputs_digest=digest, is_current=True, is_other=False)
+            return ScannedMixture(inputs_digest=digest, is_current=True, other="")
         plan = store.open(step.address(name), intact=True)
         missing = {f"{part}/{key}": found for part, of in inputs.items() for key, found in of.items() if key in self._missing(part, step)}
         return ScannedMixture(
             inputs_digest=digest,
             is_current=False,
-            is_other=plan is not None and plan.fingerprint != expected.manifest.fingerprint,
+            other=plan.fingerprint if plan and plan.fingerprint != expected.manifest.fingerprint else "",
             missing=[*(part for part, of in inputs.items() if not of), *missing],
             is_damaged=any(missing.values()),
         )

@@ -29,8 +29,8 @@ class Due:
     """Names of the steps to run, in the order of the flow."""
     content: str
     """Digest of its inputs: the stamps of its files, the declaration, and what the steps read besides."""
-    published: bool
-    """Whether each of these steps has a published version, which need not be the expected one."""
+    published: str
+    """Fingerprint of the published version of the last of these steps; empty unless all of them have a published version."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +67,8 @@ def scan_source(corpus: Corpus, workspace: Workspace, settled: str = "", *, flow
         for partition, may_read in within_budget(corpus, partitions, workspace, flow):
             key = partition.key
             if steps := _steps_due(corpus, partition, workspace, flow, may_read=may_read):
-                published = all(workspace.store.open(flow[step].address(corpus.config.name, key), intact=True) for step in steps)
+                found = [workspace.store.open(flow[step].address(corpus.config.name, key), intact=True) for step in steps]
+                published = last.fingerprint if all(found) and (last := found[-1]) else ""
                 due.append(Due(key=key, steps=steps, content=contents[key], published=published))
     return Scan(listing=listing, partitions=partitions, due=due)
 

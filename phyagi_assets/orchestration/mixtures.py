@@ -23,7 +23,7 @@ from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formatting import counted, listed
 from phyagi_assets.orchestration.declared import RELOAD, change_since_load, declared_tag
 from phyagi_assets.orchestration.names import FAILURE_TAG, FOLLOW_CHANGES, INPUTS_TAG, LASTING, LAUNCHED_BY, REFRESH, build_job_name
-from phyagi_assets.orchestration.recorded import latest_run
+from phyagi_assets.orchestration.recorded import last_built
 from phyagi_assets.orchestration.run_requests import Attempt, Decision, decide
 from phyagi_assets.orchestration.run_targets import under_way
 from phyagi_assets.steps.flow import Flow
@@ -172,7 +172,8 @@ class _Tick:
             return _Answer(reason=f"waiting for {listed(found.missing, _LISTED)}: not built yet", lasts=not found.is_damaged)
         reason, runs = self._obstacle(mixture, step), self._runs(found.inputs_digest)
         last = runs[-1].dagster_run.run_id if runs else ""
-        is_latest = found.is_other and last == latest_run(self.instance, dg.AssetKey([name, step.name]))
+        built = last_built(self.instance, dg.AssetKey([name, step.name]))
+        is_latest = built is not None and (last, found.other) == built  # unlike a plan of a store that was restored from a backup
         decision = decide([_attempt(record) for record in runs], now=time.time(), current=is_latest)
         if reason or decision is not Decision.REQUEST:
             return _Answer(reason=reason or _REASONS.get(decision, decision.value))

@@ -5,6 +5,7 @@ after the cause is gone.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
@@ -43,8 +44,19 @@ def recorded_version(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | No
     return (materialization.tags or {}).get(DATA_VERSION) if materialization else None
 
 
-def latest_run(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None = None) -> str | None:
-    """Return the id of the run that made the latest materialization of an asset, or of one of its partitions; None if there is none."""
+class Built(NamedTuple):
+    """A materialization."""
+
+    run: str
+    """Id of its run."""
+    version: str
+    """Data version that it recorded; empty if it recorded none."""
+
+
+def last_built(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None = None) -> Built | None:
+    """Return the latest materialization of an asset, or of one of its partitions; None if there is none."""
     wanted = key if partition is None else dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition])
     latest = instance.fetch_materializations(wanted, limit=1).records
-    return latest[0].run_id if latest else None
+    if not latest or not (materialization := latest[0].asset_materialization):
+        return None
+    return Built(run=latest[0].run_id, version=(materialization.tags or {}).get(DATA_VERSION, ""))

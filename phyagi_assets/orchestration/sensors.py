@@ -37,7 +37,7 @@ from phyagi_assets.orchestration.names import (
     stale_job_name,
 )
 from phyagi_assets.orchestration.partitions import partition_changes, sync_partitions
-from phyagi_assets.orchestration.recorded import latest_run
+from phyagi_assets.orchestration.recorded import Built, last_built
 from phyagi_assets.orchestration.run_requests import Attempt, Decision, decide
 from phyagi_assets.steps.flow import Flow
 from phyagi_assets.steps.step import Workspace
@@ -138,7 +138,7 @@ def run_request(instance: dg.DagsterInstance, corpus: Corpus, due: Sequence[Due]
     left, settled = Counter[Decision](), []
     for item in due:
         so_far, latest = attempts.of(item)
-        current = item.published and latest is not None and _latest_run(instance, name, item) == latest
+        current = latest is not None and _last_built(instance, name, item) == (latest, item.published)
         decision = decide(so_far, now=now, current=current)
         if decision is Decision.REQUEST:
             contents |= {item.key: item.content} if len(contents) < MOST_PARTITIONS else {}
@@ -181,7 +181,7 @@ class _Attempts:
     def _attempt(self, record: dg.RunRecord, item: Due) -> Attempt:
         run, ended = record.dagster_run, record.end_time or 0.0
         has_ended_early = run.status in (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
-        if has_ended_early and _latest_run(self._instance, self._name, item) == run.run_id:
+        if has_ended_early and (built := _last_built(self._instance, self._name, item)) and built.run == run.run_id:
             return Attempt(status=DagsterRunStatus.SUCCESS, ended=ended)  # another partition failed, or it was cancelled after this one
         lasting = f"{self._name}/{item.key}" in _lasting(run) or run.tags.get(FAILURE_TAG) == LASTING
         return Attempt(status=run.status, ended=ended, lasting=lasting)
@@ -195,9 +195,9 @@ def _lasting(run: dg.DagsterRun) -> list[str]:
     return []
 
 
-def _latest_run(instance: dg.DagsterInstance, corpus: str, item: Due) -> str | None:
-    """Return the id of the run that made the latest materialization of the last step that is due."""
-    return latest_run(instance, dg.AssetKey([corpus, item.steps[-1]]), item.key)
+def _last_built(instance: dg.DagsterInstance, corpus: str, item: Due) -> Built | None:
+    """Return the latest materialization of the last step that is due."""
+    return last_built(instance, dg.AssetKey([corpus, item.steps[-1]]), item.key)
 
 
 def _scan(corpus: Corpus, workspace: Workspace, flow: Flow, settled: str) -> Scan:

@@ -16,11 +16,13 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatu
 from phyagi_assets.build.mixture_scan import MixtureScan
 from phyagi_assets.declare.catalog import load_catalog, read_catalog
 from phyagi_assets.errors import StoreError
+from phyagi_assets.orchestration import mixtures
 from phyagi_assets.orchestration.code_location import CODE_LOCATION
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.mixtures import mixtures_sensor
 from phyagi_assets.orchestration.names import FAILURE_TAG, FOLLOW_CHANGES, LASTING
 from phyagi_assets.orchestration.progress import logged_progress
+from phyagi_assets.orchestration.recorded import Built
 from phyagi_assets.steps import mixture as mixture_step
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.store.local import LocalStore
@@ -301,12 +303,25 @@ def test_mixture_that_was_never_built_and_damaged_plan_are_requested(project: Pr
     assert reason(tick(project)) == "2 mixtures up to date."
 
 
-def test_built_plan_that_differs_from_the_expected_plan_is_reported_and_not_requested_again(project: Project) -> None:
+def test_plan_of_a_store_restored_from_a_backup_is_requested_again(project: Project) -> None:
     store = project.workspace.store
     before = store.open("mix/mixed_dataset")
     assert before
     assert carry_out(project, tick_after_change(project)) == [True]
     store.publish(before)
+    assert asked(tick(project)) == ["mix_build"]
+
+
+def test_built_plan_that_differs_from_the_expected_plan_is_reported_and_not_requested_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = project.workspace.store
+    before = store.open("mix/mixed_dataset")
+    assert before
+    assert carry_out(project, tick_after_change(project)) == [True]
+    store.publish(before)
+    recorded = Built(run=project.instance.get_runs(limit=1)[0].run_id, version=before.fingerprint)
+    monkeypatch.setattr(mixtures, "last_built", lambda *_: recorded)
     assert "mix: built, but to another version than the code location expects" in reason(tick(project))
 
 

@@ -193,17 +193,29 @@ def test_cancelled_run_is_not_requested_again(built_project: Project) -> None:
     assert asked(tick(built_project)) == {"two"}
 
 
-def test_content_built_with_another_fingerprint_is_not_requested_until_a_new_version_is_published(built_project: Project) -> None:
+def test_content_built_with_another_fingerprint_is_not_requested_until_another_version_is_published(built_project: Project) -> None:
     write_text(built_project.raw / "two.txt", PLAY * 9)
     corpus = load_catalog(built_project.workspace.data).corpora["plays"]
-    due = [replace(item, published=True) for item in scan.scan_source(corpus, built_project.workspace).due]
-    request = run_request(built_project.instance, corpus, due).request
+    before = scan.scan_source(corpus, built_project.workspace).due
+    request = run_request(built_project.instance, corpus, before).request
     assert request
     assert carry_out(built_project, dg.SensorResult(run_requests=[request])) == [True]
-    again = run_request(built_project.instance, corpus, due)
+    built = built_project.workspace.store.published_fingerprint("plays/numpy_cache/two")
+    again = run_request(built_project.instance, corpus, [replace(item, published=built) for item in before])
     assert (again.request, again.settled) == (None, ["two"])
-    gone = [replace(item, published=False) for item in due]
+    gone = [replace(item, published="") for item in before]
     assert run_request(built_project.instance, corpus, gone).request
+
+
+def test_partition_of_a_store_restored_from_a_backup_is_requested_again(built_project: Project) -> None:
+    store, addresses = built_project.workspace.store, [f"plays/{step}/two" for step in PARTITION_STEPS]
+    backup = [artifact for address in addresses if (artifact := store.open(address))]
+    write_text(built_project.raw / "two.txt", PLAY * 9)
+    assert carry_out(built_project, tick(built_project)) == [True]
+    for artifact in backup:
+        shutil.rmtree(store.published_path(artifact.address))
+        store.publish(artifact)
+    assert asked(tick(built_project)) == {"two"}
 
 
 def test_edited_declaration_fails_ticks_and_runs_without_building(built_project: Project) -> None:
