@@ -5,22 +5,19 @@ With a package such as tenacity, all of the rules (pauses that servers ask for, 
 
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
 from phyagi_assets.errors import AccessError, SourceDownError, SourceError, redacted
+from phyagi_assets.objects.daemon_threads import LOOK, DaemonThreads
 
 Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
-
-LOOK = 0.5
-"""Interval of checking for signals, in seconds: a signal just before a wait without a time limit would not interrupt the wait."""
 
 
 class TransientError(Exception):
@@ -80,17 +77,13 @@ def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Re
     SourceDownError
         The action took longer than the time limit.
     """
-    outcome: Future[Result] = Future()
     until = float("inf") if seconds is None else time.monotonic() + seconds
 
-    def run() -> None:
+    def run() -> Result:
         _end.set(until)
-        try:
-            outcome.set_result(action())
-        except BaseException as problem:
-            outcome.set_exception(problem)
+        return action()
 
-    threading.Thread(target=run, name=f"look at {what}", daemon=True).start()
+    outcome = DaemonThreads(1, idle=0.0).submit(run)
     while not wait([outcome], timeout=max(0.0, min(LOOK, until - time.monotonic()))).done and time.monotonic() < until:
         pass
     if not outcome.done():

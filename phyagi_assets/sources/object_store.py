@@ -16,14 +16,16 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.objects.answers import lacks_bucket
 from phyagi_assets.objects.clients import Clients
+from phyagi_assets.objects.daemon_threads import DaemonThreads
 from phyagi_assets.objects.retries import RetryPolicy, TransientError
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out
 from phyagi_assets.sources.globs import Glob, fixed_prefix, is_glob
-from phyagi_assets.sources.prefetch import Fetchers
 from phyagi_assets.sources.readable import Stamp
 from phyagi_assets.sources.transfer import Fetched, OnBytes, append_chunks
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
+_THREADS = 16
+"""Number of parts of objects that are fetched at the same time."""
 _QUIET = timedelta(seconds=2)
 """Shortest time between the writing and the listing of an object without an ETag. Servers report the time of writing in seconds, so that
 two objects written to one key within the same second cannot be told apart."""
@@ -41,7 +43,8 @@ class Buckets:
     def __init__(self, scheme: str, retry_policy: RetryPolicy) -> None:
         self._scheme, self._retry_policy = scheme, retry_policy
         self._clients = Clients(scheme)
-        self.fetchers = Fetchers()
+        self.threads = DaemonThreads(_THREADS)
+        """Threads that fetch parts of objects ahead of their readers."""
         self._digests: dict[str, str] = {}
         self._opaque: set[str] = set()
 

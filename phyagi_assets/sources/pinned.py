@@ -79,4 +79,4 @@ class PinnedObject:
         return PrefetchedFile(self.prefetcher or self._new_prefetcher(), self.size)
 
     def _new_prefetcher(self) -> Prefetcher:
-        return Prefetcher(self.read_range, self.size, self.bucket.fetchers)
+        return Prefetcher(self.read_range, self.size, self.bucket.threads)

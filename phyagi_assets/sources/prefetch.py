@@ -9,12 +9,10 @@ import io
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, wait
-from contextlib import suppress
-from queue import Empty, SimpleQueue
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
-from phyagi_assets.objects.retries import LOOK
+from phyagi_assets.objects.daemon_threads import DaemonThreads, result_of
 from phyagi_assets.sources.readable import ByteRange
 
 PART = 4 << 20
@@ -23,49 +21,9 @@ AHEAD = 32 << 20
 """Largest size of the parts that are fetched or held ahead of a reader, in bytes."""
 _SMALLEST = 1 << 16
 """Smallest number of bytes that are fetched without having been announced."""
-_THREADS = 16
-"""Number of requests at the same time."""
-_IDLE = 10.0
-"""Time after which a thread without a part to fetch ends, in seconds."""
 
 Fetch = Callable[[int, int], bytes]
 """Function that returns a part of the file, given its first byte and the byte after its last one."""
-
-
-class Fetchers:
-    """Threads that fetch parts. They are daemon threads, so that one that is stuck in a connection does not keep the process alive."""
-
-    def __init__(self) -> None:
-        self._queue: SimpleQueue[tuple[Future[bytes], Fetch, ByteRange]] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._threads = 0
-
-    def submit(self, fetch: Fetch, place: ByteRange) -> "Future[bytes]":
-        """Fetch a part of a file; the future raises what `fetch` raises. A future that is cancelled in time is not begun."""
-        future: Future[bytes] = Future()
-        with self._lock:
-            self._queue.put((future, fetch, place))
-            if self._threads < _THREADS:
-                self._threads += 1
-                threading.Thread(target=self._work, name="fetch", daemon=True).start()
-        return future
-
-    def _work(self) -> None:
-        while True:
-            try:
-                future, fetch, place = self._queue.get(timeout=_IDLE)
-            except Empty:
-                with self._lock:
-                    if self._queue.empty():
-                        self._threads -= 1
-                        return
-                continue
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(fetch(*place))
-                except BaseException as problem:
-                    future.set_exception(problem)
-            del future, fetch  # otherwise the content would stay in memory until the next part
 
 
 class _Part:
@@ -82,8 +40,8 @@ class _Part:
 class Prefetcher:
     """Fetches the parts of one file ahead of its reader, one reader at a time."""
 
-    def __init__(self, fetch: Fetch, size: int, fetchers: Fetchers) -> None:
-        self._fetch, self._size, self._fetchers = fetch, size, fetchers
+    def __init__(self, fetch: Fetch, size: int, threads: DaemonThreads) -> None:
+        self._fetch, self._size, self._threads = fetch, size, threads
         self._parts: list[_Part] = []
         self._starts: list[int] = []
         self._lock = threading.RLock()
@@ -109,7 +67,10 @@ class Prefetcher:
             part = self._parts[index]
             self._fetch_ahead(index)
             assert part.future
-            content = memoryview(_result(part.future))[start - part.start : start - part.start + most]
+            try:
+                content = memoryview(result_of(part.future))[start - part.start : start - part.start + most]
+            except CancelledError:
+                raise OSError("was closed while it was read") from None
             part.read += len(content)
             part.is_read_to_its_end |= start + len(content) == part.stop
             if part.start > 0 and part.is_read_to_its_end and part.read >= part.stop - part.start:
@@ -151,7 +112,7 @@ class Prefetcher:
                 held += part.stop - part.start
 
     def _begin(self, part: _Part) -> None:
-        part.future = self._fetchers.submit(self._fetch, (part.start, part.stop))
+        part.future = self._threads.submit(self._fetch, part.start, part.stop)
 
     def _drop(self, part: _Part) -> None:
         if part.future:
@@ -195,14 +156,6 @@ class PrefetchedFile(io.RawIOBase):
             self._place += len(content)
             left -= len(content)
         return b"".join(parts)
-
-
-def _result(future: "Future[bytes]") -> bytes:
-    while not wait([future], timeout=LOOK).done:
-        pass
-    with suppress(CancelledError):
-        return future.result()
-    raise OSError("was closed while it was read")
 
 
 def _joined(ranges: Sequence[ByteRange], size: int) -> list[ByteRange]:

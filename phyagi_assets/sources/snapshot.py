@@ -6,14 +6,14 @@ file. Files that the published snapshot already has are taken from it.
 
 import re
 import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import suppress
 from pathlib import Path
-from threading import Event, Lock, Thread
-from typing import TypeVar
+from threading import Event, Lock
+from typing import Any, TypeVar
 
-from phyagi_assets.objects.retries import LOOK
+from phyagi_assets.objects.daemon_threads import LOOK, DaemonThreads
 from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import SourceFile
 from phyagi_assets.sources.listing import Sources
@@ -97,37 +97,25 @@ def _side_by_side(action: Callable[[Item], Result], items: Sequence[Item], stop:
     After a failure, no further items are started. After an interrupt, `stop` is set and the threads get `_TO_STOP` seconds to end. They
     are daemon threads, because the threads of an executor would keep the process alive while they are stuck in a connection.
     """
-    lock, pending = Lock(), iter(enumerate(items))
-    results: dict[int, Result] = {}
-    problems: list[BaseException] = []
-
-    def work() -> None:
-        while not problems and not stop.is_set():
-            with lock:
-                index, item = next(pending, (-1, None))
-            if item is None:
-                return
-            try:
-                results[index] = action(item)
-            except BaseException as problem:
-                problems.append(problem)
-
-    threads = [Thread(target=work, name="fetch", daemon=True) for _ in range(min(_AT_ONCE, len(items)))]
+    threads = DaemonThreads(_AT_ONCE)
+    futures = [threads.submit(action, item) for item in items]
     try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(LOOK)
+        left = set(futures)
+        while left:
+            done, left = wait(left, LOOK, FIRST_EXCEPTION)
+            if any(not future.cancelled() and future.exception() for future in done):
+                _cancel(left)
     except BaseException:
         stop.set()
-        until = time.monotonic() + _TO_STOP
-        for thread in threads:
-            thread.join(max(0.0, until - time.monotonic()))
+        _cancel(futures)
+        wait(futures, _TO_STOP)
         raise
-    if problems:
-        raise problems[0]
-    return [results[index] for index in range(len(items))]
+    return [future.result() for future in futures]
+
+
+def _cancel(futures: Iterable["Future[Any]"]) -> None:
+    for future in futures:
+        future.cancel()
 
 
 def clear_transfers(folder: Path) -> None:

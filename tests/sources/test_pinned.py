@@ -1,7 +1,6 @@
 """Objects that are prefetched: the content of the object, every byte fetched once, and nothing that is not needed."""
 
 import io
-import threading
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phyagi_assets.errors import SourceError
+from phyagi_assets.objects.daemon_threads import DaemonThreads
 from phyagi_assets.sources import prefetch
 from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.pinned import PinnedObject
-from phyagi_assets.sources.prefetch import AHEAD, PART, Fetchers, PrefetchedFile, Prefetcher
+from phyagi_assets.sources.prefetch import AHEAD, PART, PrefetchedFile, Prefetcher
 from phyagi_assets.sources.readable import Stamp
 from tests.support import declare_corpus
 
@@ -28,7 +28,7 @@ class Bucket:
 
     objects: dict[str, bytes]
     parts: list[tuple[str, int, int]] = field(default_factory=list)
-    fetchers: Fetchers = field(default_factory=Fetchers)
+    threads: DaemonThreads = field(default_factory=lambda: DaemonThreads(4))
 
     def read_part(self, origin: str, stamp: Stamp, start: int, stop: int) -> bytes:
         if stamp != (str(len(self.objects[origin])), len(self.objects[origin])):
@@ -55,7 +55,7 @@ def test_reads_return_the_content_whatever_was_announced(size: int, ranges: list
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"PART": 256, "AHEAD": 600, "_SMALLEST": 100}.items():
             patch.setattr(prefetch, name, value)
-        parts = Prefetcher(lambda start, stop: content[start:stop], size, FETCHERS)
+        parts = Prefetcher(lambda start, stop: content[start:stop], size, THREADS)
         parts.expect(ranges)
         file = PrefetchedFile(parts, size)
         for start, count in reads:
@@ -65,7 +65,7 @@ def test_reads_return_the_content_whatever_was_announced(size: int, ranges: list
             assert buffered.read() == content
 
 
-FETCHERS = Fetchers()
+THREADS = DaemonThreads(4)
 
 
 def test_sequential_reading_fetches_every_byte_once_and_stays_within_its_bound() -> None:
@@ -76,27 +76,12 @@ def test_sequential_reading_fetches_every_byte_once_and_stays_within_its_bound()
         fetched.append((start, stop))
         return bytes(stop - start)
 
-    parts = Prefetcher(fetch, size, Fetchers())
+    parts = Prefetcher(fetch, size, THREADS)
     parts.expect([(0, size)])
     file = PrefetchedFile(parts, size)
     while len(file.read(1 << 20)):
         assert sum(stop - start for start, stop in fetched) <= file.tell() + AHEAD + 2 * PART
     assert sorted(fetched) == [(start, min(start + PART, size)) for start in range(0, size, PART)]
-
-
-def test_threads_without_parts_end_and_others_take_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetch, "_IDLE", 0.02)
-    fetchers, used = Fetchers(), set[threading.Thread]()
-
-    def fetch(start: int, _stop: int) -> bytes:
-        used.add(threading.current_thread())
-        return bytes([start])
-
-    for _ in range(3):
-        assert [fetchers.submit(fetch, (i, i + 1)).result(10) for i in range(9)] == [bytes([i]) for i in range(9)]
-        for thread in used:
-            thread.join(10)
-            assert not thread.is_alive()
 
 
 def test_columns_without_text_are_not_fetched(data: Path) -> None:

@@ -1,0 +1,19 @@
+"""Threads that end when they have nothing to do."""
+
+import threading
+
+from phyagi_assets.objects.daemon_threads import DaemonThreads
+
+
+def test_threads_without_calls_end_and_others_take_the_next_ones() -> None:
+    threads, used = DaemonThreads(4, idle=0.02), set[threading.Thread]()
+
+    def square(number: int) -> int:
+        used.add(threading.current_thread())
+        return number**2
+
+    for _ in range(3):
+        assert [threads.submit(square, i).result(10) for i in range(9)] == [i**2 for i in range(9)]
+        for thread in used:
+            thread.join(10)
+            assert not thread.is_alive()
