@@ -42,6 +42,10 @@ class Cursor:
         own = self._own.get(name)
         return int(self._cells[self._places[name]]) if own is None else own
 
+    def shared(self, name: str) -> int:
+        """Return a number of the training process, also in a loader worker that has its own."""
+        return int(self._cells[self._places[name]])
+
     def put(self, **numbers: int) -> None:
         """Change numbers while reading; in a loader worker, only its own numbers."""
         if get_worker_info() is None:

@@ -264,7 +264,10 @@ class MixtureStream(DividedStream):
         if has_ended and moves:  # if all workers have ended, the loader begins the iteration that set_epoch asked for, with new workers
             cursor.is_loaded_here = False
             return
-        is_first = cursor.begin_in_worker(moves)  # not before the first batch is requested, because a state may be loaded until then
+        # A loader that counts batches since its last snapshot reads the rest of a finished epoch after set_epoch asked for the next one.
+        precedes = is_loaded and stop is not None and stop <= cursor.shared("position")
+        # Not before the first batch is requested, because a state may be loaded until then.
+        is_first = not precedes and cursor.begin_in_worker(moves)
         if not is_first and not is_loaded:
             if self._trains:
                 raise ValueError(

@@ -187,6 +187,26 @@ def test_stateful_loader_resumes_after_an_epoch_with_a_short_last_batch(mixture:
     assert positions(after) == list(range(44, 84))
 
 
+@pytest.mark.parametrize(("workers", "persistent"), [(1, False), (2, True)])
+def test_stateful_loader_resumes_after_an_epoch_from_a_snapshot_before_its_end(
+    mixture: LoadedMixture, workers: int, persistent: bool
+) -> None:
+    def loader() -> Any:
+        stream = MixtureStream(mixture.train, batch_size=4)
+        options: dict[str, Any] = {"num_workers": workers, "persistent_workers": persistent, "snapshot_every_n_steps": 3}
+        return StatefulDataLoader(stream, batch_size=None, **options)
+
+    before, after = loader(), loader()
+    assert positions(before) == list(range(44))
+    after.dataset.set_epoch(0)
+    after.load_state_dict(before.state_dict())
+    for epoch, begin, end in ((1, 44, 84), (2, 84, 124)):
+        after.dataset.set_epoch(epoch)
+        assert positions(after) == list(range(begin, end))
+    with pytest.raises(ValueError, match=r"have read the mixture from position 84 before.* call set_epoch\(3\)"):
+        positions(after)
+
+
 def test_state_inside_a_run_resumes_exactly_on_every_rank_and_not_by_whole_batches(mixture: LoadedMixture) -> None:
     def stream(samples: bool = True) -> MixtureStream:
         return MixtureStream(mixture.train, batch_size=4, samples=samples, rank=1, world_size=2)
