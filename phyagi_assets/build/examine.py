@@ -25,7 +25,7 @@ class ExaminedCorpus:
     """All partitions that the source lists, by key."""
     artifacts: Mapping[str, Sequence[ExpectedArtifact]]
     """Expected artifacts of each examined partition, by key, in the order of the flow."""
-    failed: Mapping[str, SourceError]
+    failed: Mapping[str, SourceError | StoreAccessError]
     """Errors of the partitions that could not be examined, by ``corpus/partition``."""
 
     @property
@@ -95,13 +95,13 @@ def examine_partitions(
     Partitions that cannot be examined are in `failed`.
     """
     artifacts: dict[str, Sequence[ExpectedArtifact]] = {}
-    failed: dict[str, SourceError] = {}
+    failed: dict[str, SourceError | StoreAccessError] = {}
     for key, partition in partitions.items():
         if among is not None and key not in among:
             continue
         try:
             artifacts[key] = partition_artifacts(corpus, partition, workspace, flow)
-        except SourceError as problem:
+        except (SourceError, StoreAccessError) as problem:
             failed[f"{corpus.config.name}/{key}"] = problem
     return ExaminedCorpus(corpus=corpus, partitions=partitions, artifacts=artifacts, failed=failed)
 

@@ -33,9 +33,9 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     phyagi-assets copy --layout reference data/store /data/caches news
 
     SRC and DST are folders or addresses of buckets. If mixtures are named, their published plans and the caches that the plans name are
-    copied, else all versions. What DST already has is not copied again, so an interrupted copy can be repeated. Every file is verified by
-    its checksum. Versions that are published in SRC are then published in DST. Nothing is removed from DST. Objects that raw_dataset reads
-    in their buckets stay there. Damaged versions, and plans that name them, are reported and not copied.
+    copied; without names, or with all, every version. What DST already has is not copied again, so an interrupted copy can be repeated.
+    Every file is verified by its checksum. Versions that are published in SRC are then published in DST. Nothing is removed from DST.
+    Objects that raw_dataset reads in their buckets stay there. Damaged versions, and plans that name them, are reported and not copied.
 
     With --layout reference, DST gets a folder CORPUS/PARTITION for each published cache, or only for those of the named corpora and
     mixtures. The pieces of an array are joined.

@@ -7,6 +7,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleRenderable, Group
 from rich.markup import escape
 from rich.measure import Measurement
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -20,10 +21,11 @@ _FOLDED = 16
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table whose columns are as wide as their words and numbers, even if the console is narrower: nothing is left out.
+    """Print a table whose columns are as wide as their words and numbers: nothing is left out.
 
     If a table without a frame is wider than the console, its columns move closer together, and then its widest
-    column of text is narrowed.
+    column of text is narrowed. If that does not suffice, each row is printed as its first cell and, below it, the other cells with
+    their headings.
     """
     unbroken = console.options.update(width=UNBROKEN)
     for column in table.columns:
@@ -38,9 +40,27 @@ def print_table(console: Console, table: Table) -> None:
             widest.no_wrap, widest.overflow = False, "fold"
             widest.min_width = widest.max_width = max(_FOLDED, width - excess)
     needed = Measurement.get(console, unbroken, table).minimum
+    if needed > console.width and not table.show_edge:
+        _print_rows(console, table)
+        return
     if needed > console.width:
         table.width = needed  # otherwise, columns are left out
     console.print(table, crop=False)
+
+
+def _print_rows(console: Console, table: Table) -> None:
+    """Print each row of a table as its first cell, and below it lines of the other cells with their headings."""
+    if table.title:
+        console.print(table.title)
+    for first, *cells in zip(*(column.cells for column in table.columns), strict=True):
+        console.print(first, overflow="fold")
+        lines = [Text()]
+        for column, cell in zip(table.columns[1:], cells, strict=True):
+            named = Text.from_markup(f"{column.header} {cell}".lstrip())
+            if lines[-1] and lines[-1].cell_len + named.cell_len + 4 > console.width:
+                lines.append(Text())
+            lines[-1] = Text("  ").join([lines[-1], named]) if lines[-1] else named
+        console.print(Padding(Group(*lines), (0, 0, 0, 2)))
 
 
 def ruled_table(columns: Iterable[str], *, texts: Container[str], title: str | None = None) -> Table:

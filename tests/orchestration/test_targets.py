@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from phyagi_assets.build.available import lasting_failures
 from phyagi_assets.build.examine import examine_selection
 from phyagi_assets.build.outcome import Outcome
 from phyagi_assets.build.selection import select
@@ -63,6 +64,10 @@ def test_version_that_may_not_be_read_does_not_stop_what_does_not_need_it(built_
     for names in ([], ["plays"]):
         (tree,) = catalog_trees(load_catalog(built_project.workspace.data).select(names), built_project.workspace.store, {})
         assert str(tree.label).endswith("[red]may not be read[/]")
+    write_text(built_project.raw / "two.txt", "A second play.")
+    outcome = build_targets(built_project)
+    assert (outcome.built, outcome.failed["plays/three"]) == (["plays/two"], "plays/numpy_cache/three: cannot be read")
+    assert lasting_failures(["plays/three"], built_project.workspace.store) == []
     refused.remove("plays/numpy_cache/three")
     write_text(built_project.raw / "two.txt", "A third play.")
     denied = {"mix": "mix/mixed_dataset: cannot be read"}
