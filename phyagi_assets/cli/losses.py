@@ -15,7 +15,9 @@ from phyagi_assets.settings import Settings
 @click.argument("name")
 @click.argument("ledger")
 @number_option("--spikes", default=3, show_default=True, type=click.IntRange(0, 1000), help="Largest number of spikes to show.")
-@number_option("--documents", default=3, show_default=True, type=click.IntRange(0, 1000), help="Largest number of documents per spike.")
+@number_option(
+    "--documents", default=3, show_default=True, type=click.IntRange(0, 1000), help="Largest number of documents per spike, and of others."
+)
 @click.option("--propose", "proposes", is_flag=True, help="Also propose shares of the corpora for the next stage.")
 @click.option("--output", "-o", "target", metavar="FILE", help="Also draw the curves to an SVG file; an existing one is replaced.")
 @with_settings

@@ -32,8 +32,12 @@ def show_losses(console: Console, report: LossReport) -> None:
         console.print("No spikes")
     for spike in report.spikes:
         _show_spike(console, spike)
-    if any(spike.documents for spike in report.spikes):
-        worst = next(document for spike in report.spikes for document in spike.documents)
+    if report.outliers:
+        console.print("[bold]Documents far above others of their corpus and length[/], outside of these spikes", soft_wrap=True)
+    for document in report.outliers:
+        _show_document(console, document)
+    if found := [*(document for spike in report.spikes for document in spike.documents), *report.outliers]:
+        worst = found[0]
         print_text(console, f"To remove a document: phyagi-assets remove {worst.corpus} --id {worst.id}")
     if report.proposal:
         _show_proposal(console, report.proposal)

@@ -34,7 +34,7 @@ class CorpusLosses(Record):
 
 
 class LossDocument(Record):
-    """A document in the samples of a spike."""
+    """A document with an unusual loss, in the samples of a spike or of other steps."""
 
     corpus: str
     partition: str
@@ -45,7 +45,7 @@ class LossDocument(Record):
     id: str
     """Document id, as `phyagi-assets remove` takes it."""
     positions: tuple[int, ...]
-    """Positions of the samples that contain it, among those of the spike that were traced."""
+    """Positions of the samples that contain it, among those that were traced."""
     tokens: int
     """Number of its tokens in these samples that have a loss."""
     loss: float | None
@@ -101,5 +101,7 @@ class LossReport(Report):
     corpora: tuple[CorpusLosses, ...]
     spikes: tuple[LossSpike, ...]
     """The largest spikes, the largest first."""
+    outliers: tuple[LossDocument, ...] = ()
+    """Documents outside of these spikes whose loss is far above that of documents of the same corpus and of about the same length."""
     proposal: Proposal | None
     """Shares for the next stage; None if not requested."""

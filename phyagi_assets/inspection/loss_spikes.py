@@ -1,7 +1,7 @@
-"""Spikes of the loss, and the documents behind them."""
+"""Spikes of the loss with the documents behind them, and other documents with an unusual loss."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,10 @@ _SMALLEST_SCALE = 0.01
 """Smallest scale of the excess, as a part of the expected loss."""
 _TRACED = 64
 """Number of rows with the largest excess that are traced back to their documents."""
+_OUTLIER = 6.0
+"""Score from which a document is an outlier."""
+_FEWEST_PEERS = 20
+"""Smallest number of documents that a document is compared with."""
 _SMALLEST_PART = 0.05
 """Smallest excess of a document that is reported, as a part of the largest one."""
 _EXCERPT = 300
@@ -59,6 +63,27 @@ def largest_spikes(losses: Losses, explainer: Explainer, spikes: int, documents:
             score=finite_or_none(float(score[peak])),
             documents=tuple(_documents(losses.rows, of_rows, (losses.index >= first - 1) & (losses.index <= last), explainer)[:documents]),
         )
+
+
+def outlying_documents(losses: Losses, explainer: Explainer, spikes: Sequence[LossSpike], documents: int) -> Iterator[LossDocument]:
+    """Yield the documents outside of spikes whose loss is far above that of documents of the same corpus and of about the same length.
+
+    In a large batch, one document hardly changes the mean. The score of a document is its excess per token above the median of these
+    documents, in standard deviations, estimated as 1.4826 times their median absolute deviation. Lengths are compared by powers of 2.
+    """
+    rows, excess = losses.rows, losses.excess_of_rows()
+    known = np.flatnonzero(np.isfinite(excess) & (rows.tokens > 0))
+    per_token = excess[known] / rows.tokens[known]
+    _, peers = np.unique([rows.corpus[known], np.frexp(rows.tokens[known])[1]], axis=1, return_inverse=True)
+    chosen = np.zeros(len(excess), np.bool_)
+    for group in range(peers.max(initial=-1) + 1):
+        of = np.flatnonzero(peers == group)
+        above = per_token[of] - np.median(per_token[of])
+        if len(of) >= _FEWEST_PEERS:
+            chosen[known[of]] = above > _OUTLIER * 1.4826 * np.median(np.abs(above))
+    for spike in spikes:
+        chosen &= (rows.step < spike.first - 1) | (rows.step > spike.last)
+    yield from _documents(rows, excess, chosen, explainer)[:documents]
 
 
 def _documents(rows: LossRows, excess: Floats, chosen: npt.NDArray[np.bool_], explainer: Explainer) -> list[LossDocument]:

@@ -12,16 +12,17 @@ from phyagi_assets.inspection.explain import Explainer
 from phyagi_assets.inspection.loss_proposal import Proposal
 from phyagi_assets.inspection.loss_report import CorpusLosses, LossPoint, LossReport
 from phyagi_assets.inspection.loss_series import Losses, mean_loss
-from phyagi_assets.inspection.loss_spikes import largest_spikes
+from phyagi_assets.inspection.loss_spikes import largest_spikes, outlying_documents
 
 _BINS = 60
 """Largest number of points of a curve."""
 
 
 def report_losses(ledger: Ledger, explainer: Explainer, *, spikes: int, documents: int, proposal: Proposal | None) -> LossReport:
-    """Report the losses in a ledger, with at most `spikes` spikes, and `documents` documents per spike."""
+    """Report the losses in a ledger, with at most `spikes` spikes, and `documents` documents per spike and outside of them."""
     require_same_order(ledger, explainer.plan)
     losses = Losses.of(ledger.rows)
+    largest = tuple(largest_spikes(losses, explainer, spikes, documents))
     return LossReport(
         mixture=explainer.plan.name,
         plan=explainer.plan.fingerprint,
@@ -34,7 +35,8 @@ def report_losses(ledger: Ledger, explainer: Explainer, *, spikes: int, document
         tokens=int(losses.tokens.sum()),
         loss=mean_loss(losses.loss, losses.tokens),
         corpora=tuple(_corpora(losses)),
-        spikes=tuple(largest_spikes(losses, explainer, spikes, documents)),
+        spikes=largest,
+        outliers=tuple(outlying_documents(losses, explainer, largest, documents)),
         proposal=proposal,
     )
 

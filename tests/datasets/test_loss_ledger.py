@@ -119,6 +119,22 @@ def test_planted_document_is_found_from_the_spike_in_one_command(store: Path, tm
     assert "losses.png does not end in .svg" in run(f"losses demo {tmp_path / 'ledger'} -o losses.png", store).stderr
 
 
+def test_document_whose_loss_is_lost_in_the_noise_of_the_steps_is_listed(store: Path, tmp_path: Path) -> None:
+    mixture = load_mixture("demo", store=store)
+    noise = torch.randn(60, generator=torch.Generator().manual_seed(0))
+    bad = 8 * 12 + 3
+    with LossLedger(tmp_path / "ledger", mixture.plan) as ledger:
+        for step, batch in enumerate(MixtureLoader(mixture.train, batch_size=8)):
+            each = 3.0 + 0.3 * noise[step] + 4.0 * (torch.as_tensor(batch["position"]) == bad)
+            ledger.record(each[:, None].expand(-1, SEQ_LEN).clone(), batch["labels"], batch, step=step)
+    report = valid(run(f"losses demo {tmp_path / 'ledger'} --json", store).stdout, "losses")
+    assert report["spikes"] == []
+    assert {position for document in report["outliers"] for position in document["positions"]} == {bad}
+    shown = run(f"losses demo {tmp_path / 'ledger'}", store).stdout
+    assert "No spikes\nDocuments far above others of their corpus and length" in shown
+    assert f"phyagi-assets remove {report['outliers'][0]['corpus']} --id {report['outliers'][0]['id']}" in shown
+
+
 @pytest.mark.parametrize("at", [0, 3])
 def test_loss_that_is_not_finite_is_a_spike_from_the_first_step_on(store: Path, tmp_path: Path, at: int) -> None:
     mixture = load_mixture("demo", store=store)
