@@ -8,7 +8,7 @@ from itertools import islice
 
 from phyagi_assets import __version__
 from phyagi_assets.cli.charts import PALETTE, columns, shares
-from phyagi_assets.formatting import counted, short, short_counted, short_size
+from phyagi_assets.formatting import counted, listed, short, short_counted, short_size
 from phyagi_assets.inspection.explain import ExplainedSample
 from phyagi_assets.inspection.overview import CorpusOverview, MixtureOverview, Overview
 from phyagi_assets.inspection.spans import Sample
@@ -42,6 +42,8 @@ def _corpus_page(corpus: CorpusOverview) -> str:
         [
             _heading("Corpus", corpus.name, corpus.description),
             _cards(_corpus_numbers(corpus)),
+            _not_counted("In the source, but not built", corpus.missing),
+            _not_counted("Published, but no longer in the source, and not counted", corpus.retired),
             _tokens_by_partition(corpus),
             _lengths(corpus.lengths),
             _duplicates(corpus),
@@ -103,6 +105,10 @@ def _corpus_numbers(corpus: CorpusOverview) -> list[tuple[str, str]]:
         ("size", short_size(sum(cache.manifest.own_bytes for cache in corpus.caches.values()))),
         ("tokenizer", str(next(iter(corpus.caches.values())).manifest.details["tokenizer"]["name"]).partition(" ")[0]),
     ]
+
+
+def _not_counted(what: str, keys: Sequence[str]) -> str:
+    return f"<p>{what}: {escape(counted(len(keys), 'partition'))} ({escape(listed(keys))}).</p>" if keys else ""
 
 
 def _composition(mixture: MixtureOverview) -> str:

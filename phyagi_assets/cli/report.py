@@ -2,7 +2,7 @@
 
 import click
 
-from phyagi_assets.cli.common import number_option, with_settings, write_file
+from phyagi_assets.cli.common import number_option, open_workspace, with_settings, write_file
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import Settings
@@ -24,12 +24,14 @@ def report(output: Output, name: str, target: str | None, samples: int, settings
     from phyagi_assets.cli.render_page import page_of
     from phyagi_assets.declare.catalog import read_catalog
     from phyagi_assets.formatting import short_size
+    from phyagi_assets.inspection.named import list_source
     from phyagi_assets.inspection.overview import overview
-    from phyagi_assets.store.places import open_store
 
     output.messages()
-    catalog = read_catalog(settings.data)[0] if settings.data.is_dir() else None
-    page = page_of(overview(name, open_store(settings.store), settings.store, catalog, samples=samples)).encode(errors="replace")
+    workspace, is_declared = open_workspace(settings), settings.data.is_dir()
+    catalog = read_catalog(settings.data)[0] if is_declared else None
+    _, keys = list_source(name, workspace) if is_declared else ("", None)
+    page = page_of(overview(name, workspace.store, settings.store, catalog, samples=samples, keys=keys)).encode(errors="replace")
     target = target or f"{name.replace('/', '--')}.html"
     write_file(target, page)
     output.say(f"{target}: {short_size(len(page))}")

@@ -1,6 +1,6 @@
 """Descriptions of artifacts for people to read: facts, statistics and sample documents."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,8 @@ from phyagi_assets.formats.cache_folder import SplitArrays
 from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import plan_of
-from phyagi_assets.formatting import listed
-from phyagi_assets.inspection.caches import caches_of_corpus
+from phyagi_assets.formatting import counted, listed
+from phyagi_assets.inspection.caches import caches_of_corpus, without_retired
 from phyagi_assets.inspection.missing import nothing_named
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.inspection.spans import Sample
@@ -118,17 +118,23 @@ def describe(artifact: Artifact) -> InspectReport:
     return InspectReport(title=title, artifact=stored, facts=facts | place, **of_step)
 
 
-def inspect_corpus(store: Store, name: str) -> InspectReport:
+def inspect_corpus(store: Store, name: str, keys: Collection[str] | None = None) -> InspectReport:
     """Describe the published caches of a corpus.
+
+    Parameters
+    ----------
+    keys
+        Keys of the partitions in the source. The others are retired: they are named, and counted only if all are. By default, none is.
 
     Raises
     ------
     StoreError
         The store has no published cache of the corpus.
     """
-    caches = caches_of_corpus(name, store)
-    if not caches:
+    published = caches_of_corpus(name, store)
+    if not published:
         raise nothing_named(name, store)
+    caches, retired = without_retired(published, keys)
     of_caches = [cache.CACHE.totals(artifact.manifest) for artifact in caches.values()]
     totals = {count: sum(of[count] for of in of_caches) for count in ("documents", "tokens")}
     facts = {"partitions": _flat(len(caches)), **{count: _flat(total) for count, total in totals.items()}}
@@ -138,6 +144,8 @@ def inspect_corpus(store: Store, name: str) -> InspectReport:
     if skipped := _skipped(caches.values()):
         files = _flat([f"{of['file']} ({_flat(of['rows left out'])})" for of in skipped])
         facts["rows left out"] = f"{sum(int(of['rows left out']) for of in skipped):,}: {files}"
+    if retired:
+        facts["retired partitions"] = f"{counted(len(retired), 'partition')} whose files are gone, not counted: {_flat(retired)}"
     if empty := [key for key, artifact in caches.items() if not artifact.manifest.counts]:
         facts["empty partitions"] = f"{len(empty):,}: {_flat(empty)}"
     parts = tuple(

@@ -1,5 +1,6 @@
 """Descriptions of artifacts and corpora by any of their names: address, path, or name of a mixture or corpus."""
 
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,8 +34,8 @@ def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -
     name
         Path or address in a bucket of an artifact or of a file in its folder, address in the store, or name of a mixture or corpus.
     workspace
-        The data folder that declares the corpus. Its source is listed to report the files that it leaves out. By default, these files are
-        not reported.
+        The data folder that declares the corpus. Its source is listed to report the files that it leaves out, and to leave out retired
+        partitions. By default, all published partitions are described.
 
     Raises
     ------
@@ -59,8 +60,8 @@ def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -
         return _with_failed(describe(artifact), name, workspace)
     if "/" in name:
         raise no_address(name, store)
-    found = inspect_corpus(store, name)
-    left_out = _left_out(name, workspace) if workspace else ""
+    left_out, keys = list_source(name, workspace) if workspace else ("", None)
+    found = inspect_corpus(store, name, keys)
     return found.model_copy(update={"facts": {**found.facts, LEFT_OUT: left_out}}) if left_out else found
 
 
@@ -93,14 +94,17 @@ def _in_store(store: Store, address: str, fingerprint: str = "") -> Artifact | N
     return artifact
 
 
-def _left_out(name: str, workspace: Workspace) -> str:
-    """Return one line on the files that a declared corpus leaves out of its source; empty if there are none."""
+def list_source(name: str, workspace: Workspace) -> tuple[str, Collection[str] | None]:
+    """Return one line on the files that a corpus leaves out of its source, empty if there are none, and the keys of its partitions.
+
+    The keys are None if the corpus is not declared, or if its source cannot be listed.
+    """
     catalog, _ = read_catalog(workspace.data)
     if name not in catalog.corpora:
-        return ""
+        return "", None
     corpus = catalog.corpora[name]
     try:
-        workspace.sources.listing(corpus, seconds=_LISTING_SECONDS, warn=False)  # the facts report these files
+        listing = workspace.sources.listing(corpus, seconds=_LISTING_SECONDS, warn=False)  # the facts report these files
     except PhyagiAssetsError as problem:
-        return f"unknown: {problem}"
-    return workspace.sources.left_out(corpus)
+        return f"unknown: {problem}", None
+    return workspace.sources.left_out(corpus), listing.partitions

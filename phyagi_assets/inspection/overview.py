@@ -1,6 +1,6 @@
 """Collect the content of the report of a corpus or mixture: sizes, lengths, duplicates, composition, samples and fingerprints."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from phyagi_assets.formats.cache_folder import HASHES, array_files
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import plan_of
-from phyagi_assets.inspection.caches import caches_of_corpus
+from phyagi_assets.inspection.caches import caches_of_corpus, without_retired
 from phyagi_assets.inspection.explain import ExplainedSample, open_explainer
 from phyagi_assets.inspection.missing import nothing_named
 from phyagi_assets.inspection.spans import Sample
@@ -47,6 +47,10 @@ class CorpusOverview:
     duplicates: int | None
     """Number of documents whose text occurs before in the corpus; None if there are too many documents to count."""
     samples: Sequence[Sample]
+    missing: Sequence[str] = ()
+    """Keys of the partitions in the source that have no published cache."""
+    retired: Sequence[str] = ()
+    """Keys of the published partitions that are no longer in the source. They are not counted."""
 
     @property
     def totals(self) -> dict[str, Totals]:
@@ -86,7 +90,9 @@ class MixtureOverview:
 Overview = CorpusOverview | MixtureOverview
 
 
-def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None = None, *, samples: int = 6) -> Overview:
+def overview(
+    name: str, store: Store, place: str | Path, catalog: Catalog | None = None, *, samples: int = 6, keys: Collection[str] | None = None
+) -> Overview:
     """Collect what a page about a corpus or a mixture shows.
 
     The samples are chosen at random, and are the same for the same content.
@@ -97,6 +103,8 @@ def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None
         The declarations; without them, descriptions are left out.
     samples
         Number of samples of a mixture, or of documents of a corpus.
+    keys
+        Keys of the partitions in the source of a corpus; by default, those that are published.
 
     Raises
     ------
@@ -107,7 +115,9 @@ def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None
     artifact = store.open(step.address(name)) if "/" not in name else None
     if artifact is None:
         if found := caches_of_corpus(name, store, intact=True):
-            return _corpus(name, found, store, catalog, samples)
+            caches, retired = without_retired(found, keys)
+            missing = [key for key in keys or () if key not in caches]
+            return replace(_corpus(name, caches, store, catalog, samples), missing=missing, retired=retired)
         raise nothing_named(name, store)
     plan = plan_of(artifact)
     declared = catalog.mixtures.get(name) if catalog else None
@@ -115,8 +125,8 @@ def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None
     positions = np.random.default_rng(plan.seed).choice(plan.current.drawn, min(samples, plan.current.drawn), replace=False)
     explainer = open_explainer(name, place)
     read = [*(component.corpus for component in components), *(corpus for corpus, _ in plan.evaluated())]
-    keys = {corpus.name: {partition.key for partition in corpus.partitions} for corpus in plan.corpora}
-    caches = {corpus: caches_of_corpus(corpus, store, among=keys[corpus], intact=True) for corpus in read}
+    planned = {corpus.name: {partition.key for partition in corpus.partitions} for corpus in plan.corpora}
+    caches_of = {corpus: caches_of_corpus(corpus, store, among=planned[corpus], intact=True) for corpus in read}
     return MixtureOverview(
         name=name,
         description=declared.config.description if declared else "",
@@ -124,8 +134,8 @@ def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None
         fingerprint=artifact.fingerprint,
         plan=plan,
         components=components,
-        corpora=[_corpus(corpus, found, store, catalog, 0) for corpus, found in caches.items() if found],
-        unpublished=[corpus for corpus, found in caches.items() if not found],
+        corpora=[_corpus(corpus, found, store, catalog, 0) for corpus, found in caches_of.items() if found],
+        unpublished=[corpus for corpus, found in caches_of.items() if not found],
         samples=list(explainer.explain((plan.current.start + np.sort(positions)).tolist())),
     )
 

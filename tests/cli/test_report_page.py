@@ -11,6 +11,7 @@ from phyagi_assets.cli import main
 from phyagi_assets.cli.charts import columns
 from phyagi_assets.cli.render_page import _SHOWN, _beginning, _documents, _text, page_of
 from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.inspection.caches import caches_of_corpus
 from phyagi_assets.inspection.overview import CorpusOverview, MixtureOverview, overview
 from phyagi_assets.inspection.spans import Sample
 from phyagi_assets.steps.mixture import build_mixture
@@ -109,6 +110,17 @@ def test_page_of_a_corpus_counts_duplicates_and_escapes_text(built: Workspace) -
     assert "Notes &lt;of&gt; all kinds." in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in text
     assert "<script" not in text
+
+
+def test_page_of_a_corpus_names_partitions_that_are_not_built_or_retired(built: Workspace) -> None:
+    first, *others = caches_of_corpus("plays", built.store)
+    keys = [*others, "new"]
+    found = overview("plays", built.store, built.store.root, load_catalog(built.data), samples=0, keys=keys)
+    assert isinstance(found, CorpusOverview)
+    assert list(found.caches) == others
+    text = page_of(found)
+    assert "In the source, but not built: 1 partition (new)." in text
+    assert f"and not counted: 1 partition ({first})." in text
 
 
 def test_page_needs_no_other_file_and_can_be_read_aloud(built: Workspace) -> None:

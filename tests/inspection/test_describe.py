@@ -135,3 +135,15 @@ def test_inspection_of_a_corpus_shows_left_out_files(workspace: Workspace) -> No
     assert left_out == {"c": f"1 file left out: 1 hidden ({hidden})"}
     hidden.unlink()
     assert "files left out of the source" not in inspect_named("c", workspace.store, workspace).facts
+
+
+@pytest.mark.usefixtures("built")
+def test_retired_partitions_are_named_and_not_counted(workspace: Workspace) -> None:
+    whole = inspect_named("c", workspace.store, workspace)
+    (workspace.data / "c" / "a.jsonl").unlink()
+    shown = inspect_named("c", workspace.store, workspace)
+    assert [part["partition"] for part in shown.parts] == ["b"]
+    assert shown.facts["retired partitions"] == "1 partition whose files are gone, not counted: a"
+    assert int(shown.facts["tokens"].replace(",", "")) < int(whole.facts["tokens"].replace(",", ""))
+    (workspace.data / "c" / "b.jsonl").unlink()  # now, the source cannot be listed
+    assert [part["partition"] for part in inspect_named("c", workspace.store, workspace).parts] == ["a", "b"]
