@@ -11,6 +11,12 @@ from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import Settings
 
 
+class _Hours(click.FloatRange):
+    """Number of hours in a range, as the messages call it."""
+
+    name = "number of hours"
+
+
 def _checked(context: click.Context, option: click.Parameter, hours: float) -> float:
     if math.isnan(hours):  # no comparison excludes it
         raise click.BadParameter("nan is not a number of hours", context, option)
@@ -23,7 +29,7 @@ def _checked(context: click.Context, option: click.Parameter, hours: float) -> f
 @number_option(
     "--grace",
     metavar="HOURS",
-    type=click.FloatRange(min=0, max=1e6),
+    type=_Hours(min=0, max=1_000_000),
     callback=_checked,
     default=24,
     show_default=True,

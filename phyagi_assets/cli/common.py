@@ -32,6 +32,12 @@ Exit codes:
 """
 
 
+class WholeNumber(click.IntRange):
+    """Whole number in a range, as the messages call it."""
+
+    name = "whole number"
+
+
 class _NumberOption(click.Option):
     """Option whose value is a number. The help shows its default, and only an error message its range."""
 

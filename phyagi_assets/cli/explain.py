@@ -2,7 +2,7 @@
 
 import click
 
-from phyagi_assets.cli.common import number_option, with_settings
+from phyagi_assets.cli.common import WholeNumber, number_option, with_settings
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
@@ -12,11 +12,11 @@ from phyagi_assets.settings import Settings
 
 @verb()
 @click.argument("name")
-@click.argument("position", type=click.IntRange(0, LARGEST), required=False)
-@number_option("--count", default=1, show_default=True, type=click.IntRange(1, 100_000), help="Number of samples to explain.")
-@number_option("--step", type=click.IntRange(0, LARGEST), help="Explain a step of training, counted from 0, instead of a position.")
-@number_option("--batch-size", type=click.IntRange(1, 1_000_000), help="With --step: samples per batch of each process.")
-@number_option("--world-size", default=1, show_default=True, type=click.IntRange(1, 1_000_000), help="With --step: number of processes.")
+@click.argument("position", type=WholeNumber(0, LARGEST), required=False)
+@number_option("--count", default=1, show_default=True, type=WholeNumber(1, 100_000), help="Number of samples to explain.")
+@number_option("--step", type=WholeNumber(0, LARGEST), help="Explain a step of training, counted from 0, instead of a position.")
+@number_option("--batch-size", type=WholeNumber(1, 1_000_000), help="With --step: samples per batch of each process.")
+@number_option("--world-size", default=1, show_default=True, type=WholeNumber(1, 1_000_000), help="With --step: number of processes.")
 @with_settings
 def explain(
     output: Output,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from phyagi_assets.cli.common import number_option, with_settings, write_file
+from phyagi_assets.cli.common import WholeNumber, number_option, with_settings, write_file
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
@@ -14,9 +14,9 @@ from phyagi_assets.settings import Settings
 @verb()
 @click.argument("name")
 @click.argument("ledger")
-@number_option("--spikes", default=3, show_default=True, type=click.IntRange(0, 1000), help="Largest number of spikes to show.")
+@number_option("--spikes", default=3, show_default=True, type=WholeNumber(0, 1000), help="Largest number of spikes to show.")
 @number_option(
-    "--documents", default=3, show_default=True, type=click.IntRange(0, 1000), help="Largest number of documents per spike, and of others."
+    "--documents", default=3, show_default=True, type=WholeNumber(0, 1000), help="Largest number of documents per spike, and of others."
 )
 @click.option("--propose", "proposes", is_flag=True, help="Also propose shares of the corpora for the next stage.")
 @click.option("--output", "-o", "target", metavar="FILE", help="Also draw the curves to an SVG file; an existing one is replaced.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phyagi_assets.cli.common import exit_after, number_option, open_workspace, with_settings
+from phyagi_assets.cli.common import WholeNumber, exit_after, number_option, open_workspace, with_settings
 from phyagi_assets.cli.imports import keep_pandas_out
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
@@ -26,11 +26,11 @@ logger = logging.getLogger(__name__)
 
 @verb()
 @click.argument("names", nargs=-1, metavar="[TARGET]...")
-@number_option("--at", type=click.IntRange(1, LARGEST), metavar="POSITION", help="Change a mixture from this position on.")
+@number_option("--at", type=WholeNumber(1, LARGEST), metavar="POSITION", help="Change a mixture from this position on.")
 @number_option(
     "--jobs",
     "-j",
-    type=click.IntRange(1, 1024),
+    type=WholeNumber(1, 1024),
     help="Processes that build in parallel.  [default: one for every 8 processors]",
 )
 @click.option(

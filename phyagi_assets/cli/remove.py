@@ -2,7 +2,7 @@
 
 import click
 
-from phyagi_assets.cli.common import number_option, open_workspace, with_settings
+from phyagi_assets.cli.common import WholeNumber, number_option, open_workspace, with_settings
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
@@ -16,9 +16,7 @@ from phyagi_assets.suggestions import unknown_name
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Id of a document, as shown by explain and inspect; can be repeated.")
 @click.option("--match", metavar="REGEX", help="Exclude every document whose text matches; start with (?i) to ignore case.")
 @click.option("--reason", default="", help="Reason to keep in the record.")
-@number_option(
-    "--until", type=click.IntRange(1, LARGEST), metavar="POSITION", help="Position that training has reached.  [default: an epoch]"
-)
+@number_option("--until", type=WholeNumber(1, LARGEST), metavar="POSITION", help="Position that training has reached.  [default: an epoch]")
 @click.option("--dry-run", is_flag=True, help="Record nothing.")
 @with_settings
 def remove(

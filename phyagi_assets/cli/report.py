@@ -2,7 +2,7 @@
 
 import click
 
-from phyagi_assets.cli.common import number_option, open_workspace, with_settings, write_file
+from phyagi_assets.cli.common import WholeNumber, number_option, open_workspace, with_settings, write_file
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import Settings
@@ -11,7 +11,7 @@ from phyagi_assets.settings import Settings
 @verb(reports=False)
 @click.argument("name")
 @click.option("--output", "-o", "target", metavar="FILE", help="File to write; an existing one is replaced.  [default: NAME.html]")
-@number_option("--samples", default=6, show_default=True, type=click.IntRange(0, 1000), help="Number of samples or documents to show.")
+@number_option("--samples", default=6, show_default=True, type=WholeNumber(0, 1000), help="Number of samples or documents to show.")
 @with_settings
 def report(output: Output, name: str, target: str | None, samples: int, settings: Settings) -> None:
     """Write an HTML page about a corpus or a mixture.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from phyagi_assets.cli.common import number_option, with_settings
+from phyagi_assets.cli.common import WholeNumber, number_option, with_settings
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import REPORTS_VARIABLE, Settings
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 @verb(reports=False)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all addresses of this machine.")
-@number_option("--port", "-p", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port to listen on.")
+@number_option("--port", "-p", type=WholeNumber(1, 65535), default=3000, show_default=True, help="Port to listen on.")
 @with_settings
 def ui(output: Output, host: str, port: int, settings: Settings) -> None:
     """Open Dagster's UI on a data folder and its store.
