@@ -9,12 +9,11 @@ from phyagi_assets.build.reasons import changes
 from phyagi_assets.build.selection import Selection
 from phyagi_assets.build.staleness import ExpectedArtifact, fingerprint_at, mixture_artifact, partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.errors import PhyagiAssetsError, StoreAccessError
+from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import Flow
 from phyagi_assets.steps.step import Scope, Workspace
-from phyagi_assets.store.base import Store
 from phyagi_assets.tokenizers.prepared import tokenizer_label
 
 NEVER_BUILT, NEW_PARTITION = "never built", "new partition"
@@ -80,7 +79,9 @@ def dry_run(selection: Selection, workspace: Workspace) -> DryRunReport:
             failed[name] = str(listed)
             continue
         caches[name] = {}
-        word = NEW_PARTITION if _has_any(listed.corpus, listed.partitions, selection.flow, workspace.store) else NEVER_BUILT
+        first = selection.flow.steps[0]
+        is_built = any(fingerprint_at(first.address(name, key), workspace.store) for key in listed.partitions)
+        word = NEW_PARTITION if is_built else NEVER_BUILT
         for key, partition in listed.chosen.items():
             try:
                 stale, caches[name][key] = _partition(listed.corpus, partition, workspace, selection.flow, word)
@@ -92,26 +93,17 @@ def dry_run(selection: Selection, workspace: Workspace) -> DryRunReport:
     for name, declared in selection.catalog.mixtures.items():
         parts = declared.config.corpora
         broken = sorted(of for of in failed if of.partition("/")[0] in parts)
-        if broken:
-            keys = {part: [*caches.get(part, {}), *(of.partition("/")[2] for of in broken if of.startswith(f"{part}/"))] for part in parts}
-            try:
-                without_failed(declared, keys, broken, lasting=[of for of in broken if "/" in of])
-            except PhyagiAssetsError as problem:
-                failed[name] = str(problem)
-                continue
+        keys = {part: [*caches.get(part, {}), *(of.partition("/")[2] for of in broken if of.startswith(f"{part}/"))] for part in parts}
         try:
+            if broken:
+                without_failed(declared, keys, broken, lasting=[of for of in broken if "/" in of])
             steps = _mixture(declared, {part: caches[part] for part in parts}, workspace, selection.flow)
-        except StoreAccessError as problem:
+        except PhyagiAssetsError as problem:
             failed[name] = str(problem)
             continue
         found += [Stale(name=name, steps=steps, bytes=0)] if steps else []
         current += not steps
     return DryRunReport(stale=tuple(found), current=current, failed=failed)
-
-
-def _has_any(corpus: Corpus, listed: Mapping[str, Partition], flow: Flow, store: Store) -> bool:
-    """Return whether a partition of a corpus was ever built."""
-    return any(fingerprint_at(flow.steps[0].address(corpus.config.name, key), store) for key in listed)
 
 
 def _partition(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow, word: str) -> tuple[Stale | None, str | None]:
