@@ -38,12 +38,9 @@ class Verb(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the function of the command."""
-        given = {name: ctx.params.pop(name, None) for name in ("as_json", "verbose", "quiet", "log_file")}
+        given = {name: ctx.params.pop(name) for name in ("as_json", "verbose", "quiet", "log_file") if name in ctx.params}
         with few_collections(), _exit_codes():
-            ctx.obj = Output(
-                as_json=bool(given["as_json"]), verbose=bool(given["verbose"]), quiet=bool(given["quiet"]), log_file=given["log_file"]
-            )
-            ctx.params["output"] = ctx.obj
+            ctx.obj = ctx.params["output"] = Output(**given)
             with ctx.obj.opened(sys.argv), _exit_codes():
                 return super().invoke(ctx)
 

@@ -81,12 +81,10 @@ def trainer_callback(ledger: Recorder) -> Any:
                 )
 
         def on_save(self, *_: Any, **__: Any) -> None:
-            """Write the ledger with each checkpoint."""
+            """Write the ledger with each checkpoint, and its rest at the end."""
             ledger.flush()
 
-        def on_train_end(self, *_: Any, **__: Any) -> None:
-            """Write the rest of the ledger."""
-            ledger.flush()
+        on_train_end = on_save
 
         def _hook(self, args: Any, model: Any) -> None:
             if args.label_smoothing_factor:
@@ -115,19 +113,13 @@ def lightning_callback(ledger: Recorder) -> Any:
     base: Any = _lightning()
 
     class LossLedgerCallback(base):  # type: ignore[misc]
-        """Writes the ledger with each checkpoint, and at the end of the training."""
+        """Writes the ledger with each checkpoint, at the end of the training, and if an exception ends it."""
 
         def on_save_checkpoint(self, *_: Any, **__: Any) -> None:
-            """Write the ledger with each checkpoint."""
+            """Write what was recorded."""
             ledger.flush()
 
-        def on_train_end(self, *_: Any, **__: Any) -> None:
-            """Write the rest of the ledger."""
-            ledger.flush()
-
-        def on_exception(self, *_: Any, **__: Any) -> None:
-            """Write what was recorded before an exception."""
-            ledger.flush()
+        on_train_end = on_exception = on_save_checkpoint
 
     return LossLedgerCallback()
 
