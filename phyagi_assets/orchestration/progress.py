@@ -10,6 +10,9 @@ from phyagi_assets.build.outcome import PartitionResult
 from phyagi_assets.build.work import Work
 from phyagi_assets.formatting import counted, short_counted
 
+_EVERY = 10.0
+"""Shortest time between two lines of a log, in seconds."""
+
 
 class RunProgress(Protocol):
     """Receiver of the progress of one run."""
@@ -47,16 +50,16 @@ Progress = Callable[[Sequence[Work], logging.Logger], AbstractContextManager[Run
 
 
 @contextmanager
-def logged_progress(work: Sequence[Work], log: logging.Logger, every: float = 10.0) -> Iterator[RunProgress]:
-    """Write the progress of a run to its log: a line at most every `every` seconds, and one at its end."""
-    logged = _Logged(work, log, every)
+def logged_progress(work: Sequence[Work], log: logging.Logger) -> Iterator[RunProgress]:
+    """Write the progress of a run to its log: a line every ten seconds at most, and one at its end."""
+    logged = _Logged(work, log)
     yield logged
     logged.tell()
 
 
 class _Logged:
-    def __init__(self, work: Sequence[Work], log: logging.Logger, every: float) -> None:
-        self._log, self._every = log, every
+    def __init__(self, work: Sequence[Work], log: logging.Logger) -> None:
+        self._log = log
         self._partitions, self._bytes = len(work), sum(item.bytes for item in work)
         self._ended = self._failed = self._tokens = self._consumed = 0
         self._began = self._told = time.monotonic()
@@ -76,7 +79,7 @@ class _Logged:
         self._report_if_due()
 
     def _report_if_due(self) -> None:
-        if time.monotonic() - self._told >= self._every:
+        if time.monotonic() - self._told >= _EVERY:
             self.tell()
 
     def tell(self) -> None:

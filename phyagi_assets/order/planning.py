@@ -59,7 +59,9 @@ def amounts(parts: Sequence[MixturePart], samples: Sequence[int]) -> list[tuple[
 
 def first_plan(plan: Plan, parts: Sequence[MixturePart]) -> Plan:
     """Return a plan with one segment, in which each corpus is one shuffle group, given the plan without segments."""
-    segment = first_segment(parts, plan.corpora, plan.seed, plan.seq_len)
+    corpora, seed = plan.corpora, plan.seed
+    groups = [_groups(corpus, range(len(corpus.partitions)), [], [], f"{seed}/{corpus.name}/0/0", plan.seq_len) for corpus in corpora]
+    segment = Segment(start=0, sources=_sources(parts, range(len(corpora)), groups))
     return replace(plan, segments=(_with_blocks(segment, plan, known=set()),))
 
 
@@ -82,12 +84,6 @@ def _with_blocks(segment: Segment, plan: Plan, known: Container[int]) -> Segment
         segment,
         sources=tuple(replace(source, groups=tuple(blocked(group, source) for group in source.groups)) for source in segment.sources),
     )
-
-
-def first_segment(parts: Sequence[MixturePart], corpora: Sequence[PlannedCorpus], seed: int, seq_len: int) -> Segment:
-    """Return the segment of a new plan without a window, in which each corpus is one shuffle group."""
-    groups = [_groups(corpus, range(len(corpus.partitions)), [], [], f"{seed}/{corpus.name}/0/0", seq_len) for corpus in corpora]
-    return Segment(start=0, sources=_sources(parts, range(len(corpora)), groups))
 
 
 def extended(

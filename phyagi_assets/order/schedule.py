@@ -1,12 +1,11 @@
 """Schedules: the corpus that each position of a mixture draws from.
 
-A schedule computes the source of any position by arithmetic, for whole arrays of positions at once. Two classes implement the `Schedule`
-protocol: `locate` returns the source of a position and the number of earlier draws from it, `position_of` is the inverse, and `given`
-counts the draws from each source before a position.
+A schedule computes the source of any position by arithmetic, for whole arrays of positions at once. There are two classes of schedules
+with the same methods: `locate` returns the source of a position and the number of earlier draws from it, `position_of` is the inverse, and
+`given` counts the draws from each source before a position.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,19 +14,6 @@ from phyagi_assets.order.permutation import Ints
 
 _MAX_RATE_SUM = 1 << 52
 """Largest sum of rates for which the arithmetic below is exact."""
-
-
-class Schedule(Protocol):
-    """The order of draws from several sources."""
-
-    def locate(self, position: Ints) -> tuple[Ints, Ints]:
-        """Return the source at each position and the number of earlier draws from it: 1-D arrays as long as `position`."""
-
-    def given(self, position: int) -> Ints:
-        """Return the number of draws from each source in the first `position` positions."""
-
-    def position_of(self, source: int, drawn: int) -> int:
-        """Return the position of the draw from a source that follows `drawn` draws from it."""
 
 
 class Interleaved:
@@ -91,6 +77,7 @@ class Interleaved:
         return node
 
     def locate(self, position: Ints) -> tuple[Ints, Ints]:
+        """Return the source at each position and the number of earlier draws from it: 1-D arrays as long as `position`."""
         before = np.asarray(position, dtype=np.int64).copy()
         node = np.full(len(before), self._root, dtype=np.int64)
         walking = np.flatnonzero(node >= 0)
@@ -107,6 +94,7 @@ class Interleaved:
         return ~node, before
 
     def given(self, position: int) -> Ints:
+        """Return the number of draws from each source in the first `position` positions."""
         counts = np.zeros(self._sources, dtype=np.int64 if position < 1 << 63 else object)
         reached = [(self._root, position)]
         while reached:
@@ -120,6 +108,7 @@ class Interleaved:
         return counts
 
     def position_of(self, source: int, drawn: int) -> int:
+        """Return the position of the draw from a source that follows `drawn` draws from it."""
         node, count = ~source, drawn
         while node in self._above:
             node, on_left = self._above[node]

@@ -10,7 +10,7 @@ from phyagi_assets.formats.plan import Concat, Segment, Source
 from phyagi_assets.order.blocks import Blocks, ShardBlocks
 from phyagi_assets.order.permutation import Ints, epoch_key, permuted, unpermuted
 from phyagi_assets.order.runs import Piece
-from phyagi_assets.order.schedule import Interleaved, InTurn, Schedule
+from phyagi_assets.order.schedule import Interleaved, InTurn
 from phyagi_assets.order.windows import unwindowed, windowed
 
 BLOCK = 1 << 15
@@ -193,7 +193,7 @@ def group_draws(segment: Segment, concat: Concat, position: int) -> dict[tuple[i
     }
 
 
-def corpus_schedule(concat: Concat, amounts: Sequence[tuple[int, int]]) -> Schedule:
+def corpus_schedule(concat: Concat, amounts: Sequence[tuple[int, int]]) -> Interleaved | InTurn:
     """Return the schedule of corpora: interleaved by rate, or one after another with the samples that each has in an epoch.
 
     Parameters
@@ -206,6 +206,6 @@ def corpus_schedule(concat: Concat, amounts: Sequence[tuple[int, int]]) -> Sched
     return InTurn([drawn for _, drawn in amounts])
 
 
-def _group_schedule(source: Source, concat: Concat) -> Schedule:
+def _group_schedule(source: Source, concat: Concat) -> Interleaved | InTurn:
     """Return the schedule of the shuffle groups of a corpus."""
     return (Interleaved if concat == "interleaved" else InTurn)([group.samples for group in source.groups])
