@@ -83,12 +83,7 @@ def versions_digest(partitions: Versions, unpartitioned: Mapping[str, str | None
 
 
 def examine_partitions(
-    corpus: Corpus,
-    partitions: Mapping[str, Partition],
-    workspace: Workspace,
-    flow: Flow,
-    *,
-    among: Collection[str] | None,
+    corpus: Corpus, partitions: Mapping[str, Partition], workspace: Workspace, flow: Flow, *, among: Collection[str] | None
 ) -> ExaminedCorpus:
     """Find the expected versions of all partitions or of those `among` some keys, and whether they are published.
 

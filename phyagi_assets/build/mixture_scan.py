@@ -69,12 +69,7 @@ class MixtureScan:
     """
 
     def __init__(
-        self,
-        corpora: Mapping[str, Corpus],
-        partitions: Mapping[str, Sequence[str]],
-        workspace: Workspace,
-        *,
-        recorded: Mapping[str, str],
+        self, corpora: Mapping[str, Corpus], partitions: Mapping[str, Sequence[str]], workspace: Workspace, *, recorded: Mapping[str, str]
     ) -> None:
         self._corpora, self._partitions, self._workspace, self._recorded = corpora, partitions, workspace, recorded
         self._now = time.time()

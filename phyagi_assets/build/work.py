@@ -56,13 +56,7 @@ def stale_partitions(examined: ExaminedCorpus, recorded: Mapping[str, Mapping[st
 
 
 def work_of(
-    corpus: Corpus,
-    partition: Partition,
-    steps: Collection[str],
-    workspace: Workspace,
-    flow: Flow,
-    *,
-    follows: bool = False,
+    corpus: Corpus, partition: Partition, steps: Collection[str], workspace: Workspace, flow: Flow, *, follows: bool = False
 ) -> Work:
     """Return the work of building steps of a partition."""
     slow = any(flow[step].is_slow for step in steps)

@@ -22,14 +22,7 @@ from phyagi_assets.settings import Settings
 @click.option("--output", "-o", "target", metavar="FILE", help="Also draw the curves to an SVG file; an existing one is replaced.")
 @with_settings
 def losses(
-    output: Output,
-    name: str,
-    ledger: str,
-    spikes: int,
-    documents: int,
-    proposes: bool,
-    target: str | None,
-    settings: Settings,
+    output: Output, name: str, ledger: str, spikes: int, documents: int, proposes: bool, target: str | None, settings: Settings
 ) -> None:
     """Show losses by corpus, and the documents behind spikes.
 

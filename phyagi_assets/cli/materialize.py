@@ -39,13 +39,7 @@ logger = logging.getLogger(__name__)
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and why; build and write nothing.")
 @with_settings
 def materialize(
-    output: Output,
-    names: tuple[str, ...],
-    at: int | None,
-    jobs: int | None,
-    executor: str | None,
-    dry_run: bool,
-    settings: Settings,
+    output: Output, names: tuple[str, ...], at: int | None, jobs: int | None, executor: str | None, dry_run: bool, settings: Settings
 ) -> None:
     """Build the corpora and mixtures that are missing or stale.
 
@@ -98,13 +92,7 @@ def materialize(
 
 
 def _brought_up_to_date(
-    output: Output,
-    settings: Settings,
-    selection: "Selection",
-    workspace: "Workspace",
-    at: int | None,
-    jobs: int | None,
-    executor: str,
+    output: Output, settings: Settings, selection: "Selection", workspace: "Workspace", at: int | None, jobs: int | None, executor: str
 ) -> tuple["ExaminedCatalog", "Outcome"]:
     """Build what is stale. Dagster is not imported if nothing is, and if its instance has recorded all versions."""
     from phyagi_assets.build.examine import examine_selection

@@ -20,14 +20,7 @@ from phyagi_assets.suggestions import unknown_name
 @click.option("--dry-run", is_flag=True, help="Record nothing.")
 @with_settings
 def remove(
-    output: Output,
-    corpus: str,
-    ids: tuple[str, ...],
-    match: str | None,
-    reason: str,
-    until: int | None,
-    dry_run: bool,
-    settings: Settings,
+    output: Output, corpus: str, ids: tuple[str, ...], match: str | None, reason: str, until: int | None, dry_run: bool, settings: Settings
 ) -> None:
     """Exclude documents, and show where mixtures have used them.
 

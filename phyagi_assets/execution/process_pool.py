@@ -190,12 +190,7 @@ class _Sender:
 
 
 def _work(
-    connection: Connection,
-    run: Run[Any, Any],
-    threads: int,
-    name: Callable[[Any], str],
-    level: int,
-    environment: Mapping[str, str],
+    connection: Connection, run: Run[Any, Any], threads: int, name: Callable[[Any], str], level: int, environment: Mapping[str, str]
 ) -> None:
     """Run the tasks that come through the pipe until it closes; the target of a worker process."""
     os.environ.clear()  # a fork has the environment of the first pool

@@ -192,11 +192,7 @@ def _first_stale(corpus: Corpus, partition: Partition, workspace: Workspace, *, 
 
 
 def _mixture(
-    declared: Mixture,
-    caches: Mapping[str, Mapping[str, str | None]],
-    problems: set[str],
-    lasting: Sequence[str],
-    workspace: Workspace,
+    declared: Mixture, caches: Mapping[str, Mapping[str, str | None]], problems: set[str], lasting: Sequence[str], workspace: Workspace
 ) -> MixtureStatus:
     name = declared.config.name
     (step,) = FLOW.of(Scope.MIXTURE)

@@ -98,11 +98,7 @@ def _materialized(
 
 
 def _rows(
-    results: Iterable[PartitionCheck],
-    materialized: Mapping[dg.AssetKey, Mapping[str, int]],
-    run: dg.DagsterRun,
-    step: str,
-    now: float,
+    results: Iterable[PartitionCheck], materialized: Mapping[dg.AssetKey, Mapping[str, int]], run: dg.DagsterRun, step: str, now: float
 ) -> Iterable[dict[str, Any]]:
     for result in results:
         checked = materialized[result.key.asset_key].get(result.partition)

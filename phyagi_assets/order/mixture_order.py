@@ -5,17 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from phyagi_assets.formats.plan import (
-    Concat,
-    Group,
-    Plan,
-    PlannedCorpus,
-    PlannedIndex,
-    Segment,
-    Shard,
-    Source,
-    TokenRange,
-)
+from phyagi_assets.formats.plan import Concat, Group, Plan, PlannedCorpus, PlannedIndex, Segment, Shard, Source, TokenRange
 from phyagi_assets.order.best_fit import PackedSamples
 from phyagi_assets.order.blocks import Blocks
 from phyagi_assets.order.division import Division

@@ -216,13 +216,7 @@ class Step:
 
 
 def reuse_or_build(
-    store: Store,
-    address: str,
-    wanted: Manifest,
-    fill: Fill,
-    *,
-    examine: Examine | None = None,
-    holding: Collection[str] = (),
+    store: Store, address: str, wanted: Manifest, fill: Fill, *, examine: Examine | None = None, holding: Collection[str] = ()
 ) -> Built:
     """Find or build the version that `wanted` describes, and publish it if all its checks pass.
 

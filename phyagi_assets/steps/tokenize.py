@@ -32,13 +32,7 @@ from phyagi_assets.steps.row_totals import RowTotals
 from phyagi_assets.steps.step import Built, Column, Scope, Step, Totals, Workspace, require, reuse_or_build
 from phyagi_assets.steps.token_facts import SKIPPED, token_facts
 from phyagi_assets.steps.tokenize_chunks import Recipe, TokenChunk, engines_of, missing_chunks, write_chunks
-from phyagi_assets.steps.tokenized_version import (
-    CODE_VERSION,
-    STEP,
-    expected_tokenized,
-    shared_inputs,
-    tokenized_address,
-)
+from phyagi_assets.steps.tokenized_version import CODE_VERSION, STEP, expected_tokenized, shared_inputs, tokenized_address
 from phyagi_assets.store.artifact import Artifact, Assembled, FinishedFile
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.engines import ReferenceEngine

@@ -223,13 +223,7 @@ def _chunks(recipe: Recipe, files: Sequence[Readable], workspace: Workspace) -> 
 
 
 def write_chunks(
-    recipe: Recipe,
-    files: Sequence[Readable],
-    folder: Path,
-    workspace: Workspace,
-    on_progress: OnProgress,
-    *,
-    in_place: bool,
+    recipe: Recipe, files: Sequence[Readable], folder: Path, workspace: Workspace, on_progress: OnProgress, *, in_place: bool
 ) -> Generator[WrittenChunk, None, None]:
     """Write a partition's rows, each chunk into a file of its own. Chunks that are encoded already are taken from the store.
 

@@ -108,11 +108,7 @@ def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> 
 
 
 def token_checks(
-    found: CheckedRows,
-    hashes: Sequence[npt.NDArray[np.uint64]],
-    manifest: Manifest,
-    limits: LimitsConfig,
-    decoder: Decoder,
+    found: CheckedRows, hashes: Sequence[npt.NDArray[np.uint64]], manifest: Manifest, limits: LimitsConfig, decoder: Decoder
 ) -> list[Check]:
     """Return the outcomes of the checks of a version, given also the text hashes of its documents with tokens, in several arrays."""
     of_ids = IdRules.of(manifest.details["tokenizer"], append_eos=bool(manifest.settings["append_eos"]))
