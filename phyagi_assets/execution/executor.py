@@ -3,7 +3,7 @@
 import traceback
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Hashable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
@@ -45,22 +45,37 @@ class Executor(ABC, Generic[Task, Result]):
     """Called with a task and its progress since the last call."""
     size: int = 1
     """Number of tasks that run at the same time."""
-    waiting: deque[Task] = field(default_factory=deque, init=False)
-    """The tasks that have not begun."""
+    queues: dict[Hashable, deque[Task]] = field(default_factory=dict, init=False)
+    """The tasks that have not begun, by group."""
+
+    @property
+    def waiting(self) -> int:
+        """Number of tasks that have not begun."""
+        return sum(map(len, self.queues.values()))
+
+    def group(self, task: Task) -> Hashable:
+        """Return the group of a task. The tasks of a group can be run in the same places."""
+        del task
+        return None
 
     def submit(self, task: Task, *, first: bool = False) -> None:
-        """Add a task behind all waiting tasks, or before them if `first` is true. It may be called while `results` is iterated."""
-        self.waiting.appendleft(task) if first else self.waiting.append(task)
+        """Add a task behind the waiting tasks of its group, or before them if `first` is true.
+
+        It may be called while `results` is iterated.
+        """
+        queue = self.queues.setdefault(self.group(task), deque())
+        queue.appendleft(task) if first else queue.append(task)
 
     def drop(self, unwanted: Callable[[Task], bool]) -> int:
         """Remove the waiting tasks for which a function returns true, and return their number."""
-        before = len(self.waiting)
-        self.waiting = deque(task for task in self.waiting if not unwanted(task))
-        return before - len(self.waiting)
+        before = self.waiting
+        for group, queue in self.queues.items():
+            self.queues[group] = deque(task for task in queue if not unwanted(task))
+        return before - self.waiting
 
-    def take(self) -> Task:
-        """Remove the first waiting task, which begins now, and return it."""
-        task = self.waiting.popleft()
+    def take(self, group: Hashable = None) -> Task:
+        """Remove the first waiting task of a group, which begins now, and return it."""
+        task = self.queues[group].popleft()
         self.on_start(task)
         return task
 

@@ -107,10 +107,10 @@ class ProcessPool(Executor[Task, Result]):
     def _begin(self, workers: list[_Worker[Task]]) -> bool:
         """Start as many workers as there are tasks for, and give a task to each idle one. Return whether a task has begun."""
         idle = [worker for worker in workers if worker.task is None]
-        for _ in range(min(self.size - len(workers), len(self.waiting) - len(idle))):  # all start before the first one gets a task
+        for _ in range(min(self.size - len(workers), self.waiting - len(idle))):  # all start before the first one gets a task
             workers.append(self._started())
             idle.append(workers[-1])
-        begun = idle[: len(self.waiting)]
+        begun = idle[: self.waiting]
         for worker in begun:
             worker.send(self.take())
         return bool(begun)

@@ -27,7 +27,8 @@ class Job:
     """The data that all tasks of a run share."""
 
     pickling: Pickling
-    check: NodeCheck
+    checks: Sequence[NodeCheck]
+    """The check for the tasks of each group."""
     run: bytes
     """The function that runs a task, pickled."""
     name: Callable[[Any], str]
@@ -53,9 +54,11 @@ class _Process:
     """State that this process has prepared for a run."""
 
     number: bytes = b""
-    """Identity of the run that it has prepared for."""
+    """Identity of the run."""
     job: Job | None = None
     run: Run[Any, Any] | None = None
+    passed: set[int] = field(default_factory=set)
+    """The groups whose check this process has passed."""
     consumed: int = 0
 
 
@@ -66,7 +69,7 @@ class UnfitNodeError(PhyagiAssetsError):
     """A requirement for running tasks that this node does not meet."""
 
 
-def run_task(number: bytes, job: Sequence[Any], task: bytes) -> bytes | str:
+def run_task(number: bytes, job: Sequence[Any], group: int, task: bytes) -> bytes | str:
     """Run a task in a process of the cluster.
 
     Parameters
@@ -75,6 +78,8 @@ def run_task(number: bytes, job: Sequence[Any], task: bytes) -> bytes | str:
         Identity of the run.
     job
         Reference to the pickled `Job`, in a list, so that it is fetched only if this process has not prepared for this run.
+    group
+        Index of the check that this node has to pass.
 
     Returns
     -------
@@ -85,41 +90,38 @@ def run_task(number: bytes, job: Sequence[Any], task: bytes) -> bytes | str:
     logger = logging.getLogger(PACKAGE)
     logger.addHandler(records)
     try:
-        outcome = outcome_of("preparing a process", lambda: _run(number, job, task))
+        outcome = outcome_of("preparing a process", lambda: _run(number, job, group, task))
     finally:
         logger.removeHandler(records)
     if isinstance(outcome, UnfitNodeError):
         return str(outcome)
+    shared = _process.job
     # A node that has lost the store would fail one task after another, and so take them from the nodes that can run them.
-    prepared = _process.job
-    unfit = prepared.check.problem() if isinstance(outcome, Exception) and prepared else ""
+    unfit = shared.checks[group].problem() if isinstance(outcome, Exception) and shared else ""
     report = Report(outcome=outcome, consumed=_process.consumed, records=records.kept, unfit=unfit)
-    return prepared.pickling.dumps(report) if prepared else pickle.dumps(report)
+    return shared.pickling.dumps(report) if shared else pickle.dumps(report)
 
 
-def _run(number: bytes, job: Sequence[Any], task: bytes) -> Any:
+def _run(number: bytes, job: Sequence[Any], group: int, task: bytes) -> Any:
     """Return the outcome of a task, for which this process is prepared if it is not."""
     import ray
 
     _process.consumed = 0
     if number != _process.number:
-        _prepare(number, ray.get(job[0]))
-    prepared, run = _process.job, _process.run
-    assert prepared is not None
-    assert run is not None
-    given = prepared.pickling.loads(task)
-    return outcome_of(prepared.name(given), partial(run, given, _progressed))
-
-
-def _prepare(number: bytes, content: bytes) -> None:
-    _process.number, _process.job = b"", None
-    job: Job = pickle.loads(content)
-    os.environ[THREADS] = str(job.threads)
-    logging.getLogger(PACKAGE).setLevel(job.level)
-    if problem := job.check.problem():  # of a node that came after the run had begun
-        raise UnfitNodeError(problem)
-    _process.run = job.pickling.loads(job.run)
-    _process.number, _process.job = number, job
+        _process.number, _process.job, _process.run, _process.passed = b"", None, None, set()
+        _process.job = pickle.loads(ray.get(job[0]))
+        _process.number = number
+    shared = _process.job
+    assert shared is not None
+    if group not in _process.passed:
+        os.environ[THREADS] = str(shared.threads)
+        logging.getLogger(PACKAGE).setLevel(shared.level)
+        if problem := shared.checks[group].problem():  # of a node that came after the run had begun
+            raise UnfitNodeError(problem)
+        _process.passed.add(group)
+    _process.run = _process.run or shared.pickling.loads(shared.run)
+    given = shared.pickling.loads(task)
+    return outcome_of(shared.name(given), partial(_process.run, given, _progressed))
 
 
 def _progressed(consumed: int) -> None:

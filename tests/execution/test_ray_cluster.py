@@ -17,7 +17,7 @@ import pytest
 
 from phyagi_assets import __version__
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
-from phyagi_assets.execution import ray_cluster
+from phyagi_assets.execution import ray_cluster, ray_link
 from phyagi_assets.execution.executor import OnProgress, TaskCrashed, WorkerDied
 from phyagi_assets.execution.node_check import Findings, NeededFolder, NodeCheck
 from phyagi_assets.execution.ray_address import RayAddress
@@ -276,7 +276,7 @@ def test_lost_connection_of_ray_client_is_reported_and_starts_no_cluster(
 def test_death_of_the_node_of_the_driver_is_reported(nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         node = server.getsockname()
-        monkeypatch.setattr(ray_cluster, "own_node", lambda: node)
+        monkeypatch.setattr(ray_link, "own_node", lambda: node)
         monkeypatch.setattr(ray_cluster, "_REFRESHED", 0.2)
         executor = executor_on(nodes.address, partial(counting, tmp_path))
         executor.submit(1)
@@ -315,21 +315,49 @@ def test_interrupt_is_raised_as_it_is_and_ends_the_tasks(nodes: RayNodes, tmp_pa
     assert not (tmp_path / "did 100").exists()
 
 
-def test_tasks_are_run_on_the_nodes_that_see_their_folders(nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_are_run_on_the_nodes_that_see_their_folders_at_the_same_time(
+    nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ones, twos, both = (NeededFolder(what=name, path=tmp_path / name, by_all=False) for name in ("ones", "twos", "both"))
     for folder in (ones, twos, both):
         folder.path.mkdir()
     first, second = nodes.cluster.worker_nodes
     found_there = {first.node_id: Findings(unseen=frozenset({twos})), second.node_id: Findings(unseen=frozenset({ones}))}
     monkeypatch.setattr(ray_cluster, "check_nodes", lambda _check: found_there)
-    needed = {1: {ones.path}, 2: {twos.path}, 3: {both.path}, 4: {ones.path, twos.path}}
+    needed = {1: {ones.path}, 2: {twos.path}, 3: {both.path}, 4: {ones.path, twos.path}, 10: {ones.path}, 20: {twos.path}}
     check = NodeCheck(folders=(ones, twos, both))
     executor = executor_on(nodes.address, partial(counting, tmp_path), check=check, folders=lambda task: needed[task // 10])
-    found = outcomes(executor, [10, 20, 30, 40, 11, 21])
+
+    def go_on() -> None:
+        wait_for(lambda: all((tmp_path / f"began {task}").exists() for task in (100, 200)))
+        (tmp_path / "go on").touch()
+
+    waiter = threading.Thread(target=go_on)
+    waiter.start()
+    found = outcomes(executor, [100, 10, 200, 20, 30, 40, 11, 21])
+    waiter.join()
     assert str(found[40]).startswith("no node of the Ray cluster sees all folders that it needs; mount them at the same path")
-    assert [found[task][0] for task in (10, 11, 20, 21, 30)] == [10, 11, 20, 21, 30]
-    scratch_of_ones, scratch_of_twos = ({found[task][1] for task in tasks} for tasks in ((10, 11), (20, 21)))
+    assert [found[task][0] for task in (10, 11, 20, 21, 30, 100, 200)] == [10, 11, 20, 21, 30, 100, 200]
+    scratch_of_ones, scratch_of_twos = ({found[task][1] for task in tasks} for tasks in ((10, 11, 100), (20, 21, 200)))
     assert (len(scratch_of_ones), len(scratch_of_twos), len(scratch_of_ones | scratch_of_twos)) == (1, 1, 2)
+
+
+def test_tasks_fail_alone_if_all_nodes_that_see_their_folder_lose_it(
+    nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ones, twos = (NeededFolder(what=name, path=tmp_path / name, by_all=False) for name in ("ones", "twos"))
+    twos.path.mkdir()  # and not the other: the first process that is to run one of its tasks does not see it
+    first, second = nodes.cluster.worker_nodes
+    found_there = {first.node_id: Findings(unseen=frozenset({twos})), second.node_id: Findings(unseen=frozenset({ones}))}
+    monkeypatch.setattr(ray_cluster, "check_nodes", lambda _check: found_there)
+    folders = {1: {ones.path}, 2: {twos.path}}
+    executor = executor_on(
+        nodes.address, partial(counting, tmp_path), check=NodeCheck(folders=(ones, twos)), folders=lambda task: folders[task // 10]
+    )
+    found = outcomes(executor, [10, 11, 12, 15, 20, 21])
+    assert [found[task][0] for task in (20, 21)] == [20, 21]
+    for task in (10, 11, 12, 15):
+        assert f"({first.node_id[:8]}) does not see the folder {ones.path} (ones) as this machine does" in str(found[task])
 
 
 OTHER_VERSION = """
