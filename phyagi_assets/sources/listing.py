@@ -67,10 +67,10 @@ class Sources:
             return self._hub
         return next((buckets for scheme, buckets in self._buckets.items() if uri.startswith(scheme)), None)
 
-    def pinned(self, file: SourceFile) -> PinnedObject:
+    def pinned(self, file: SourceFile, *, is_small: bool = False) -> PinnedObject:
         """Return an object of a listing, to read it in its bucket as long as its stamp is that of the listing."""
         bucket = next(buckets for scheme, buckets in self._buckets.items() if file.origin.startswith(scheme))
-        return PinnedObject(name=file.name, origin=file.origin, size=file.size, pin=file.stamp, bucket=bucket)
+        return PinnedObject(name=file.name, origin=file.origin, size=file.size, pin=file.stamp, bucket=bucket, is_small=is_small)
 
     @cached_property
     def _buckets(self) -> dict[str, Buckets]:

@@ -21,6 +21,7 @@ from phyagi_assets.objects.retries import RetryPolicy, TransientError
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out
 from phyagi_assets.sources.globs import Glob, fixed_prefix, is_glob
 from phyagi_assets.sources.readable import Stamp
+from phyagi_assets.sources.small_objects import SmallObjects
 from phyagi_assets.sources.transfer import Fetched, OnBytes, append_chunks
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -45,6 +46,7 @@ class Buckets:
         self._clients = Clients(scheme)
         self.threads = DaemonThreads(_THREADS)
         """Threads that fetch parts of objects ahead of their readers."""
+        self.small = SmallObjects()
         self._digests: dict[str, str] = {}
         self._opaque: set[str] = set()
 

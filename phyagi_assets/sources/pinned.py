@@ -32,6 +32,8 @@ class PinnedObject:
     pin: Stamp
     """Stamp that the object must have."""
     bucket: Buckets = field(repr=False)
+    is_small: bool = False
+    """Whether it is fetched whole when a part of it is read."""
     prefetcher: Prefetcher | None = field(default=None, repr=False, compare=False)
     """Prefetcher of the object while it is read; None if it is not, and each part is then fetched when it is asked for."""
 
@@ -50,10 +52,16 @@ class PinnedObject:
 
     def read_range(self, start: int, stop: int) -> bytes:
         if self.prefetcher is None:
-            return self.bucket.read_part(self.origin, self.pin, start, min(stop, self.size))
+            stop = min(stop, self.size)
+            if self.is_small:
+                return self.bucket.small.read(self.origin, self.pin, start, stop, self._fetch)
+            return self.bucket.read_part(self.origin, self.pin, start, stop)
         file = PrefetchedFile(self.prefetcher, self.size)
         file.seek(start)
         return file.read(stop - start)
+
+    def _fetch(self) -> bytes:
+        return self.bucket.read_part(self.origin, self.pin, 0, self.size)
 
     def open(self) -> io.BufferedReader:
         return io.BufferedReader(self._file(), _BUFFER)

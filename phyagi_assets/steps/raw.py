@@ -22,6 +22,7 @@ from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import Partition, SourceFile, held_out
 from phyagi_assets.sources.local_file import LocalFile, error_of_file
 from phyagi_assets.sources.readable import Readable
+from phyagi_assets.sources.small_objects import fit
 from phyagi_assets.sources.snapshot import FILES, clear_transfers, fetch_files
 from phyagi_assets.steps.facts import Facts, Listing
 from phyagi_assets.steps.pins import has_pins, identity, is_identity, pins_file, pins_of, write_pins
@@ -212,11 +213,13 @@ def readable_files(partition: Partition, raw: Artifact, workspace: Workspace) ->
     """Return the files of a partition to read: local ones, objects as the raw artifact pinned them, and copies in its snapshot."""
     pins = pins_of(raw)
     snapshot = raw.folder(FILES) / FILES if any(name.startswith(f"{FILES}/") for name in raw.manifest.files) else raw.path / FILES
+    are_small = fit(pin.size for pin in pins.values())
     files: list[Readable] = []
     for file in partition.files:
         if file.path is None and file.name in pins:
             pin = pins[file.name]
-            files.append(workspace.sources.pinned(replace(file, origin=pin.origin, size=pin.size, stamp=pin.stamp)))
+            pinned = replace(file, origin=pin.origin, size=pin.size, stamp=pin.stamp)
+            files.append(workspace.sources.pinned(pinned, is_small=are_small))
         else:
             files.append(LocalFile(name=file.name, origin=file.origin, path=file.path or snapshot / file.name))
     return files

@@ -187,7 +187,7 @@ def test_arrays_are_those_of_copies_and_every_byte_is_fetched_once(name: str, s3
         cuts = len(content) // 4096
         if not file.endswith(".parquet"):  # its footer is larger than a chunk here
             assert sent[file] <= len(content) + 8192 + cuts * 4096, file  # the beginnings of chunks are found by reads of up to their size
-        assert requests[f"source/{file}"] <= 4 + 4 * cuts, file
+        assert requests[f"source/{file}"] <= (1 if name == "paragraphs" else 4 + 4 * cuts), file  # small files, read in one request
     assert not any(path.name in files for path in store_root(workspace).rglob("*") if path.is_file())
 
 
@@ -293,7 +293,8 @@ def test_chunks_of_other_processes_are_put_together(s3: S3Server, workspace: Wor
 
 
 def test_outage_and_broken_connections_are_retried_and_keep_the_chunks(s3: S3Server, workspace: Workspace) -> None:
-    s3.put("source/a.jsonl", lines())
+    s3.put("source/a.jsonl", lines(TEXTS * 100))  # not a small object, which is fetched whole
+    workspace = replace(workspace, chunk_bytes=1 << 19)
     corpus = declared(workspace.data, "s3://raw/source/*")
     (partition,) = workspace.sources.partitions(corpus).values()
     build_raw(corpus, partition, workspace)

@@ -1,0 +1,43 @@
+"""Small objects that are looked at before they are read: one request fetches them for both."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+from phyagi_assets.sources.readable import Stamp
+
+_SMALL = 1 << 20
+"""Largest size of a small object, in bytes: a request for its beginning takes a server about as long as one for all of it."""
+_KEPT = 64 << 20
+"""Largest size of the objects that are kept, in bytes."""
+
+
+def fit(sizes: Iterable[int]) -> bool:
+    """Return whether objects with these sizes are small, and all of them can be kept until they are read."""
+    sizes = list(sizes)
+    return sum(sizes) <= _KEPT and max(sizes, default=0) <= _SMALL
+
+
+class SmallObjects:
+    """Objects whose beginning was read, kept until their end is read, or until others need their room."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, Stamp], bytes] = OrderedDict()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def read(self, origin: str, stamp: Stamp, start: int, stop: int, fetch: Callable[[], bytes]) -> bytes:
+        """Return a part of an object, given a function that fetches all of it."""
+        key = origin, stamp
+        with self._lock:
+            content = self._kept.pop(key, None)
+            self._size -= len(content or b"")
+        if content is None:
+            content = fetch()
+        if stop < len(content):
+            with self._lock:
+                self._size += len(content) - len(self._kept.pop(key, b""))
+                self._kept[key] = content
+                while self._size > _KEPT:
+                    self._size -= len(self._kept.popitem(last=False)[1])
+        return content[start:stop]
