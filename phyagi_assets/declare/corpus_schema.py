@@ -277,9 +277,9 @@ class CorpusConfig(Declared):
         try:
             groups = regex.compile(rule).groups
         except (regex.error, OverflowError, RecursionError, MemoryError) as problem:
-            raise ValueError(f"{rule!r} is not none, file, configuration or a valid regex: {problem}") from None
+            raise ValueError(f"'{rule}' is not none, file, configuration or a valid regex: {problem}") from None
         if groups != 1:
-            raise ValueError(f"the regex {rule!r} has {groups} groups; exactly one names the partition, as in 'part-(\\d+)'")
+            raise ValueError(f"the regex '{rule}' has {groups} groups; exactly one names the partition, as in 'part-(\\d+)'")
         return rule
 
     @field_validator("timezone")

@@ -97,7 +97,7 @@ def test_setting_of_python_that_misreads_names_is_named(data: Path) -> None:
         ("raw/**.txt", "none", r"corpus.yaml:3: source.path: 'raw/\*\*.txt' is not a valid glob: .* as in raw/\*\*/\*.txt"),
         ("~nobody-of-this-name/*.txt", "none", r"corpus.yaml:3: source.path: '~nobody-of-this-name/\*.txt': "),
         ("raw", "none", r"source.path: .*raw is a folder; name its files"),
-        ("raw/**/*.txt", r"x(\d)", r"partition_by: '2024/a.txt' has nothing that the group of"),
+        ("raw/**/*.txt", r"x(\d)", r"partition_by: '2024/a.txt' has nothing that the group of 'x\(\\d\)'"),
         ("raw/*", "file", r"'a.md' and 'a.txt' would both be partition 'a'"),
     ],
 )
