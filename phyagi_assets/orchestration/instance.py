@@ -6,6 +6,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import dagster as dg
@@ -26,30 +27,6 @@ logger = logging.getLogger(__name__)
 
 UI = "dagster/ui"
 """Name of the lock that the UI of a store holds while it runs."""
-_DAGSTER_YAML = """\
-telemetry:
-  enabled: false
-nux:
-  enabled: false
-concurrency:
-  runs:
-    max_concurrent_runs: {runs}
-  pools:
-    granularity: run
-python_logs:
-  managed_python_loggers: [phyagi_assets]
-  python_log_level: INFO
-sensors:
-  use_threads: true
-  num_workers: 8
-schedules:
-  use_threads: true
-  num_workers: 8
-"""
-_WITHOUT_POOLS = _DAGSTER_YAML.replace("  pools:\n    granularity: run\n", "")
-_EARLIER_YAML = (_WITHOUT_POOLS, _WITHOUT_POOLS.partition("sensors:")[0])
-"""Configurations written by earlier releases, which are replaced. A file that a user changed is left alone."""
-
 
 _WITHOUT_CAPTURE = {"compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}}
 """Configuration of the command: its runs have no output beside the terminal's. To capture it, Dagster starts two processes for each stream
@@ -66,10 +43,10 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     PhyagiAssetsError
         The folder of the instance cannot be created.
     """
-    home = settings.create_dagster_home()
+    home, template = settings.create_dagster_home(), files("phyagi_assets.orchestration").joinpath("dagster.yaml").read_text()
     try:
-        if _is_to_be_written(home / "dagster.yaml"):
-            replace_file(home / "dagster.yaml", _DAGSTER_YAML.format(runs=max(2, os.cpu_count() or 1)).encode())
+        if _is_to_be_written(home / "dagster.yaml", template):
+            replace_file(home / "dagster.yaml", template.format(runs=max(2, os.cpu_count() or 1)).encode())
     except OSError as problem:
         raise settings.home_error(problem) from None
     if isinstance(settings.store, Path) and settings.store.is_dir():
@@ -128,12 +105,16 @@ def _locks(settings: Settings) -> LocalStore:
     return LocalStore(settings.store if isinstance(settings.store, Path) else settings.dagster_home)
 
 
-def _is_to_be_written(path: Path) -> bool:
-    """Return whether a configuration is missing, or was written by an earlier release and can be replaced."""
+def _is_to_be_written(path: Path, template: str) -> bool:
+    """Return whether a configuration is missing, or was written by an earlier release and can be replaced.
+
+    A file that a user changed is left alone.
+    """
     if not path.exists():
         return True
     found = re.sub(r"max_concurrent_runs: \d+", "max_concurrent_runs: {runs}", path.read_bytes().decode(errors="replace"))
-    return found in _EARLIER_YAML and os.access(path.parent, os.W_OK)
+    without_pools = template.replace("  pools:\n    granularity: run\n", "")
+    return found in (without_pools, without_pools.partition("sensors:")[0]) and os.access(path.parent, os.W_OK)
 
 
 @contextmanager
