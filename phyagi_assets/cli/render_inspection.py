@@ -92,9 +92,8 @@ def _shown(name: str, value: str | float) -> str:
 
 
 def _lengths(lengths: Lengths, longest: int) -> Group:
-    quantiles = ", ".join(f"{name} {value:,}" for name, value in lengths.quantiles.items())
     table = Table("tokens", "documents", "", box=None)
     most = max(count for _, count in lengths.histogram)
     for low, count in lengths.histogram:
         table.add_row(f"≥ {low:,}", f"{count:,}", "█" * round(longest * count / most))
-    return Group(f"tokens per document: {quantiles}, mean {lengths.mean:,.1f}", table)
+    return Group(f"tokens per document: {lengths}", table)

@@ -12,7 +12,7 @@ from phyagi_assets.formatting import counted, listed, short, short_counted, shor
 from phyagi_assets.inspection.explain import ExplainedSample
 from phyagi_assets.inspection.overview import CorpusOverview, MixtureOverview, Overview
 from phyagi_assets.inspection.spans import Sample
-from phyagi_assets.order.composition import largest_deviation
+from phyagi_assets.order.composition import largest_deviation, segment_corpora
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.lengths import Lengths
 from phyagi_assets.steps.step import Scope
@@ -136,13 +136,10 @@ def _composition(mixture: MixtureOverview) -> str:
 
 
 def _segments(mixture: MixtureOverview) -> str:
-    segments = mixture.plan.segments
-    if len(segments) == 1:
+    plan = mixture.plan
+    if len(plan.segments) == 1:
         return ""
-    rows = [
-        [f"{segment.start:,}", escape(", ".join(f"{mixture.plan.corpora[of.corpus].name} {of.amount}" for of in segment.sources))]
-        for segment in segments
-    ]
+    rows = [[f"{segment.start:,}", escape(segment_corpora(plan, segment))] for segment in plan.segments]
     return f"<h2>Segments</h2>{_table(['from position', 'corpora'], rows)}"
 
 
@@ -170,11 +167,10 @@ def _lengths(lengths: Lengths | None, level: int = 2) -> str:
     if lengths is None:
         return ""
     bins = [(f"≥ {low:,}", float(count)) for low, count in lengths.histogram]
-    told = ", ".join(f"{name} {value:,}" for name, value in lengths.quantiles.items())
     chart = columns("Documents by number of tokens", bins, "documents")
     return (
         f'<h{level}>Document lengths</h{level}><figure><div class="scroll" tabindex="0">{chart}</div>'
-        f"<figcaption>Tokens per document: {told}, mean {lengths.mean:,.1f}</figcaption></figure>"
+        f"<figcaption>Tokens per document: {lengths}</figcaption></figure>"
     )
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formats.plan import Plan, Segment
 from phyagi_assets.formatting import counted, short_counted
 from phyagi_assets.order.mixture_order import MixtureOrder
 
@@ -86,9 +86,13 @@ def plan_lines(plan: Plan) -> list[str]:
     for name, of in plan.evaluated():
         lines.append(f"{name} for evaluation only  {short_counted(of.total('validation', 'tokens'), 'token')}")
     for before, after in pairwise(plan.segments):
-        corpora = ", ".join(f"{plan.corpora[source.corpus].name} {source.amount}" for source in before.sources)
-        lines.append(f"positions {before.start:,} to {after.start - 1:,}: {corpora}")
+        lines.append(f"positions {before.start:,} to {after.start - 1:,}: {segment_corpora(plan, before)}")
     return lines
+
+
+def segment_corpora(plan: Plan, segment: Segment) -> str:
+    """Return the corpora of a segment and their amounts."""
+    return ", ".join(f"{plan.corpora[source.corpus].name} {source.amount}" for source in segment.sources)
 
 
 def plan_tree(plan: Plan) -> str:

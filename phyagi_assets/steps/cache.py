@@ -172,8 +172,8 @@ def _splits(corpus: Corpus, partition: Partition) -> Splits:
 def _facts(built: Built) -> Facts:
     manifest = built.artifact.manifest
     sizes = {split: sum(manifest.files[name].bytes for name in array_files(manifest, split)) for split in manifest.counts}
-    documents, tokens = (sum(of[count] for of in manifest.counts.values()) for count in ("documents", "tokens"))
-    headline = {**amounts(documents, tokens, sum(sizes.values()), built.seconds), **_totals(manifest)}
+    totals = _totals(manifest)
+    headline = {**amounts(totals["documents"], totals["tokens"], sum(sizes.values()), built.seconds), **totals}
     if not sizes:  # the partition is empty
         return {**headline, **built_facts(built)}
     return {

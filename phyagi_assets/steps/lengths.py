@@ -46,6 +46,10 @@ class Lengths:
             histogram=[(1 << int(power), int(count)) for power, count in enumerate(counts, bins.min())],
         )
 
+    def __str__(self) -> str:
+        """Return the quantiles and the mean."""
+        return ", ".join([*(f"{name} {value:,}" for name, value in self.quantiles.items()), f"mean {self.mean:,.1f}"])
+
 
 def row_lengths(artifact: Artifact) -> npt.NDArray[np.int64]:
     """Return the number of tokens of each document of a tokenized artifact, 0 for an empty document."""

@@ -6,7 +6,7 @@ from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.formatting import counted
-from phyagi_assets.order.composition import Component, composition, largest_deviation
+from phyagi_assets.order.composition import Component, composition, largest_deviation, segment_corpora
 from phyagi_assets.steps.facts import Bars, Facts, Rows
 from phyagi_assets.steps.step import Built, built_facts
 
@@ -95,10 +95,6 @@ def _order(plan: Plan) -> str:
 
 def _segments(plan: Plan) -> list[dict[str, str | int | float]]:
     return [
-        {
-            "from position": segment.start,
-            "from token": segment.start * plan.seq_len,
-            "corpora": ", ".join(f"{plan.corpora[source.corpus].name} {source.amount}" for source in segment.sources),
-        }
+        {"from position": segment.start, "from token": segment.start * plan.seq_len, "corpora": segment_corpora(plan, segment)}
         for segment in plan.segments
     ]
