@@ -84,14 +84,15 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
             recorded={name: recorded_of_partitions(context.instance, name, flow)} if context.retry_number else None,
             checks={name: {key.asset_key.path[-1] for key in context.selected_asset_check_keys}},
         )
-        if not (context.has_partition_key or context.has_partition_key_range):
+        keys = context.partition_keys if context.has_partition_key or context.has_partition_key_range else ()
+        if not keys:  # also in a range that ends before it begins
             remedy = f"select some, or launch {stale_job_name(name)}, which builds those that are stale"
             raise dg.Failure(description=f"no partition of {name} is selected; {remedy}", allow_retries=False)
         # Runs of a job have the tag of the corpus already; those of "Materialize" in the UI have no job.
         tags = {CORPUS_TAG: name, **(BUILDS_ALL_TAG if len(selected) == len(steps) else {})}
         context.instance.add_run_tags(context.run.run_id, tags)
         with run_of(context, builder, [name]):
-            run.build(*_work(corpus, context.partition_keys, selected, builder))
+            run.build(*_work(corpus, keys, selected, builder))
         yield from ()  # the events are logged, each with its partition; the multi-asset itself yields none
 
     made: dg.AssetsDefinition = dg.multi_asset(
