@@ -36,5 +36,7 @@ def plan(output: Output, name: str, tokens: str | None, settings: Settings) -> N
         limit = parsed(tokens) if tokens is not None else None
     except ValueError as problem:
         raise PhyagiAssetsError(f"--tokens: {problem}") from None
+    if limit == 0:
+        raise PhyagiAssetsError(f"--tokens: is {tokens}; a run reads at least one token")
     found = forecast(catalog.mixtures[name], catalog.corpora, workspace, limit)
     output.report(found, lambda console: show_forecast(console, found))

@@ -18,7 +18,7 @@ from phyagi_assets.store.addresses import Version, is_part, root_around
 from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.base import Store, find_version
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.store.places import advice_on_no_store, artifact_in_bucket, open_store
+from phyagi_assets.store.places import advice_on_absent, artifact_in_bucket, open_store
 from phyagi_assets.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def remote_plan(mixture: str, store: Store) -> RemotePlan:
 def _no_mixture(name: str | Path, store: Store) -> StoreError:
     """Return the error about a mixture that is not in a store: it names the mixtures there, and says what is probably meant."""
     mixtures = mixtures_in(store)
-    advice = did_you_mean(str(name), mixtures) or advice_on_no_store(store) or f"; materialize it with: phyagi-assets materialize {name}"
+    advice = did_you_mean(str(name), mixtures) or advice_on_absent(str(name), store)
     if str(name) in store.names():
         advice = "; it is a corpus, which a mixture can contain"
     found = ", ".join(mixtures) or "none"

@@ -3,7 +3,7 @@
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formatting import listed
 from phyagi_assets.store.base import Store
-from phyagi_assets.store.places import advice_on_no_store
+from phyagi_assets.store.places import advice_on_absent
 from phyagi_assets.suggestions import did_you_mean
 
 
@@ -12,9 +12,8 @@ def nothing_named(name: str, store: Store) -> StoreError:
     known = store.names()
     if name in known:
         return StoreError(f"{store} has nothing of {name!r} to show yet; phyagi-assets status shows its state")
-    meant = did_you_mean(name, known) or advice_on_no_store(store)
     there = f" (there: {listed(known)})" if known else ""
-    return StoreError(f"{store} has nothing named {name!r}{meant or f'{there}; materialize it with: phyagi-assets materialize {name}'}")
+    return StoreError(f"{store} has nothing named {name!r}{did_you_mean(name, known) or there + advice_on_absent(name, store)}")
 
 
 def no_address(name: str, store: Store) -> StoreError:

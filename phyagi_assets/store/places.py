@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phyagi_assets.settings import STORE_VARIABLE, BucketAddress
-from phyagi_assets.store.addresses import split_version_name
+from phyagi_assets.store.addresses import is_part, split_version_name
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import LocalStore
 
@@ -32,21 +32,20 @@ def open_store(place: Path | BucketAddress, holder: str = "") -> Store:
     return BucketStore(BucketFolder(place), Scratch(scratch_folder(place)), holder=holder)
 
 
-def advice_on_no_store(store: Store) -> str:
-    """Return advice for messages about unknown names if a store is in the wrong place; else an empty string.
+def advice_on_absent(name: str, store: Store) -> str:
+    """Return advice for the message that a store has nothing of a name: its right place, or how to build a corpus or mixture.
 
-    There is no advice for a store in a bucket, or for a data folder in which nothing is built yet.
+    There is no advice for a name that nothing can have, such as a path.
     """
-    if store.is_remote:
-        return ""
-    if (inside := store.root / "store").is_dir() and (store.root / "corpora").is_dir():
-        return f"; that is a data folder, whose store is {inside}"
-    if store.root.is_dir() or (store.root.parent / "corpora").is_dir():
-        return ""
-    return (
-        "; that folder does not exist. Change to the folder that contains the data folder, or name the store with --store (in Python, "
-        f"store=) or ${STORE_VARIABLE}"
-    )
+    if not store.is_remote:
+        if (inside := store.root / "store").is_dir() and (store.root / "corpora").is_dir():
+            return f"; that is a data folder, whose store is {inside}"
+        if not store.root.is_dir() and not (store.root.parent / "corpora").is_dir():
+            return (
+                "; that folder does not exist. Change to the folder that contains the data folder, or name the store with --store (in "
+                f"Python, store=) or ${STORE_VARIABLE}"
+            )
+    return f"; materialize it with: phyagi-assets materialize {name}" if is_part(name) else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -259,6 +259,8 @@ def test_missing_mixture_raises_an_error_that_lists_the_mixtures(workspace: Work
         load_mixture("web", store=workspace.store.root)
     with pytest.raises(StoreError, match=r"'mux' is neither .* \(there: another, mix\); did you mean 'mix'\?"):
         load_mixture("mux", store=workspace.store.root)
+    with pytest.raises(StoreError, match=r"'/far/off' is neither .* \(there: another, mix\)$"):
+        load_mixture("/far/off", store=workspace.store.root)
     with pytest.raises(StoreError, match=r"\(there: none\)"):
         load_mixture("mix", store=tmp_path)
     (workspace.data / "corpora").mkdir(exist_ok=True)
