@@ -11,8 +11,9 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.executor import OnProgress
 from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps.facts import Facts
 from phyagi_assets.steps.flow import FLOW, Flow
-from phyagi_assets.steps.step import Built, Chunk, Step, Workspace
+from phyagi_assets.steps.step import Built, Chunk, Step, Workspace, built_facts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +77,8 @@ class Builder:
         if isinstance(task, ChunkTask):
             task.chunk.run(self.workspace, on_progress)
             return None
+        if task.work.unrecorded.keys() >= set(task.work.steps):  # nothing is built
+            return self._partition(task, on_progress)
         if task.divided:  # other processes have written to the store
             self.workspace.store.refresh()
         with self.workspace.store.lock(f"runs/{task.name}"):  # another command may be building it
@@ -87,6 +90,10 @@ class Builder:
         try:
             while left:
                 step = self.flow[left[0]]
+                if recorded := self._unrecorded(work, step):
+                    done.append(recorded)
+                    left.popleft()
+                    continue
                 partition = self._files(corpus, work, step)
                 chunks_of = step.chunks if task.divides and step.name != task.divided else None
                 chunks = chunks_of(corpus, partition, self.workspace) if chunks_of else ()
@@ -95,7 +102,7 @@ class Builder:
                     following = PartitionTask(work=rest, done=tuple(done), divides=True, divided=step.name)
                     return Divided(chunks=chunks, following=following)
                 built = step.build(corpus, partition, self.workspace, on_progress)
-                done.append(_result(step, built))
+                done.append(_result(step, built, {} if built.failures else step.facts(built)))
                 if built.failures:
                     break
                 left.popleft()
@@ -104,6 +111,14 @@ class Builder:
         except PhyagiAssetsError as problem:
             return PartitionResult(work=work, done=done, problem=problem)
         return PartitionResult(work=work, done=done)
+
+    def _unrecorded(self, work: Work, step: Step) -> StepResult | None:
+        """Return the result of a step whose version only has to be recorded; None if it has to be built, or another one is published."""
+        artifact = self.workspace.store.open(step.address(work.corpus, work.key), intact=True) if step.name in work.unrecorded else None
+        if artifact is None or artifact.fingerprint != work.unrecorded[step.name]:
+            return None
+        built = Built(artifact=artifact, reused=True, seconds=0.0)
+        return _result(step, built, {**step.totals(artifact.manifest), **built_facts(built)})
 
     def _files(self, corpus: Corpus, work: Work, step: Step) -> Partition:
         """Return a partition: as the source lists it for the first step, which pins it; as it was pinned for all other steps."""
@@ -123,8 +138,7 @@ class Builder:
         ]
 
 
-def _result(step: Step, built: Built) -> StepResult:
-    facts = {} if built.failures else step.facts(built)
+def _result(step: Step, built: Built, facts: Facts) -> StepResult:
     artifact = built.artifact
     return StepResult(
         step=step.name,

@@ -1,7 +1,7 @@
 """The partitions that have to be built."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from phyagi_assets.build.examine import ExaminedCorpus
 from phyagi_assets.build.staleness import ExpectedArtifact
@@ -33,6 +33,9 @@ class Work:
     """Number of bytes of source that the slow step has to read; 0 if it is not among the steps."""
     chunks: int = 1
     """Largest number of chunks into which the partition can be cut."""
+    unrecorded: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of the versions that are published in a bucket and only have to be recorded here, by step. They were checked before they
+    were published, and are not fetched."""
 
     @property
     def name(self) -> str:
@@ -51,7 +54,8 @@ def stale_partitions(examined: ExaminedCorpus, recorded: Mapping[str, Mapping[st
     work = []
     for key, expected in examined.artifacts.items():
         if steps := _stale_steps(expected, key, recorded, workspace):
-            work.append(work_of(examined.corpus, examined.partitions[key], steps, workspace, flow, follows=True))
+            item = work_of(examined.corpus, examined.partitions[key], steps, workspace, flow, follows=True)
+            work.append(replace(item, unrecorded=_unrecorded(expected, key, recorded) if workspace.store.is_remote else {}))
     return work
 
 
@@ -82,6 +86,12 @@ def _stale_steps(
         for artifact in expected
         if not (artifact.is_current and recorded.get(artifact.step, {}).get(key) == artifact.fingerprint)
     ]
+
+
+def _unrecorded(expected: Sequence[ExpectedArtifact], key: str, recorded: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Return the fingerprints of the current artifacts whose latest check did not fail, by step."""
+    current = {artifact.step: artifact.fingerprint for artifact in expected if artifact.is_current and artifact.fingerprint}
+    return {step: fingerprint for step, fingerprint in current.items() if recorded.get(step, {}).get(key) != CHECK_FAILED}
 
 
 def _most_chunks(corpus: Corpus, partition: Partition, workspace: Workspace) -> int:

@@ -19,13 +19,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from phyagi_assets.build.examine import examine_partitions
+from phyagi_assets.build.outcome import PartitionResult
 from phyagi_assets.build.scan import scan_source
 from phyagi_assets.build.staleness import partition_artifacts
+from phyagi_assets.build.tasks import Builder, PartitionTask
+from phyagi_assets.build.work import CHECK_FAILED, stale_partitions
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.removals import Removal, add_removals
 from phyagi_assets.errors import SourceDownError, SourceError
 from phyagi_assets.inspection.documents import matching
 from phyagi_assets.objects.retries import RetryPolicy
+from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.pins import has_pins, pins_of
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace
@@ -247,6 +252,27 @@ def test_change_after_publication_makes_its_partition_stale_alone(s3: S3Server, 
     s3.put("source/b.jsonl", lines(TEXTS[::-1]))
     assert stale(corpus, again_on(workspace)) == {"b": ["raw_dataset", "tokenized_arrow", "numpy_cache"]}
     assert scan_source(corpus, again_on(workspace)).due[0].key == "b"
+
+
+def test_published_versions_are_recorded_without_being_fetched_unless_a_check_failed(
+    s3: S3Server, workspace: Workspace, tmp_path: Path
+) -> None:
+    s3.put("source/a.jsonl", lines())
+    corpus = declared(workspace.data, "s3://raw/source/*")
+    build(corpus, workspace)
+    elsewhere = replace(workspace, store=store_in_bucket("s3://raw/store", scratch=tmp_path / "elsewhere", retry_policy=RETRIES))
+    examined = examine_partitions(corpus, elsewhere.sources.partitions(corpus), elsewhere, FLOW, among=None)
+    (unknown,) = stale_partitions(examined, {}, elsewhere, FLOW)
+    (failed,) = stale_partitions(examined, {"numpy_cache": {"all": CHECK_FAILED}}, elsewhere, FLOW)
+    builder = Builder(corpora={"corpus": corpus}, workspace=elsewhere)
+    s3.faults.contents.clear()
+    for work, read in ((unknown, 0), (failed, 1)):
+        result = builder.run(PartitionTask(work=work), id)
+        assert isinstance(result, PartitionResult)
+        assert [done.reused for done in result.done] == [True] * 3
+        assert result.tokens > 0
+        assert [bool(done.checks) for done in result.done] == [False, False, read == 1]
+        assert any(key.endswith(".npy") for key in s3.faults.contents) == read
 
 
 def test_objects_that_were_moved_are_pinned_again_and_not_encoded_again(s3: S3Server, workspace: Workspace) -> None:
