@@ -4,7 +4,6 @@ Templates are compiled once, by Jinja in a sandbox with the settings, filters an
 importing ``transformers``. The block ``{% generation %}`` marks what the assistant writes.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -17,7 +16,6 @@ Messages = Sequence[Mapping[str, Any]]
 Tools = Sequence[Mapping[str, Any]] | None
 DEFAULT, TOOL_USE = "default", "tool_use"
 """Names of templates: the one for any conversation, and the one for conversations with tools if it is another."""
-_GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 """Keys of the reasoning in a message; templates read the first one, or the second."""
 
@@ -72,9 +70,9 @@ class ChatTemplate:
             from phyagi_assets.tokenizers.template_environment import environment
             from phyagi_assets.tokenizers.turn_marks import mark_turns
 
-        self.marks_generation = bool(_GENERATION.search(source))
         self._environment = environment(day)
         parsed = self._environment.parse(source)
+        self.marks_generation = bool(self._environment.tracker.blocks)
         self._is_in_place = write_in_place(parsed, self._environment.tracker.blocks)
         self._has_turns = not self.marks_generation and mark_turns(parsed)
         self._template = self._environment.from_string(parsed)

@@ -46,6 +46,7 @@ MARKED = (
     "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}|{% endgeneration %}"
     "{% else %}{{ m.content }}{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 )
+UNMARKED = MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")
 WITH_CALLS = (
     "{% for m in messages %}{{ m.role }}:{{ m.content }}{{ m.tool_calls | tojson if m.tool_calls }}\n{% endfor %}"
     "{{ tools | tojson if tools }}"
@@ -128,7 +129,7 @@ def test_cache_of_conversations_is_read_with_labels(chats: Workspace) -> None:
     ("train_on", "trained"),
     [("assistant", "one|two|"), ("last_assistant", "two|"), ("all", "<user>a<assistant>one|<user>b<assistant>two|")],
 )
-@pytest.mark.parametrize("template", [MARKED, MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")])
+@pytest.mark.parametrize("template", [MARKED, UNMARKED, "{# without {% generation %} #}" + UNMARKED])
 def test_train_on_chooses_the_parts(train_on: str, trained: str, template: str, chats: Workspace) -> None:
     write_text(chats.data / "chat.jinja", template)
     corpus = declare_chats(chats, [turns("a", "one", "b", "two")], train_on=train_on)
