@@ -62,9 +62,9 @@ class RowTally:
         """Return the error for a file, or a member of an archive, that has no row with text, or with a conversation."""
         messages = corpus.config.messages
         content = "text" if messages is None else "a conversation"
-        key = "columns" if messages is None else f"messages (now {messages})"
+        keys = " or columns" if messages is None else f", messages (now {messages}) or chat_template"
         message = f"none of its rows ({self.invalid:,}) has {content}; {self.first_problem}"
-        remedy = CONVERT if self.is_of_encoding else f"give the file its right format or {key}"
+        remedy = CONVERT if self.is_of_encoding else f"declare its right format{keys}"
         return SourceError(f"{file}: {message}; {remedy}, or leave it out of source.path")
 
 

@@ -90,10 +90,10 @@ class ConversationRecipe:
 
 
 def _with_something_to_train_on(found: EncodedConversations, part: npt.NDArray[np.int64]) -> EncodedConversations:
-    """Return a batch without the conversations that have tokens, but none that is trained on."""
+    """Return a batch without the conversations of which no token is trained on."""
     sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(found.trained)])
     lengths = found.encoded.lengths
-    kept = (sums[found.encoded.ends] > sums[found.encoded.ends - lengths]) | (lengths == 0)
+    kept = sums[found.encoded.ends] > sums[found.encoded.ends - lengths]
     if kept.all():
         return found
     tokens = np.repeat(kept, lengths)

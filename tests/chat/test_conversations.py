@@ -262,6 +262,12 @@ def test_byte_order_mark_of_a_template_is_not_part_of_conversations(chats: Works
     assert texts(declare_chats(chats, [turns("a", "b")]), chats) == plain
 
 
+def test_conversations_of_which_a_template_renders_nothing_are_invalid(chats: Workspace) -> None:
+    write_text(chats.data / "chat.jinja", "")
+    with pytest.raises(SourceError, match=r"row 1: has no token to train on.*; declare its right format, messages .* or chat_template"):
+        built(declare_chats(chats, [turns("a", "b")], on_invalid="skip"), chats)
+
+
 def test_template_that_fails_for_all_rows_is_named_before_a_later_row(chats: Workspace) -> None:
     write_text(chats.data / "chat.jinja", "{{ raise_exception('no') }}")
     rows = [turns("a", "b"), {"messages": []}, turns("c", "d")]
@@ -413,7 +419,7 @@ def test_parquet_without_conversations_is_refused(table: pa.Table, said: str, ch
 
 def test_file_without_conversations_is_refused_with_advice_about_messages(chats: Workspace) -> None:
     corpus = declare_chats(chats, [{"messages": "a"}, {"messages": "b"}], on_invalid="skip")
-    with pytest.raises(SourceError, match=r"none of its rows \(2\) has a conversation; row 1: .*right format or messages \(now messages\)"):
+    with pytest.raises(SourceError, match=r"none of its rows \(2\) has a conversation; row 1: .*; declare its right format, messages"):
         built(corpus, chats)
 
 

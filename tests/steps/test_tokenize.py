@@ -178,8 +178,8 @@ def test_empty_document_has_length_0_for_a_tokenizer_with_a_prefix(data: Path) -
 @pytest.mark.parametrize(
     ("rows", "keys", "refusal"),
     [
-        ([None], {"on_invalid": "skip"}, r"c\.jsonl: none of its rows \(1\) has text; row 1: 'text' is null; give the file"),
-        ([None, None], {}, r"c\.jsonl: none of its rows \(2\) has text; row 1: 'text' is null; give the file"),
+        ([None], {"on_invalid": "skip"}, r"c\.jsonl: none of its rows \(1\) has text; row 1: 'text' is null; declare its"),
+        ([None, None], {}, r"c\.jsonl: none of its rows \(2\) has text; row 1: 'text' is null; declare its"),
         (["good", None], {}, r"c\.jsonl: row 2: .* on_invalid: skip"),
         ([{"body": "text"}], {}, r"c\.jsonl: has no column 'text'"),
     ],
