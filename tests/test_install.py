@@ -78,6 +78,7 @@ def test_description_of_the_package_links_to_no_file_of_the_repository() -> None
     readme, closing = described["fragments"]
     text = (REPOSITORY / readme["path"]).read_text(encoding="utf-8").partition(readme["end-before"])[0] + closing["text"]
     assert "](docs/" in text
+    assert "\n\n## Documentation\n" in text
     for of in described["substitutions"]:
         text = re.sub(of["pattern"], of["replacement"], text)
     assert re.findall(r"\]\((?!https?://|#).*?\)", text) == []
