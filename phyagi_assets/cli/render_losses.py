@@ -33,7 +33,8 @@ def show_losses(console: Console, report: LossReport) -> None:
     for spike in report.spikes:
         _show_spike(console, spike)
     if report.outliers:
-        console.print("[bold]Documents far above others of their corpus and length[/], outside of these spikes", soft_wrap=True)
+        elsewhere = ", outside of these spikes" if report.spikes else ""
+        console.print(f"[bold]Documents far above others of their corpus and length[/]{elsewhere}", soft_wrap=True)
     for document in report.outliers:
         _show_document(console, document)
     if found := [*(document for spike in report.spikes for document in spike.documents), *report.outliers]:

@@ -74,12 +74,12 @@ def outlying_documents(losses: Losses, explainer: Explainer, spikes: Sequence[Lo
     rows, excess = losses.rows, losses.excess_of_rows()
     known = np.flatnonzero(np.isfinite(excess) & (rows.tokens > 0))
     per_token = excess[known] / rows.tokens[known]
-    _, peers = np.unique([rows.corpus[known], np.frexp(rows.tokens[known])[1]], axis=1, return_inverse=True)
+    peers = rows.corpus[known] * 64 + np.frexp(rows.tokens[known])[1]
+    order = np.argsort(peers, kind="stable")
     chosen = np.zeros(len(excess), np.bool_)
-    for group in range(peers.max(initial=-1) + 1):
-        of = np.flatnonzero(peers == group)
-        above = per_token[of] - np.median(per_token[of])
+    for of in np.split(order, np.flatnonzero(np.diff(peers[order])) + 1):
         if len(of) >= _FEWEST_PEERS:
+            above = per_token[of] - np.median(per_token[of])
             chosen[known[of]] = above > _OUTLIER * 1.4826 * np.median(np.abs(above))
     for spike in spikes:
         chosen &= (rows.step < spike.first - 1) | (rows.step > spike.last)
