@@ -23,7 +23,7 @@ _TRACED = 64
 """Number of rows with the largest excess that are traced back to their documents."""
 _OUTLIER = 6.0
 """Score from which a document is an outlier."""
-_FEWEST_PEERS = 20
+_FEWEST_PEERS = 100
 """Smallest number of documents that a document is compared with."""
 _SMALLEST_PART = 0.05
 """Smallest excess of a document that is reported, as a part of the largest one."""
