@@ -112,7 +112,8 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
 
 def _require_intact(tokenized: Artifact, *, checksums: bool) -> None:
     """Raise a `StoreError` if a file of a tokenized artifact is damaged, or its manifest lacks what a cache takes from it."""
-    damage = list(tokenized.damage(checksums=checksums))
+    # With checksums, those of the files that are read: files of a bucket are fetched, which verifies them, unless they are here.
+    damage = list(tokenized.manifest.damage(tokenized.folder(), checksums=True) if checksums else tokenized.damage())
     if "engine" not in tokenized.manifest.produced_with or not {"dtype", "files", "tokenizer"} <= tokenized.manifest.details.keys():
         damage.append(f"{tokenized.place}/{MANIFEST}: is not what was written")
     if damage:

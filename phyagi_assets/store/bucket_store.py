@@ -199,7 +199,8 @@ class BucketStore(Store):
             return there
         if MANIFEST in objects:  # of a damaged version
             self.bucket.delete([file_key(version, MANIFEST)])
-        shared = self.shared.objects(anew=True)
+        has_shared = any(map(is_shared, built.manifest.files))
+        shared = self.shared.objects(anew=True) if has_shared else {}
 
         def upload(item: tuple[str, FileRecord]) -> None:
             name, record = item
@@ -212,7 +213,8 @@ class BucketStore(Store):
             self.shared.upload(built.path / name, record, shared)
 
         list(concurrently(upload, sorted(built.manifest.files.items())))
-        self.shared.forget()
+        if has_shared:
+            self.shared.forget()
         self.bucket.write(file_key(version, MANIFEST), built.manifest.to_json().encode())
         outdated = there.manifest.files.keys() - built.manifest.files.keys() if there else ()
         self.bucket.delete(file_key(version, name) for name in outdated if name in objects)
