@@ -1,7 +1,7 @@
 """The catalog of a data folder: all declared corpora and mixtures, checked against each other."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path, PurePath
@@ -133,29 +133,29 @@ def read_catalog(data: Path) -> tuple[Catalog, list[DeclarationError]]:
     broken: list[Broken] = []
     corpora = _read_files(data / "corpora", CorpusConfig, broken)
     mixtures = _read_files(data / "mixtures", MixtureConfig, broken)
-    _drop_duplicates([corpora, mixtures], broken)
-    for corpus in list(corpora):
-        try:
-            _check_tokenizer(data, corpus)
-            _check_template(data, corpus)
-        except DeclarationError as problem:
-            corpora.remove(corpus)
-            broken.append(Broken(name=corpus.config.name, path=corpus.path, reason=problem))
+    same_name: dict[str, list[Corpus | Mixture]] = {}
+    everything: list[Corpus | Mixture] = [*corpora, *mixtures]
+    for declared in everything:
+        same_name.setdefault(declared.config.name.casefold(), []).append(declared)  # some file systems ignore case
+
+    def check_corpus(corpus: Corpus) -> None:
+        _check_name(corpus, same_name)
+        _check_tokenizer(data, corpus)
+        _check_template(data, corpus)
+
+    corpora = _passing(check_corpus, corpora, broken)
     by_name = {corpus.config.name: corpus for corpus in corpora}
     unusable = {found.name: found.reason for found in broken if found.path.parent.name == "corpora" and found.name not in by_name}
-    for mixture in list(mixtures):
-        try:
-            _check_parts(data, mixture, [*by_name, *unusable])
-            _check_stages(mixture)
-            _check_packing(mixture)
-        except DeclarationError as problem:
-            mixtures.remove(mixture)
-            broken.append(Broken(name=mixture.config.name, path=mixture.path, reason=problem))
+
+    def check_mixture(mixture: Mixture) -> None:
+        _check_name(mixture, same_name)
+        _check_parts(data, mixture, [*by_name, *unusable])
+        _check_stages(mixture)
+        _check_packing(mixture)
+
+    mixtures = _passing(check_mixture, mixtures, broken)
     problems = [found.reason for found in sorted(broken, key=lambda found: found.path)]
-    for mixture in list(mixtures):
-        if reason := _unusable_part(mixture, unusable):
-            mixtures.remove(mixture)
-            broken.append(Broken(name=mixture.config.name, path=mixture.path, reason=reason))
+    mixtures = _passing(lambda mixture: _check_usable(mixture, unusable), mixtures, broken)
     conversations = {corpus.config.name for corpus in corpora if corpus.config.messages is not None}
     mixtures = [replace(mixture, config=mixture.config.with_conversations(conversations)) for mixture in mixtures]
     catalog = Catalog(data=data, corpora=by_name, mixtures={mixture.config.name: mixture for mixture in mixtures}, broken=broken)
@@ -184,27 +184,31 @@ def _probable_name(path: Path) -> str:
     return match[1].decode() if match else path.stem
 
 
-def _drop_duplicates(kinds: Sequence[list[Corpus] | list[Mixture]], broken: list[Broken]) -> None:
-    """Mark all declarations that share a name as broken, because a reference to the name would be ambiguous."""
-    by_name: dict[str, list[Corpus | Mixture]] = {}
-    for declared in (declared for kind in kinds for declared in kind):
-        by_name.setdefault(declared.config.name.casefold(), []).append(declared)  # some file systems ignore case
-    for same in by_name.values():
-        for declared in same if len(same) > 1 else ():
-            others = ", ".join(str(other.path) for other in same if other is not declared)
-            name = declared.config.name
-            reason = declared.error(f"{name!r} is also the name in {others}; corpora and mixtures share one set of names", "name")
-            broken.append(Broken(name=name, path=declared.path, reason=reason))
-            for kind in kinds:
-                if declared in kind:
-                    kind.remove(declared)  # type: ignore[arg-type]
+def _passing(
+    check: Callable[[Declaration[Config]], None], declarations: Iterable[Declaration[Config]], broken: list[Broken]
+) -> list[Declaration[Config]]:
+    """Return the declarations that pass a check, and add the others to the broken ones."""
+    passing = []
+    for declared in declarations:
+        try:
+            check(declared)
+            passing.append(declared)
+        except DeclarationError as problem:
+            broken.append(Broken(name=declared.config.name, path=declared.path, reason=problem))
+    return passing
 
 
-def _unusable_part(mixture: Mixture, unusable: Mapping[str, DeclarationError]) -> DeclarationError | None:
+def _check_name(declared: Corpus | Mixture, same_name: Mapping[str, Sequence[Corpus | Mixture]]) -> None:
+    """Refuse all declarations that share a name, because a reference to the name would be ambiguous."""
+    name = declared.config.name
+    if others := ", ".join(str(other.path) for other in same_name[name.casefold()] if other is not declared):
+        raise declared.error(f"{name!r} is also the name in {others}; corpora and mixtures share one set of names", "name")
+
+
+def _check_usable(mixture: Mixture, unusable: Mapping[str, DeclarationError]) -> None:
     for key, name in _named_corpora(mixture.config):
         if name in unusable:
-            return mixture.error(f"the declaration of {name!r} is broken: {unusable[name]}", *key)
-    return None
+            raise mixture.error(f"the declaration of {name!r} is broken: {unusable[name]}", *key)
 
 
 def _named_corpora(config: MixtureConfig) -> Iterator[tuple[tuple[str | int, ...], str]]:
