@@ -22,7 +22,7 @@ Caches are written by the pipeline, by `LMDatasetProvider.from_hub`, and by the 
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,6 @@ from phyagi_assets.formats.joined_array import JoinedArray
 from phyagi_assets.formats.npy import REMEDY, ArrayWriter, open_array
 from phyagi_assets.formats.pieces import piece_stem
 from phyagi_assets.formats.trained_bits import MASK, MaskWriter, SplitMask
-from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
 IDS = ".npy"
@@ -219,11 +218,8 @@ def require_as_written(manifest: Manifest, path: Path) -> None:
     names = [name for name in manifest.files if name == path.name or name.startswith(f"{path.name}/")]
     if not names:
         raise StoreError(f"{path}: the cache's manifest does not name it: the cache is unfinished, or the file is foreign")
-    for name in names:
-        file, written = path.parent / name, manifest.files[name]
-        if not file.is_file():
-            raise StoreError(f"{file}: is missing, and the manifest beside it names it; build the cache again")
-        if (size := file.stat().st_size) != written.bytes:
-            raise StoreError(f"{file}: has {size} bytes, and its manifest says {written.bytes}: it was changed; build the cache again")
-        if file.suffix != IDS and file_digest(file) != written.xxh3_128:
-            raise StoreError(f"{file}: is not what its manifest describes (checksum differs): it was changed; build the cache again")
+    arrays = {name: manifest.files[name] for name in names if name.endswith(IDS)}
+    others = {name: manifest.files[name] for name in names if name not in arrays}
+    damage = replace(manifest, files=arrays).damage(path.parent) or replace(manifest, files=others).damage(path.parent, checksums=True)
+    if damage:
+        raise StoreError(f"{damage[0]}; build the cache again")

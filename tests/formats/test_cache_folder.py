@@ -106,7 +106,7 @@ def _save(name: str, array: Any) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("change", "named", "refusal"),
     [
-        (_save_ids(IDS[:-1]), "train.npy", "has 526 bytes, and its manifest says 528: it was changed; build the cache again"),
+        (_save_ids(IDS[:-1]), "train.npy", "has 526 bytes where 528 were written; build the cache again"),
         (_save_ids(IDS.astype(np.int16)), "train.npy", "holds int16, and its manifest says uint16: it is of another cache"),
         (lambda cache: (cache / "train.npy").rename(cache / "test.npy"), "test.npy", "the cache's manifest does not name it"),
         (_say(files={}, details={}), "train.npy", "the cache's manifest does not name it: the cache is unfinished"),
@@ -136,7 +136,7 @@ def test_inconsistent_file_is_refused_by_name(cache: Path, change: Callable[[Pat
 def test_documents_that_the_manifest_names_have_to_be_there(workspace: Workspace) -> None:
     folder = pipeline_cache(workspace, "news", ["One document."])
     (folder / "train.documents.npy").unlink()
-    with pytest.raises(StoreError, match=r"train\.documents\.npy: is missing, and the manifest beside it names it"):
+    with pytest.raises(StoreError, match=r"train\.documents\.npy: is missing; build the cache again"):
         open_tokens(folder / "train.npy")
 
 
@@ -219,7 +219,7 @@ def test_tokenizer_that_differs_from_the_manifest_is_refused(cache: Path, name: 
         path.unlink()
     else:
         path.write_bytes(content.replace(b"w28", b"w88") if change == "other bytes" else content + b" ")
-    with pytest.raises(StoreError, match=f"^{cache}.*: (is not what|has .* bytes|is missing|has no tokenizer)"):
+    with pytest.raises(StoreError, match=f"^{cache}.*: (its content is not what|has .* bytes|is missing|has no tokenizer)"):
         load_tokenizer(cache, allow_pickle=True)
 
 
