@@ -198,26 +198,23 @@ def read_ledger(folder: str | Path) -> Ledger:
     begins: dict[int, int] = {}
     for part in read:
         begins[part.header.run] = min(begins.get(part.header.run, part.first_step), part.first_step)
-    names: dict[str, int] = {}
-    kept: list[LossRows] = []
+    kept: list[pa.Table] = []
     plans: dict[tuple[str, str], int] = {}
-    replaced = 0
     for part in read:
-        rows, header = _rows(part, names), part.header
-        is_current = rows.step < min((first for run, first in begins.items() if run > header.run), default=np.iinfo(np.int64).max)
-        replaced += int((~is_current).sum())
-        if is_current.any():
-            kept.append(rows[is_current])
-            key = header.mixture, header.plan
-            plans[key] = max(plans.get(key, 0), int(kept[-1].position.max()) + 1)
-    together = LossRows.joined(kept, tuple(names))
+        later = [first for run, first in begins.items() if run > part.header.run]
+        current = part.table.filter(pc.less(part.table["step"], min(later))) if later else part.table
+        if len(current):
+            kept.append(current)
+            key = part.header.mixture, part.header.plan
+            plans[key] = max(plans.get(key, 0), pc.max(current["position"]).as_py() + 1)
+    rows = _rows(pa.concat_tables(kept))
     return Ledger(
         folder=folder,
-        rows=together[np.lexsort((together.document, together.position, together.step))],
+        rows=rows[np.lexsort((rows.document, rows.position, rows.step))],
         seq_len=read[0].header.seq_len,
         runs=len(begins),
         ranks=max(part.header.world_size for part in read),
-        replaced=replaced,
+        replaced=sum(len(part.table) for part in read) - len(rows),
         plans=tuple(PlanUse(mixture=mixture, plan=plan, end=end) for (mixture, plan), end in plans.items()),
     )
 
@@ -255,35 +252,31 @@ def _part(path: Path, columns: Sequence[str] | None = None) -> _Part:
         header = LedgerHeader(**{name: described[name] for name in LedgerHeader.__slots__})
         if not path.name.startswith(part_name(header, 0).rpartition(".part-")[0] + "."):
             raise ValueError(f"it was written as part of run {header.run} of rank {header.rank}")
+        if columns is None:
+            _check(table)
     except (pa.ArrowException, OSError, ValueError) as problem:
         raise StoreError(f"{path}: is damaged ({one_line(problem)}); {_REMEDY}") from None
     return _Part(path=path, header=header, first_step=described["first"], table=table)
 
 
-def _rows(part: _Part, names: dict[str, int]) -> LossRows:
-    """Return the rows of a part, with indices into the names of all parts, to which new names are added."""
-    table = part.table
-    try:
-        if not table.schema.equals(_SCHEMA):
-            raise ValueError(f"it has the columns {_shown(table.schema)}; a ledger has {_shown(_SCHEMA)}")
-        table.validate(full=True)
-        if nulls := [name for name in _SCHEMA.names if name != "document" and table[name].null_count]:
-            raise ValueError(f"values are missing in {', '.join(nulls)}")
-        if not len(table) or any(pc.min(table[name]).as_py() < 0 for name in ("step", "position", "tokens")):
-            raise ValueError("it has no rows, or negative steps, positions or numbers of tokens")
-    except (pa.ArrowException, ValueError) as problem:
-        raise StoreError(f"{part.path}: is damaged ({one_line(problem)}); {_REMEDY}") from None
-    columns = {name: table[name].combine_chunks() for name in _SCHEMA.names}
+def _check(table: pa.Table) -> None:
+    """Raise an exception if the rows of a file are not those of a ledger."""
+    if not table.schema.equals(_SCHEMA):
+        raise ValueError(f"it has the columns {_shown(table.schema)}; a ledger has {_shown(_SCHEMA)}")
+    table.validate(full=True)
+    if nulls := [name for name in _SCHEMA.names if name != "document" and table[name].null_count]:
+        raise ValueError(f"values are missing in {', '.join(nulls)}")
+    if not len(table) or any(pc.min(table[name]).as_py() < 0 for name in ("step", "position", "tokens")):
+        raise ValueError("it has no rows, or negative steps, positions or numbers of tokens")
+
+
+def _rows(table: pa.Table) -> LossRows:
+    columns = {name: column.combine_chunks() for name, column in zip(_SCHEMA.names, table.unify_dictionaries().columns, strict=True)}
     corpus = columns["corpus"]
-    codes = np.array([names.setdefault(name, len(names)) for name in corpus.dictionary.to_pylist()], dtype=np.int64)
-    whole = {name: columns[name].to_numpy(zero_copy_only=False).astype(np.int64) for name in ("step", "position", "tokens")}
-    return LossRows(
-        **whole,
-        corpus=codes[corpus.indices.to_numpy(zero_copy_only=False)],
-        document=columns["document"].fill_null(WHOLE_SAMPLE).to_numpy(zero_copy_only=False).astype(np.int64),
-        loss=columns["loss"].to_numpy(zero_copy_only=False).astype(np.float64),
-        names=(),
-    )
+    columns |= {"corpus": corpus.indices, "document": columns["document"].fill_null(WHOLE_SAMPLE)}
+    values = {name: column.to_numpy(zero_copy_only=False) for name, column in columns.items()}
+    whole = {name: of.astype(np.float64 if name == "loss" else np.int64) for name, of in values.items()}
+    return LossRows(**whole, names=tuple(corpus.dictionary.to_pylist()))
 
 
 def _shown(schema: pa.Schema) -> str:
