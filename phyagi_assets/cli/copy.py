@@ -43,7 +43,7 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     from phyagi_assets.cli.progress import ConsoleProgress
     from phyagi_assets.cli.render import show_copied
     from phyagi_assets.errors import PhyagiAssetsError
-    from phyagi_assets.exports.reference_layout import CacheCopy, cache_copies, copy_caches, unread_caches
+    from phyagi_assets.exports.reference_layout import CacheCopy, cache_copies, unread_caches
     from phyagi_assets.exports.targets import open_target
     from phyagi_assets.formats.plan_versions import versions_named, versions_of_mixtures
     from phyagi_assets.inspection.copy_report import CopyReport
@@ -65,7 +65,7 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     done: Iterator[tuple[VersionCopy | CacheCopy, Sequence[str]]]
     if layout == "reference":
         work = joined = cache_copies(store, open_target(places[1]), chosen)
-        done, referring = copy_caches(joined), 0
+        done, referring = ((item, item.run()) for item in joined), 0
         unread = unread_caches(store, chosen)
     else:
         other = open_store(places[1])

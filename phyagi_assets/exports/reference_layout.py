@@ -68,10 +68,18 @@ class CacheCopy:
         """Number of bytes to copy."""
         return 0 if self.is_there else self.artifact.bytes
 
-    def run(self) -> None:
-        """Copy the cache, unless it is there."""
-        if self.is_there:
-            return
+    def run(self) -> Sequence[str]:
+        """Copy the cache, unless it is there, and return the problems because of which it is not copied."""
+        try:
+            if not self.is_there:
+                self._write()
+        except (StoreError, OSError):
+            if problems := problems_of(self.artifact):
+                return problems
+            raise
+        return ()
+
+    def _write(self) -> None:
         work = self.target.work_folder()
         with writing_to(work, "what was copied is kept, and the command can be repeated"), draft_in(work) as around:
             draft = around / "cache"
@@ -138,19 +146,6 @@ def _caches(store: Store, name: str, published: list[Version], corpora: Collecti
         there = ", ".join(sorted({*corpora, *mixtures})) or "none"
         raise StoreError(f"{name!r} is not a corpus or mixture materialized in {store} (there: {there})")
     return caches_of_plan(published_plan(store, name)[1]).values()
-
-
-def copy_caches(work: Sequence[CacheCopy]) -> Iterator[tuple[CacheCopy, Sequence[str]]]:
-    """Copy caches, one after another, and yield each when it is done, with its problems if it is not copied because of them."""
-    for item in work:
-        problems: Sequence[str] = ()
-        try:
-            item.run()
-        except (StoreError, OSError):
-            problems = problems_of(item.artifact)
-            if not problems:
-                raise
-        yield item, problems
 
 
 def _join(cache: Artifact, folder: Path) -> Manifest:
