@@ -8,7 +8,6 @@ so that any number of processes builds the same bytes.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -121,38 +120,21 @@ def _is_cuttable(file: Readable) -> bool:
 
 
 def _spans_of_lines(whole: Span, size: int, count: int) -> Iterator[Span]:
-    """Yield the spans of a file of lines. Each begins with the first line at or after a multiple of their size in bytes."""
-    step = -(-size // count)
-    if whole.file.path is None:
-        yield from _spans_of_distant_lines(whole, size, step)
-        return
+    """Yield the spans of a file of lines. Each begins with the first line at or after a multiple of their size in bytes.
+
+    Of a file that is elsewhere, only the beginnings of the spans are read, so that the lines before them are not counted.
+    """
+    file, span, step = whole.file, whole, -(-size // count)
+    is_here = file.path is not None
     try:
-        with whole.file.open() as file:
-            span, stop = whole, 0
-            for earliest in range(step, size, step):
-                if earliest <= stop:  # inside a long line, whose end is known already
-                    continue
-                file.seek(earliest - 1)
-                file.readline()
-                stop = file.tell()
-                if stop >= size:
-                    break
+        for stop in (map if is_here else concurrently)(partial(_beginning_of_line, file, most=step), range(step, size, step)):
+            if stop is not None and span.start < stop < size:
                 yield replace(span, stop=stop)
-                file.seek(span.start)
-                span = replace(span, start=stop, first=span.first + _count_lines(file, stop - span.start))
-            yield span
+                first = span.first + _lines_between(file, span.start, stop) if is_here else stop
+                span = replace(span, start=stop, first=first, is_numbered=is_here)
+        yield span
     except OSError as problem:
-        raise error_of_file(problem, f"{whole.file}: cannot be read: {problem.strerror or problem}") from None
-
-
-def _spans_of_distant_lines(whole: Span, size: int, step: int) -> Iterator[Span]:
-    """Yield the same spans of a file that is elsewhere. Only their beginnings are read, so that the lines before them are not counted."""
-    file, span = whole.file, whole
-    for stop in concurrently(partial(_beginning_of_line, file, most=step), range(step, size, step)):
-        if stop is not None and span.start < stop < size:
-            yield replace(span, stop=stop)
-            span = replace(span, start=stop, first=stop, is_numbered=False)
-    yield span
+        raise error_of_file(problem, f"{file}: cannot be read: {problem.strerror or problem}") from None
 
 
 def _beginning_of_line(file: Readable, earliest: int, most: int) -> int | None:
@@ -172,16 +154,18 @@ def numbered(spans: Spans) -> Spans:
 
 
 def _lines_before(span: Span) -> int:
-    with span.file.reading([(0, span.start)]) as file, file.open() as content:
-        return _count_lines(content, span.start)
+    with span.file.reading([(0, span.start)]) as file:
+        return _lines_between(file, 0, span.start)
 
 
-def _count_lines(content: BinaryIO, size: int) -> int:
-    lines = 0
-    while block := content.read(max(0, min(_BLOCK, size))):
-        lines += line_feeds(block)
-        size -= len(block)
-    return lines
+def _lines_between(file: Readable, start: int, stop: int) -> int:
+    with file.open() as content:
+        content.seek(start)
+        lines, left = 0, stop - start
+        while block := content.read(max(0, min(_BLOCK, left))):
+            lines += line_feeds(block)
+            left -= len(block)
+        return lines
 
 
 def _spans_of_row_groups(whole: Span, _size: int, count: int) -> Iterator[Span]:
