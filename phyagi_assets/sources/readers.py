@@ -103,6 +103,7 @@ def _blocks(file: Opened, left: int = sys.maxsize) -> Iterator[bytes]:
             block += file.content.readline(LONGEST)
             if len(block) > LONGEST:
                 raise UnreadableContentError("has a line of more than 2 GB; divide it")
+        refuse(why_not_whole(block))
         left -= len(block)
         yield block
 
@@ -131,6 +132,15 @@ def _text(span: Span, options: ReadOptions) -> Iterator[Rows]:
             number += len(texts)
 
 
+def _texts(source: Readable, file: Opened, before: int = 0, left: int = sys.maxsize) -> Iterator[str]:
+    """Yield blocks of whole lines as text until about `left` bytes are read, given the number of lines before them in the file."""
+    for block in _blocks(file, left):
+        if before == 0:
+            _refuse_cr_ends(block)
+        yield _decoded(source, block, before, file.member)
+        before += line_feeds(block)
+
+
 def _whole(source: Readable, file: Opened) -> pa.Array:
     """Read the whole content as one document, without copying the bytes into Arrow."""
     content = file.content.read(LONGEST)
@@ -147,25 +157,15 @@ def _whole(source: Readable, file: Opened) -> pa.Array:
 
 
 def _lines(source: Readable, file: Opened, span: Span) -> Iterator[pa.Array]:
-    before = span.first
-    for block in _blocks(file, _bytes_left(span, file)):
-        refuse(why_not_whole(block))
-        if before == 0:
-            _refuse_cr_ends(block)
-        lines = _decoded(source, block, before, file.member).removesuffix("\n").split("\n")
-        before += len(lines)
+    for text in _texts(source, file, span.first, _bytes_left(span, file)):
+        lines = text.removesuffix("\n").split("\n")
         for start in range(0, len(lines), MOST_ROWS):
             yield pa.array([line.removesuffix("\r") for line in lines[start : start + MOST_ROWS]], pa.string())
 
 
 def _paragraphs(source: Readable, file: Opened) -> Iterator[pa.Array]:
-    before, carried = 0, [""]
-    for block in _blocks(file):
-        refuse(why_not_whole(block))
-        if before == 0:
-            _refuse_cr_ends(block)
-        text = _decoded(source, block, before, file.member)
-        before += block.count(b"\n")
+    carried = [""]
+    for text in _texts(source, file):
         if not text.strip(" \t\r\n"):  # a block of nothing but blank lines separates paragraphs too
             if last := _trimmed("".join(carried)):
                 yield pa.array([last], pa.string())
@@ -213,7 +213,6 @@ def _json_blocks(span: Span, options: ReadOptions) -> Iterator[Block]:
     first = span.first
     for file in contents(span.file, span.start):
         for block in _blocks(file, _bytes_left(span, file)):
-            refuse(why_not_whole(block))
             lines = line_feeds(block) + (not block.endswith(b"\n"))
             rows = partial(_json, span.file, block, options, first, lines, consumed=file.consumed(), member=file.member)
             yield Block(size=len(block), rows=rows)
