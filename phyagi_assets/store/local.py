@@ -27,7 +27,7 @@ from phyagi_assets.store.base import Store, Survey
 from phyagi_assets.store.disk import flush, flushed_meanwhile, folders_in, free_path, link, writing_to
 from phyagi_assets.store.locks import LOCKS, create_lock, hold_until_exit, locked, locked_if_free, own_folder
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, records_of
-from phyagi_assets.store.manifest_cache import ManifestCache
+from phyagi_assets.store.manifest_cache import read_cached
 from phyagi_assets.store.ownership import (
     foreign_version,
     is_copy,
@@ -54,7 +54,6 @@ class LocalStore(Store):
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._manifests = ManifestCache()
 
     def __str__(self) -> str:
         return str(self.root)
@@ -88,7 +87,7 @@ class LocalStore(Store):
 
     def _version(self, address: str, path: Path, *, intact: bool) -> Artifact | None:
         try:
-            manifest = self._manifests.read(path)
+            manifest = read_cached(path)
         except StoreAccessError:
             raise
         except StoreError:
