@@ -36,6 +36,10 @@ _MOST_COPIED = 5_000_000_000
 _ETAG = re.compile(r"[0-9a-f]{32}(-\d+)?")
 """Pattern of the ETags that are checksums of the content."""
 _REMEDY = "; the store is named with --store or $PHYAGI_ASSETS_STORE"
+_REMOVED = (
+    "it is gone; phyagi-assets clean removes versions that no published plan names: open the published plan of the mixture, or materialize "
+    "it again"
+)
 _CHUNK = 1 << 20
 _STREAMED = 1 << 18
 """Number of bytes of a part to write to a file at once: few enough to stay in the processor's cache."""
@@ -151,12 +155,12 @@ class BucketFolder:
         """
 
         def content(client: ObjectStore) -> tuple[bytes, int]:
-            found = self._part(client, key, start, stop)
+            found = obstore.get(client, self._key(key), options={"range": (start, stop)})
             part = bytes(found.bytes())
             _require_part(key, len(part), start, stop, found.meta["size"])
             return part, found.meta["size"]
 
-        return self._ask(key, f"{key} cannot be read", content)
+        return self._ask(key, f"{key} cannot be read", content, gone=_REMOVED)
 
     def download_range(self, key: str, start: int, stop: int, path: Path) -> int:
         """Download a part of an object to a file, and return the size of the whole object, in bytes; see `read_range`.
@@ -168,7 +172,7 @@ class BucketFolder:
         """
 
         def get(client: ObjectStore) -> int:
-            found, read = self._part(client, key, start, stop), 0
+            found, read = obstore.get(client, self._key(key), options={"range": (start, stop)}), 0
             with path.open("wb", buffering=0) as file:
                 for chunk in found.stream(min_chunk_size=_STREAMED):
                     read += len(chunk)
@@ -176,18 +180,7 @@ class BucketFolder:
             _require_part(key, read, start, stop, found.meta["size"])
             return found.meta["size"]
 
-        return self._ask(key, f"{key} cannot be read", get)
-
-    def _part(self, client: ObjectStore, key: str, start: int, stop: int) -> "obstore.GetResult":
-        try:
-            return obstore.get(client, self._key(key), options={"range": (start, stop)})
-        except FileNotFoundError as problem:
-            if lacks_bucket(problem):
-                raise
-            raise SourceError(
-                "it is gone; phyagi-assets clean removes versions that no published plan names: open the published plan of the "
-                "mixture, or materialize it again"
-            ) from None
+        return self._ask(key, f"{key} cannot be read", get, gone=_REMOVED)
 
     def create(self, key: str, content: bytes) -> bool:
         """Create an object unless it exists, in one step, and return whether it was created."""
@@ -336,8 +329,8 @@ class BucketFolder:
     def _key(self, key: str) -> str:
         return "/".join(part for part in (self._place[1], key) if part)
 
-    def _ask(self, key: str, what: str, action: Callable[[ObjectStore], Result]) -> Result:
-        """Apply a function to the client, with retries. Errors name the folder, and the permissions that are missing."""
+    def _ask(self, key: str, what: str, action: Callable[[ObjectStore], Result], gone: str = "") -> Result:
+        """Apply a function to the client, with retries. Errors name the folder, and say what to do if the object is gone."""
 
         def named(client: ObjectStore) -> Result:
             try:
@@ -345,7 +338,7 @@ class BucketFolder:
             except FileNotFoundError as problem:
                 if lacks_bucket(problem) or is_of_disk(problem):
                     raise
-                raise SourceError(f"{key} is gone: another command removed it; run the command again") from None
+                raise SourceError(gone or f"{key} is gone: another command removed it; run the command again") from None
 
         return self._retried(what, lambda clients: clients.ask(self._place[0], named))
 
