@@ -52,7 +52,7 @@ def prepare_tokenizer(corpus: Corpus, identities: Identities, store: Store) -> P
     try:
         identity = identities.of(corpus)
         source = identity.removeprefix("hub:") if identity.startswith("hub:") else str(identities.data / name)
-        prepared = prepare(name, identity, lambda: _load(source, name), store)
+        prepared = prepare(name, identity, lambda: load(source, name), store)
     except TokenizerError as problem:
         raise type(problem)(f"{corpus.path}: {problem}") from problem
     _check_fit(corpus, prepared)
@@ -165,7 +165,8 @@ def _fill(folder: Path, wanted: Manifest, tokenizer: Any) -> Manifest:
     return replace(wanted, details=details, produced_with={"transformers": version("transformers")})
 
 
-def _load(source: str, name: str) -> Any:
+def load(source: str, name: str) -> Any:
+    """Load a tokenizer from a folder, or from the Hub by name and commit, as in ``gpt2@<commit>``, and check that the steps support it."""
     transformers = import_transformers()
     path, _, revision = source.partition("@") if not Path(source).is_dir() else (source, "", "")
     try:
@@ -207,11 +208,6 @@ def _usable(tokenizer: Any, name: str) -> Any:
                 f"tokenizer {name!r} draws its tokens at random: its tokenizer.json has model.{key}: {model[key]}, for training a model "
                 f"on several readings of a text; set it to null, so that a text has one"
             )
-    return without_traces(tokenizer, name)
-
-
-def without_traces(tokenizer: Any, name: str) -> Any:
-    """Remove from a tokenizer what tells where it was loaded from: its path, and settings of the loading."""
     tokenizer.name_or_path = tokenizer_label(name)
     for key in ("local_files_only", "is_local", "_commit_hash", "name_or_path"):
         tokenizer.init_kwargs.pop(key, None)

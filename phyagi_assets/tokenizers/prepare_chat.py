@@ -11,16 +11,15 @@ from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.corpus_schema import TOKENIZERS_TEMPLATE
-from phyagi_assets.errors import TokenizerError, translate_missing_packages
+from phyagi_assets.errors import translate_missing_packages
 from phyagi_assets.formats.cache_tokenizer import SAVED
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.state import State
 from phyagi_assets.tokenizers.chat_template import DEFAULT, ChatFormat
-from phyagi_assets.tokenizers.prepare import prepare, tokenizer_store, without_traces
+from phyagi_assets.tokenizers.prepare import load, prepare, tokenizer_store
 from phyagi_assets.tokenizers.prepared import PreparedTokenizer, tokenizer_label
 from phyagi_assets.tokenizers.trained_parts import renderer_of
-from phyagi_assets.tokenizers.transformers_import import import_transformers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,12 +107,7 @@ def _check(corpus: Corpus, chat: ChatFormat) -> None:
 
 
 def _loaded(prepared: PreparedTokenizer) -> Any:
-    transformers = import_transformers()
-    saved = prepared.artifact.folder(SAVED) / SAVED
-    try:
-        return transformers.AutoTokenizer.from_pretrained(saved, local_files_only=True, trust_remote_code=False)
-    except Exception as problem:  # loaders raise all kinds of exceptions
-        raise TokenizerError(f"tokenizer {prepared.name!r} cannot be loaded from {saved}: {problem}") from problem
+    return load(str(prepared.artifact.folder(SAVED) / SAVED), prepared.name)
 
 
 def _facts(tokenizer: Any) -> dict[str, Any]:
@@ -127,9 +121,9 @@ def _facts(tokenizer: Any) -> dict[str, Any]:
 
 
 def _without_post_processor(prepared: PreparedTokenizer, store: Store) -> PreparedTokenizer:
-    def load() -> Any:
+    def bare() -> Any:
         tokenizer = _loaded(prepared)
         tokenizer.backend_tokenizer.post_processor = None
-        return without_traces(tokenizer, prepared.name)
+        return tokenizer
 
-    return prepare(f"{tokenizer_label(prepared.name)}-without-added-tokens", f"bare:{prepared.artifact.fingerprint}", load, store)
+    return prepare(f"{tokenizer_label(prepared.name)}-without-added-tokens", f"bare:{prepared.artifact.fingerprint}", bare, store)
