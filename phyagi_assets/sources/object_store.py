@@ -1,6 +1,5 @@
 """Sources in object stores: S3 and others with its protocol, Google Cloud Storage, and Azure."""
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -22,7 +21,7 @@ from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_
 from phyagi_assets.sources.globs import Glob, fixed_prefix, is_glob
 from phyagi_assets.sources.readable import Stamp
 from phyagi_assets.sources.small_objects import SmallObjects
-from phyagi_assets.sources.transfer import Fetched, OnBytes, append_chunks
+from phyagi_assets.sources.transfer import Fetched, OnBytes, append_chunks, digest_by
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _THREADS = 16
@@ -178,8 +177,7 @@ class Buckets:
         etag = str(file.stamp[0])
         if not file.size or bucket in self._opaque or not _MD5.fullmatch(etag):
             return
-        with path.open("rb") as content:
-            found = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        found = digest_by(path, "md5")
         if found == etag:
             return
         if self._digests.get(file.origin) != found:

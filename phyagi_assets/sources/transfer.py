@@ -127,7 +127,7 @@ def _difference(fetched: Fetched, file: SourceFile) -> str:
     size = fetched.path.stat().st_size
     if size != file.size:
         return f"{counted(size, 'byte')} arrived instead of {file.size:,}"
-    if fetched.checksum and (found := _digest(fetched.path, fetched.algorithm)) != fetched.checksum:
+    if fetched.checksum and (found := digest_by(fetched.path, fetched.algorithm)) != fetched.checksum:
         return f"what arrived has the {fetched.algorithm} checksum {found}, and the source states {fetched.checksum}"
     return ""
 
@@ -151,7 +151,8 @@ def _decoded(fetched: Fetched, file: SourceFile) -> Path:
     return target
 
 
-def _digest(path: Path, algorithm: str) -> str:
+def digest_by(path: Path, algorithm: str) -> str:
+    """Return the checksum of a file, in hexadecimal digits; see `Fetched.algorithm`."""
     state = hashlib.new("sha1" if algorithm == "git" else algorithm, usedforsecurity=False)
     if algorithm == "git":
         state.update(b"blob %d\0" % path.stat().st_size)
