@@ -116,11 +116,7 @@ def complete(folder: Path, names: Sequence[str], dtype: str, *, has_mask: bool) 
 
 def write_columns(rows: Path, path: Path, columns: Sequence[str]) -> None:
     """Copy columns of a file of rows to another file, which `rows_in` reads as well."""
-    with pa.OSFile(str(path), "wb") as file:
-        writer = None
+    schema = pa.schema([(name, pa.type_for_alias(COLUMNS[name])) for name in columns])
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         for batch in rows_in(rows, columns):
-            writer = writer or pa.ipc.new_stream(file, batch.schema)
             writer.write_batch(batch)
-        if writer is None:
-            writer = pa.ipc.new_stream(file, pa.schema([(name, pa.type_for_alias(COLUMNS[name])) for name in columns]))
-        writer.close()
