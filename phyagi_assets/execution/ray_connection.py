@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import wait
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from phyagi_assets.errors import ClusterDownError, MissingPackageError, PhyagiAs
 from phyagi_assets.execution.node_check import Findings, NodeCheck
 from phyagi_assets.execution.ray_address import CLIENT_PORT, RayAddress
 from phyagi_assets.formatting import one_line
+from phyagi_assets.objects.daemon_threads import DaemonThreads
 
 _TO_ANSWER = 10.0
 """Time for the server of a cluster to answer, in seconds."""
@@ -203,20 +204,11 @@ def interruptible(call: Callable[[], Value]) -> Value:
     """
     if threading.current_thread() is not threading.main_thread():
         return call()
-    future = Future[Value]()
-
-    def run() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as problem:
-            future.set_exception(problem)
-
-    thread = threading.Thread(target=run, name="ray", daemon=True)
-    thread.start()
+    future = DaemonThreads(1, idle=0.0).submit(call)
     try:
         return future.result()
     finally:
-        thread.join()  # an interrupt waits for the call, which does not take long
+        wait([future])  # an interrupt waits for the call, which does not take long
 
 
 def last_line(problem: Exception) -> str:
