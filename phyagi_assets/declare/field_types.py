@@ -1,7 +1,6 @@
 """Types of the values in declarations that are more than plain text: names, owners, places, spans of time."""
 
 import re
-from difflib import get_close_matches
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -11,6 +10,7 @@ from phyagi_assets.declare.cron import check_cron, looks_like_cron
 from phyagi_assets.declare.intervals import parse_span
 from phyagi_assets.declare.odd_characters import described_character
 from phyagi_assets.formatting import parsed, parsed_size
+from phyagi_assets.suggestions import did_you_mean
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 """Valid names of corpora and mixtures. They become folders in the store, and asset keys and groups in Dagster, which all accept these."""
@@ -61,11 +61,8 @@ def _checked_clock(text: str) -> str:
 def _checked_zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError; a name such as ../x is a ValueError, a folder an OSError
-        raise ValueError(f"{name!r} is not a time zone; use a name of the IANA database, such as Europe/Berlin or UTC") from None
-    except KeyError:
-        close = get_close_matches(name, available_timezones(), n=1, cutoff=0.8)
-        hint = f"; did you mean {close[0]!r}?" if close else "; use a name of the IANA database, such as Europe/Berlin or UTC"
+    except (KeyError, ValueError, OSError):  # a name that is not known, one such as ../x, or a folder
+        hint = did_you_mean(name, available_timezones()) or "; use a name of the IANA database, such as Europe/Berlin or UTC"
         raise ValueError(f"{name!r} is not a time zone{hint}") from None
     return name
 
