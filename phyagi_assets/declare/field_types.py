@@ -90,8 +90,11 @@ def _checked_place(path: str) -> str:
     if separator and scheme not in ("s3", "gs", "az", "hf"):
         known = "s3://bucket/…, gs://bucket/…, az://container/…, or hf://org/name"
         raise ValueError(f"{path!r} cannot be read; a source is a local path or glob, {known}")
-    if separator and "@" in rest.partition("/")[0]:
+    authority = rest.partition("/")[0]
+    if separator and not authority.startswith("arn:") and re.search("[@:]", authority):
         raise ValueError("holds credentials; take them out and set them in the environment")
+    if any("**" in part and part != "**" for part in path.split("/")):
+        raise ValueError(f"{path!r} is not a valid glob: '**' must be a whole part, as in raw/**/*.txt")  # tools disagree on others
     return _checked_path(path)
 
 

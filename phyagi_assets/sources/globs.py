@@ -65,11 +65,6 @@ def fixed_prefix(pattern: str) -> str:
     return re.match(r"[\x00-\x7f]*", pattern[: wild.start()] if wild else pattern)[0]  # type: ignore[index]
 
 
-def is_glob(pattern: str) -> bool:
-    """Return whether every ``**`` is a whole part. Tools disagree on what it matches elsewhere."""
-    return all(part == "**" or "**" not in part for part in pattern.split("/"))
-
-
 @dataclass(frozen=True)
 class Glob:
     """A pattern of paths, relative to the folder that it starts from.

@@ -12,7 +12,7 @@ from phyagi_assets.errors import SourceError
 from phyagi_assets.objects.retries import RetryPolicy, within
 from phyagi_assets.sources.compression import plain_suffix
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out, warn_of_split
-from phyagi_assets.sources.globs import Glob, is_glob
+from phyagi_assets.sources.globs import Glob
 from phyagi_assets.sources.hub_errors import translated
 from phyagi_assets.sources.transfer import Fetched, OnBytes, append_chunks
 from phyagi_assets.store.base import Store
@@ -58,7 +58,7 @@ class Hub:
         Raises
         ------
         DeclarationError
-            The path names no repository, its glob is not valid or matches nothing, or a configuration does not exist.
+            The path names no repository, its glob matches nothing, or a configuration does not exist.
         SourceError
             The repository or the revision does not exist or cannot be read.
         """
@@ -159,8 +159,6 @@ def _parsed(corpus: Corpus, declared: str) -> tuple[str, str]:
             "source",
             "path",
         )
-    if not is_glob(pattern):
-        raise corpus.error(f"{pattern!r} is not a valid glob: '**' must be a whole part", "source", "path")
     return repository, pattern
 
 

@@ -1,7 +1,6 @@
 """List the files of a source, local or remote, and divide them into partitions."""
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -157,10 +156,6 @@ class Sources:
         remote = self.remote(declared)
         if remote is None:
             return list_local(corpus, declared, self._data)
-        authority = declared.partition("://")[2].partition("/")[0]
-        is_named = authority.startswith("arn:") or (declared.startswith(HUB) and ":" not in authority)
-        if not is_named and re.search("[@:]", authority):
-            raise corpus.error(f"{declared!r} holds credentials; take them out and set them in the environment", "source", "path")
         return within(seconds, declared, lambda: remote.files(corpus, declared))
 
 

@@ -14,7 +14,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.paths import real_path
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out, warn_of_split
-from phyagi_assets.sources.globs import Glob, States, is_glob, is_wild, literal_names
+from phyagi_assets.sources.globs import Glob, States, is_wild, literal_names
 from phyagi_assets.sources.local_file import error_of_file
 from phyagi_assets.sources.nearby import pattern_of_files, what_is_there
 from phyagi_assets.store.disk import stamp_of
@@ -29,7 +29,7 @@ def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
     Raises
     ------
     DeclarationError
-        The path matches nothing, is a folder of files, or is not a valid glob.
+        The path matches nothing, or is a folder of files.
     SourceError
         The name of a file is not UTF-8, a matching link is dangling, a folder cannot be listed, or a saved dataset is damaged.
     """
@@ -45,8 +45,6 @@ def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
     wild = next((i for i, part in enumerate(parts) if is_wild(part)), len(parts) - 1)
     start = Path(os.path.normpath(data.joinpath(*parts[:wild])))
     pattern = "/".join(parts[wild:])
-    if not is_glob(pattern):
-        raise corpus.error(f"{declared!r} is not a valid glob: '**' must be a whole part, as in raw/**/*.txt", "source", "path")
     walk = _Walk(Glob(pattern))
     walk.run(start)
     outermost = _outermost(walk)

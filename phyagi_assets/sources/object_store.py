@@ -18,7 +18,7 @@ from phyagi_assets.objects.clients import Clients
 from phyagi_assets.objects.daemon_threads import DaemonThreads
 from phyagi_assets.objects.retries import RetryPolicy, TransientError
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out
-from phyagi_assets.sources.globs import Glob, fixed_prefix, is_glob
+from phyagi_assets.sources.globs import Glob, fixed_prefix
 from phyagi_assets.sources.readable import Stamp
 from phyagi_assets.sources.small_objects import SmallObjects
 from phyagi_assets.sources.transfer import Fetched, OnBytes, append_chunks, digest_by
@@ -59,7 +59,7 @@ class Buckets:
         Raises
         ------
         DeclarationError
-            The path names no bucket or no objects, its glob is not valid, or the glob matches nothing.
+            The path names no bucket or no objects, or its glob matches nothing.
         SourceError
             The bucket cannot be listed.
         """
@@ -70,10 +70,6 @@ class Buckets:
             )
         if bucket.startswith("arn:"):
             raise corpus.error(f"{declared!r} names an ARN; name the bucket, or the alias of the access point", "source", "path")
-        if not is_glob(pattern):
-            raise corpus.error(
-                f"{declared!r} is not a valid glob: '**' must be a whole part, as in {self._scheme}bucket/**/*.txt", "source", "path"
-            )
         glob, prefix = Glob(pattern), fixed_prefix(pattern)
         what, matching = f"{self._scheme}{bucket}/{prefix}", partial(self._matching, bucket, prefix, glob)
         objects, files = self._clients.with_retries(self._retry_policy, what, matching, lists=True)

@@ -157,7 +157,7 @@ def test_name_too_long_for_the_store_is_refused(tmp_path: Path, letter: str) -> 
     [
         ("https://user:secret@host/a.txt", r"'https://\*\*\*@host/a.txt' cannot be read; a source is"),
         ("S3://key:sec/ret@bucket/a.txt", r"'S3://\*\*\*@bucket/a.txt' cannot be read; a source is"),
-        ("s3://key:sec/ret@bucket/a.txt", r"'s3://\*\*\*@bucket/a.txt' holds credentials; take them out"),
+        ("s3://key:sec/ret@bucket/a.txt", "holds credentials; take them out and set them in the environment"),
         ("hf://user:secret@org/name", "holds credentials; take them out and set them in the environment"),
     ],
 )
