@@ -141,7 +141,11 @@ class SourceDownError(SourceError):
 
 
 class AccessError(SourceError):
-    """A source cannot be read now, for a reason that can go away without a change of an input, such as access that is denied."""
+    """A source refuses access, which can be granted without a change of an input."""
+
+
+class SourceChangedError(SourceError):
+    """A source is not what it was when it was listed or pinned. The next run reads what is there then."""
 
 
 class ClusterDownError(PhyagiAssetsError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from obstore.exceptions import InvalidPathError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 
-from phyagi_assets.errors import AccessError, SourceError
+from phyagi_assets.errors import AccessError, SourceChangedError, SourceError
 from phyagi_assets.objects.kinds import Kind
 from phyagi_assets.objects.retries import NoAnswerError, RefusedError, TransientError
 
@@ -164,7 +164,7 @@ def _object_error(problem: Exception, answer: Answer) -> SourceError:
         key = f"the key {found[1]}" if found else "a key"
         return SourceError(f"{key} is not a valid path of a file; rename it, or narrow source.path")
     changed = "the object is gone or has changed since it was listed, or its key ends in a slash; list the source again"
-    return SourceError(_REASONS[answer.code] if answer.code in _NO_BUCKET else changed)
+    return SourceError(_REASONS[answer.code]) if answer.code in _NO_BUCKET else SourceChangedError(changed)
 
 
 def _by_proxy() -> str:

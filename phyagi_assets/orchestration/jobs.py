@@ -15,7 +15,7 @@ from phyagi_assets.build.outcome import PartitionResult
 from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import Work, stale_partitions
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.errors import AccessError, PhyagiAssetsError, SourceDownError
+from phyagi_assets.errors import PhyagiAssetsError, SourceChangedError, SourceDownError
 from phyagi_assets.execution.ray_address import default_executor
 from phyagi_assets.orchestration.assets import build_fields
 from phyagi_assets.orchestration.names import (
@@ -140,11 +140,13 @@ def _stale(
         if keys is None:
             raise
         if not isinstance(problem, SourceDownError):
-            problem = AccessError(str(problem))  # it was listed when the run was requested: the next scan tells whether this lasts
+            problem = SourceChangedError(str(problem))  # it was listed when the run was requested
         return [], [_failed(corpus, key, problem, builder.flow) for key in keys]
     failed = [_failed(corpus, name.partition("/")[2], problem, builder.flow) for name, problem in examined.failed.items()]
     gone = [key for key in keys or () if key not in partitions]
-    failed += [_failed(corpus, key, AccessError(f"{corpus.path}: partition {key!r} is not in the source"), builder.flow) for key in gone]
+    failed += [
+        _failed(corpus, key, SourceChangedError(f"{corpus.path}: partition {key!r} is not in the source"), builder.flow) for key in gone
+    ]
     return stale_partitions(examined, recorded, builder.workspace, builder.flow), failed
 
 

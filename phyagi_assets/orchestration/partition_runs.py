@@ -24,6 +24,7 @@ from phyagi_assets.errors import (
     ClusterDownError,
     DeclarationError,
     PhyagiAssetsError,
+    SourceChangedError,
     SourceDownError,
     SourceError,
     TokenizerDownError,
@@ -46,6 +47,8 @@ _PAUSES = 30
 """Wait before the first of them, as a multiple of the first pause between requests; each further wait is twice as long."""
 _DOWN = (SourceDownError, TokenizerDownError, ClusterDownError)
 """Errors of servers that may answer later."""
+_PASSING = (AccessError, SourceChangedError, SourceDownError, EditedError)
+"""Errors of sources and declarations that may go away although no input changes."""
 _FEW = 10
 """Largest number of partitions of a run whose log has an event for each result of a check."""
 _LISTED = 20
@@ -188,4 +191,4 @@ def is_lasting(problem: Exception, corpus: Corpus | None) -> bool:
     """Return whether an error persists until an input changes. Errors caused by the disk, a server or another step may go away."""
     if isinstance(problem, TokenizerError):
         return corpus is not None and "@" not in corpus.config.tokenizer
-    return isinstance(problem, DeclarationError | SourceError) and not isinstance(problem, AccessError | SourceDownError | EditedError)
+    return isinstance(problem, DeclarationError | SourceError) and not isinstance(problem, _PASSING)

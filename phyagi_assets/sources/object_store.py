@@ -12,7 +12,7 @@ from obstore.exceptions import PreconditionError
 from obstore.store import ObjectStore
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import SourceError
+from phyagi_assets.errors import SourceChangedError
 from phyagi_assets.objects.answers import lacks_bucket
 from phyagi_assets.objects.clients import Clients
 from phyagi_assets.objects.daemon_threads import DaemonThreads
@@ -109,7 +109,7 @@ class Buckets:
             options: Any = {"range": {"offset": start}, **precondition} if start else precondition
             answer = self._clients.ask(bucket, lambda store: obstore.get(store, key, options=options))
             if not _is_as_old(answer.meta["last_modified"], file.stamp):  # the server ignored the precondition
-                raise SourceError("the object has changed since it was listed; list the source again")
+                raise SourceChangedError("the object has changed since it was listed; list the source again")
             encoding = str(answer.attributes.get("Content-Encoding", ""))
             with self._clients.translated():
                 for chunk in answer.stream(
@@ -160,7 +160,8 @@ class Buckets:
                 now = self._clients.ask(bucket, lambda store: _head(store, key))
                 found = f"it is {_described(now['e_tag'], now['size'], now['last_modified'])} now" if now else "it is gone now"
             pinned = _described(str(stamp[0]), int(stamp[1]), *stamp[2:])
-            raise SourceError(f"has changed: it was pinned as {pinned}, and {found}; materialize again, which pins what is there then")
+            message = f"has changed: it was pinned as {pinned}, and {found}; materialize again, which pins what is there then"
+            raise SourceChangedError(message)
 
         return self._clients.with_retries(self._retry_policy, origin, once)
 

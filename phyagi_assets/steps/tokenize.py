@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import AccessError, SourceDownError, SourceError
+from phyagi_assets.errors import AccessError, SourceChangedError, SourceDownError, SourceError
 from phyagi_assets.execution.executor import OnProgress
 from phyagi_assets.formats.token_rows import COLUMNS, TRAINED, complete, row_files, rows_schema
 from phyagi_assets.formatting import counted, listed
@@ -107,14 +107,14 @@ class _Encoding:
         )
 
     def require_as_pinned(self) -> None:
-        """Raise a `SourceError` if a local file has changed since it was pinned; a snapshot does not change."""
+        """Raise a `SourceChangedError` if a local file has changed since it was pinned; a snapshot does not change."""
         corpus, partition = self.corpus, self.partition
         now = expected_raw(corpus, partition, self.workspace) if partition.is_local else None
         if now and now.fingerprint != self.raw.fingerprint:
             pinned, found = self.raw.manifest.inputs["files"], now.inputs["files"]
             changed = [file.origin for file in self.files if pinned.get(file.name) != found[file.name]]
             named = f"{listed(changed)}: changed; files" if changed else f"{corpus.path}: files"
-            raise SourceError(
+            raise SourceChangedError(
                 f"{named} of partition {partition.key!r} are not what {raw_address(corpus, partition.key)} pinned any more; "
                 "materialize that again, while nothing writes to them"
             )
@@ -197,6 +197,7 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         raise
     except SourceError:  # the files have to change first
         forget_chunks(workspace.store, f"{corpus.config.name}/{partition.key}")
+        encoding.require_as_pinned()  # a file that somebody writes to can look invalid
         raise
     if encoding.is_in_chunks:
         forget_chunks(workspace.store, f"{corpus.config.name}/{partition.key}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.build.scan import scan_source
-from phyagi_assets.errors import AccessError, SourceDownError, SourceError
+from phyagi_assets.errors import AccessError, SourceChangedError, SourceDownError, SourceError
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Workspace
@@ -70,7 +70,7 @@ def test_object_that_changes_after_its_listing_is_refused(scheme: str, bucket: B
     corpus = declare_corpus(workspace.data, "corpus", f"{scheme}://lake/*.txt")
     partition = workspace.sources.partitions(corpus)["all"]
     bucket.objects["a.txt"] = b"Two."
-    with pytest.raises(SourceError, match=rf"{scheme}://lake/a\.txt: the object is gone or has changed since it was listed, "):
+    with pytest.raises(SourceChangedError, match=rf"{scheme}://lake/a\.txt: the object is gone or has changed since it was listed, "):
         build_raw(corpus, partition, workspace)
 
 
@@ -188,5 +188,7 @@ def test_pinned_object_is_read_in_parts_until_it_changes(scheme: str, bucket: Bu
     pinned = workspace.sources.pinned(workspace.sources.partitions(corpus)["all"].files[0])
     assert pinned.read_range(4, 9) == b"after"
     bucket.objects["day/a.txt"] = b"Another after it...."
-    with pytest.raises(SourceError, match=rf"{scheme}://lake/day/a\.txt: has changed: it was pinned as ETag \w+, 20 bytes, and it is ETag"):
+    with pytest.raises(
+        SourceChangedError, match=rf"{scheme}://lake/day/a\.txt: has changed: it was pinned as ETag \w+, 20 bytes, and it is ETag"
+    ):
         pinned.read_range(4, 9)

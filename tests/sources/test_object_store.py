@@ -10,7 +10,7 @@ import pytest
 from phyagi_assets.build.scan import scan_source
 from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import DeclarationError, SourceError
+from phyagi_assets.errors import DeclarationError, SourceChangedError, SourceError
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.steps.raw import build_raw, expected_raw
 from phyagi_assets.steps.step import Workspace
@@ -247,7 +247,7 @@ def test_objects_without_an_etag_are_identified_by_modification_time(s3: S3Serve
     assert again.fingerprint == built.artifact.fingerprint
     assert s3.faults.contents == ["old/a.txt"]
     later = replace(partition.files[0], stamp=("", 4, "2001-01-01T00:00:00+00:00"))
-    with pytest.raises(SourceError, match=r"s3://raw/old/a.txt: the object (is gone or )?has changed since it was listed"):
+    with pytest.raises(SourceChangedError, match=r"s3://raw/old/a.txt: the object (is gone or )?has changed since it was listed"):
         build_raw(corpus, replace(partition, files=(later,)), workspace)
 
 

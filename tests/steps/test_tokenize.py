@@ -23,7 +23,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
 
 from phyagi_assets.declare.catalog import load_catalog
-from phyagi_assets.errors import MissingArtifactsError, SourceError
+from phyagi_assets.errors import MissingArtifactsError, SourceChangedError, SourceError
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace
@@ -208,13 +208,13 @@ def test_file_changed_since_the_raw_dataset_is_refused(workspace: Workspace) -> 
     before = store_contents(workspace.store.root)
     write_text(workspace.data / "c.txt", "two")
     with pytest.raises(
-        SourceError, match=r"c\.txt: changed; .* 'all' are not what c/raw_dataset/all pinned any more; materialize that again"
+        SourceChangedError, match=r"c\.txt: changed; .* 'all' are not what c/raw_dataset/all pinned any more; materialize that again"
     ):
         build_tokenized(corpus, partition, workspace)
     assert store_contents(workspace.store.root) == before
 
 
-@pytest.mark.parametrize(("left", "keys"), [(0, {}), (len('{"text": "one"}\n'), {"on_invalid": "skip"})])
+@pytest.mark.parametrize(("left", "keys"), [(0, {}), (5, {}), (len('{"text": "one"}\n'), {"on_invalid": "skip"})])
 def test_file_truncated_during_reading_is_named(workspace: Workspace, left: int, keys: dict[str, Any]) -> None:
     for name in ("a", "b", "c"):
         write_jsonl(workspace.data / "c" / f"{name}.jsonl", ["one", "two"])
@@ -223,7 +223,7 @@ def test_file_truncated_during_reading_is_named(workspace: Workspace, left: int,
     build_raw(corpus, partition, workspace)
     before = store_contents(workspace.store.root)
     cut = workspace.data / "c" / "b.jsonl"
-    with pytest.raises(SourceError, match=rf"^{re.escape(str(cut))}: changed; .* pinned any more"):
+    with pytest.raises(SourceChangedError, match=rf"^{re.escape(str(cut))}: changed; .* pinned any more"):
         build_tokenized(corpus, partition, workspace, lambda _consumed: os.truncate(cut, left))
     assert store_contents(workspace.store.root) == before
 
