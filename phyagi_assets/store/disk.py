@@ -87,10 +87,13 @@ def writing_to(root: Path, remedy: str = "what was published is kept; correct th
 
 
 def flush(path: Path) -> None:
-    """Wait until the content of a file or folder is on the disk."""
+    """Wait until the content of a file or folder is on the disk. Some network file systems cannot flush folders."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as problem:
+        if problem.errno != errno.EINVAL or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 

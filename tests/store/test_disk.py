@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -67,3 +68,14 @@ def test_error_of_a_flush_that_the_system_reports_once_leaves_nothing_published(
         _write_large(store, flushes(OSError(errno.EIO, os.strerror(errno.EIO))))
     assert store.open("corpus/step/all") is None
     assert list(store.versions()) == []
+
+
+def test_file_system_that_cannot_flush_folders_holds_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    store = LocalStore(tmp_path)
+    store.publish(store.write("corpus/step/all", MANIFEST, lambda _: MANIFEST))
+    assert store.open("corpus/step/all", intact=True)
