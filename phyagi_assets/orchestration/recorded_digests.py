@@ -1,6 +1,6 @@
 """Digests of the versions that Dagster has recorded, so that a command that finds nothing to build does not import Dagster.
 
-The digests are kept in the folder of Dagster's instance, and disappear with it. They are compared only while nothing has to be built:
+The digests are kept in the folder of Dagster's instance, beside its history, and disappear with either. They are compared only while nothing has to be built:
 otherwise Dagster's own records are read.
 """
 
@@ -14,7 +14,7 @@ class RecordedDigests:
     """Digests of recorded versions, one for each corpus and mixture."""
 
     def __init__(self, home: Path) -> None:
-        self._folder = home / "recorded"
+        self._folder = home / "history" / "recorded"
 
     def match(self, digests: Mapping[str, str]) -> bool:
         """Return whether exactly these versions were recorded, given the digest of each corpus and mixture."""

@@ -65,8 +65,9 @@ def test_small_change_loads_neither_a_fast_engine_nor_pandas(data: Path) -> None
     assert done.stderr.splitlines()[-1] == "loaded: []"
 
 
-def test_command_records_everything_again_in_a_new_instance(data: Path) -> None:
-    shutil.rmtree(Settings.resolve(data=data).dagster_home)
+@pytest.mark.parametrize("lost", [".", "history"])
+def test_command_records_everything_again_in_a_new_instance(data: Path, lost: str) -> None:
+    shutil.rmtree(Settings.resolve(data=data).dagster_home / lost)
     assert outcome(data) == "0 built, 3 up to date, 0 failed"
     assert without_dagster(data).returncode == 0
 
