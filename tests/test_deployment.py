@@ -84,6 +84,7 @@ def test_instances_have_the_settings_of_one_that_the_command_makes(tmp_path: Pat
     own["concurrency"]["runs"] = team["concurrency"]["runs"]  # the limit of the machine
     assert own.items() <= team.items()
     assert chart["concurrency"]["pools"] == own["concurrency"]["pools"]
+    assert chart["scheduler"]["config"]["daemonScheduler"]["maxTickRetries"] == own["scheduler"]["config"]["max_tick_retries"]
     assert chart["pythonLogs"]["managedPythonLoggers"] == own["python_logs"]["managed_python_loggers"]
 
 

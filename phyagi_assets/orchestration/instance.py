@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 UI = "dagster/ui"
 """Name of the lock that the UI of a store holds while it runs."""
-
 _WITHOUT_CAPTURE = {"compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}}
 """Configuration of the command: its runs have no output beside the terminal's. To capture it, Dagster starts two processes for each stream
 of each run, and its own process waits for them."""
@@ -113,8 +112,9 @@ def _is_to_be_written(path: Path, template: str) -> bool:
     if not path.exists():
         return True
     found = re.sub(r"max_concurrent_runs: \d+", "max_concurrent_runs: {runs}", path.read_bytes().decode(errors="replace"))
-    without_pools = template.replace("  pools:\n    granularity: run\n", "")
-    return found in (without_pools, without_pools.partition("sensors:")[0]) and os.access(path.parent, os.W_OK)
+    without_retries = template.partition("scheduler:")[0]
+    without_pools = without_retries.replace("  pools:\n    granularity: run\n", "")
+    return found in (without_retries, without_pools, without_pools.partition("sensors:")[0]) and os.access(path.parent, os.W_OK)
 
 
 @contextmanager

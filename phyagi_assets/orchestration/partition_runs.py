@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.storage.tags import SCHEDULE_NAME_TAG
 
 from phyagi_assets.build.executors import new_executor
 from phyagi_assets.build.failures import Failures
@@ -174,10 +175,12 @@ def run_of(context: Context, builder: Builder, names: Collection[str]) -> Iterat
 def _end_of_step(context: Context, description: str, problems: Sequence[Exception | None]) -> dg.Failure | dg.RetryRequested:
     """Return the exception that ends a step: a failure, or a request for a retry if all problems are servers that are down.
 
-    Runs of the command and of the sensors are not retried: the next command or tick requests them again.
+    Runs of the command and of the sensors are not retried: the next command or tick requests them again. The next tick of a schedule may be
+    a week away.
     """
     failure = dg.Failure(description=description, allow_retries=False)
-    is_repeated = context.run.tags.get(LAUNCHED_BY) in (COMMAND, REFRESH)
+    tags = context.run.tags
+    is_repeated = tags.get(LAUNCHED_BY) in (COMMAND, REFRESH) and SCHEDULE_NAME_TAG not in tags
     if is_repeated or context.retry_number >= _RETRIES or not all(isinstance(problem, _DOWN) for problem in problems):
         return failure
     pause = context.resources.workspace.retry_policy.pause * _PAUSES * 2**context.retry_number

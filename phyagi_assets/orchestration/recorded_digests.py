@@ -1,7 +1,7 @@
 """Digests of the versions that Dagster has recorded, so that a command that finds nothing to build does not import Dagster.
 
-The digests are kept in the folder of Dagster's instance, beside its history, and disappear with either. They are compared only while nothing has to be built:
-otherwise Dagster's own records are read.
+The digests are kept in the folder of Dagster's instance, beside its history, and disappear with either. They are compared only while
+nothing has to be built: otherwise Dagster's own records are read.
 """
 
 from collections.abc import Iterable, Mapping

@@ -7,11 +7,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
+from dagster._core.storage.tags import SCHEDULE_NAME_TAG
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from phyagi_assets.build import scan
@@ -19,6 +21,7 @@ from phyagi_assets.build.outcome import StepResult
 from phyagi_assets.build.work import Work
 from phyagi_assets.declare.catalog import load_catalog, read_catalog
 from phyagi_assets.errors import SourceDownError
+from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.orchestration import partition_log
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.names import CORPUS_TAG, FAILURE_TAG, LASTING_TAG, LAUNCHED_BY
@@ -263,6 +266,25 @@ def test_requested_run_that_a_user_executes_again_uses_the_declarations_of_now(b
 
 def _down(*_: object) -> None:
     raise SourceDownError("s3://raw: cannot be reached")
+
+
+def test_run_of_a_schedule_is_retried_if_its_source_is_down(built_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(built_project.raw / "two.txt", PLAY * 9)
+    (request,) = tick(built_project).run_requests or []
+    workspace = replace(built_project.workspace, retry_policy=RetryPolicy(pause=0.0))
+    job = catalog_definitions(load_catalog(workspace.data), workspace, logged_progress).resolve_job_def(JOB)
+    listing, answers = Sources.partitions, list[bool]()
+
+    def partitions(*arguments: Any, **options: Any) -> Any:
+        return listing(*arguments, **options) if answers.pop() else _down()
+
+    monkeypatch.setattr(Sources, "partitions", partitions)
+    for by, succeeds in (({}, False), ({SCHEDULE_NAME_TAG: "plays_refresh_schedule"}, True)):
+        answers[:] = [True, False]
+        done = job.execute_in_process(
+            instance=built_project.instance, run_config=request.run_config, tags={**request.tags, **by}, raise_on_error=False
+        )
+        assert done.success is succeeds
 
 
 def test_comment_in_a_declaration_makes_nothing_stale(built_project: Project) -> None:
