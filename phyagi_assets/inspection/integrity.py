@@ -75,7 +75,7 @@ def store_problems(store: Store, on_checked: Callable[[str], None], corpus: str 
         yield from (StoreProblem(address=address, found=found, version=own) for found in damage)
         if not damage and store.is_remote and address.step == MIXTURE.name:
             yield from (StoreProblem(address=address, found=found) for found in _remote_plan_problems(store, address))
-        elif not damage and (path / PLAN).is_file():
+        elif own and not damage and (path / PLAN).is_file():  # the paths in a plan are relative to where its version belongs
             yield from (StoreProblem(address=address, found=found) for found in _plan_problems(plan_folder(pointer / PLAN) / PLAN))
         on_checked(address)
 

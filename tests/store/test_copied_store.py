@@ -39,6 +39,7 @@ def test_store_copied_without_links_is_reported_and_restored(workspace: Workspac
         assert checked.exit_code == 1
         for address in ("first/raw_dataset/all", "first/tokenized_arrow/all", "first/numpy_cache/all", "mix/mixed_dataset"):
             assert f"{copy / address}: is a folder where the store keeps a link: it was copied without its links" in checked.output
+        assert "4 problems" in checked.output, checked.output
         restored = run("materialize", data, copy)
         assert restored.exit_code == 0, restored.output
         assert "0 built, 2 up to date, 0 failed" in restored.output
