@@ -18,7 +18,7 @@ from phyagi_assets.declare.mixture_schema import MixturePart
 from phyagi_assets.formats.packed_index import LENGTHS, SAMPLES, STARTS
 from phyagi_assets.formats.plan import PLAN, Plan, PlannedCorpus, PlannedIndex, PlannedPartition, Shard
 from phyagi_assets.order.best_fit import PackedSamples, merges_documents, packed
-from phyagi_assets.order.planning import first_segment
+from phyagi_assets.order.planning import first_plan
 
 TOKENS = 20_000_000
 MANY = 10_000_000
@@ -105,10 +105,10 @@ def write_mixture(home: Path, lengths: npt.NDArray[np.int64], *, is_packed: bool
         concat="interleaved",
         shuffle=True,
         corpora=corpora,
-        segments=(first_segment([MixturePart(corpus="one")], corpora, 42, SEQ_LEN),),
+        segments=(),
         pad_id=0,
     )
-    (home / PLAN).write_text(plan.to_json(), encoding="utf-8")
+    (home / PLAN).write_text(first_plan(plan, [MixturePart(corpus="one")]).to_json(), encoding="utf-8")
 
 
 def tokens_per_second(home: Path, **options: bool) -> float:
