@@ -183,7 +183,10 @@ class SharedStream(DividedStream):
                 )
         numbers = {"is_loaded": 1, "loaded_epoch": progress.epoch, "taken": taken, "is_rotated": int(is_rotated), **asdict(progress.reader)}
         if get_worker_info() is None:  # the training process sets the epoch
-            numbers["epoch"] = progress.epoch
+            # A StatefulDataLoader without workers loads its state only when the iteration begins, after the next epoch was set.
+            asked = self._cursor["epoch"]
+            is_asked = progress.epoch < asked != self._progress.epoch and not self._rest(progress.reader, taken)
+            numbers["epoch"] = asked if is_asked else progress.epoch
             self._progress = progress
         self._cursor.load(**numbers)
 

@@ -258,10 +258,14 @@ def test_stateful_loader_resumes_from_any_batch_and_continues_with_the_next_epoc
         after.load_state_dict(copy.deepcopy(before.state_dict()))
         assert list(after) == whole[taken:]
         assert list(after) == whole
-    finished, after = loader(), loader()
+    finished, after, following = loader(), loader(), loader()
     assert list(finished) == whole
     after.load_state_dict(finished.state_dict())
     assert list(after) == whole
+    following.load_state_dict(finished.state_dict())
+    for resumed in (finished, following):
+        resumed.dataset.set_epoch(1)
+    assert list(following) == list(finished)
 
 
 @pytest.mark.parametrize("make", TWO)
