@@ -138,6 +138,8 @@ def test_training_datasets_without_samples_raise(files: list[str], concat: str, 
         ({"dataset_configs": [{"seqlen": 2}]}, "'seqlen' is not a field of DatasetProviderConfig"),
         ({"dataset_configs": [{"seq_len": 2}]}, "dataset_configs: no array that they name exists"),
         ({"dataset_global_weight": -1}, "dataset_global_weight: is -1"),
+        ({"seed": -1}, "seed: is -1; use an integer, 0 or more"),
+        ({"seed": "42"}, "seed: is '42'; use an integer, 0 or more"),
         ({"dataset_global_weight": float("nan")}, "dataset_global_weight: is nan"),
     ],
 )
