@@ -77,7 +77,7 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
         for name, values in self.columns.items():
             if len(values) != len(given):
                 raise ValueError(f"{name}: has {len(values)} values for {len(given)} datasets; a column needs one per dataset")
-        if not isinstance(seed, int | np.integer) or seed < 0:  # others would give an order that no other spelling of the seed gives
+        if not isinstance(seed, int | np.integer) or seed < 0:  # NumPy refuses most others when a sample is read
             raise ValueError(f"seed: is {seed!r}; use an integer, 0 or more")
         self.seed = int(seed)
         self.counts = [math.ceil(len(dataset) * weight) for dataset, weight in zip(self.datasets, self.weights, strict=True)]
