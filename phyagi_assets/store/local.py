@@ -200,7 +200,13 @@ class LocalStore(Store):
             with self._aside() as take:
                 if os.path.lexists(final):
                     take(final)
-                draft.rename(final)
+                try:
+                    draft.rename(final)
+                except OSError as problem:
+                    there = self.find(address, manifest.fingerprint, holding)
+                    if problem.errno not in (errno.EEXIST, errno.ENOTEMPTY) or there is None:
+                        raise
+                    return there  # another run moved it there just now
             flush(final.parent)
         return Artifact(address=address, path=final, manifest=filled)
 

@@ -146,6 +146,14 @@ def test_version_finished_by_a_concurrent_run_is_kept(store: Store) -> None:
     assert store.write(ADDRESS, wanted("text"), fill) == inside[0]
 
 
+def test_version_that_a_concurrent_run_moves_into_place_first_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = write(store, "text")
+    found = iter([None, written])
+    monkeypatch.setattr(store, "find", lambda *_: next(found))
+    monkeypatch.setattr(os.path, "lexists", lambda _: False)  # as just before the other run moved it
+    assert write(store, "text", publish=False) == written
+
+
 def test_reader_sees_a_complete_version_while_versions_are_switched(store: Store) -> None:
     versions = [write(store, content) for content in ("a" * 100, "b" * 200)]
     stop = threading.Event()
