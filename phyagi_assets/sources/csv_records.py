@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from phyagi_assets.formatting import counted
-from phyagi_assets.sources.compression import UnreadableContentError
+from phyagi_assets.sources.compression import UnreadableContentError, refuse
 from phyagi_assets.sources.rows import BLOCK, MOST_ROWS, RowProblem
-from phyagi_assets.sources.signatures import CONVERT
+from phyagi_assets.sources.signatures import CONVERT, why_not_whole
 
 _LONGEST = (1 << 31) - 1
 """Largest number of characters in a value, beyond which the module `csv` raises an error; it is that of the whole process."""
@@ -45,7 +45,7 @@ def batches_of_records(content: BinaryIO, delimiter: str, header: Sequence[str],
     Raises
     ------
     UnreadableContentError
-        A quoted value has no closing quote, or goes on after it.
+        A quoted value has no closing quote, or goes on after it, or a part of the table was not written.
     """
     rows = enumerate(islice(_records(content, delimiter), 1, None))
     places = [header.index(name) for name in columns]
@@ -76,11 +76,16 @@ def _records(content: BinaryIO, delimiter: str) -> Iterator[list[str]]:
     text = io.TextIOWrapper(content, encoding="latin1", newline="")
     row = 0
     try:
-        for record in filter(None, csv.reader(text, delimiter=delimiter, strict=True)):
+        for record in filter(None, csv.reader(map(_written, text), delimiter=delimiter, strict=True)):
             yield record
             row += 1
     except csv.Error as problem:
         fault = _PAST_ITS_END if "expected after" in str(problem) else _WITHOUT_END
-        raise UnreadableContentError(f"a quoted value in row {row:,} {fault}") from None
+        raise UnreadableContentError(f"a quoted value in {f'row {row:,}' if row else 'the header'} {fault}") from None
     finally:
         text.detach()  # it would close the content
+
+
+def _written(line: str) -> str:
+    refuse(why_not_whole(line.encode("latin1")))
+    return line

@@ -269,6 +269,20 @@ def test_quote_without_an_end_before_a_quoted_value_is_not_skipped_as_an_invalid
         texts(write_text(tmp_path / "file", 'text,id\na,1\n",2\n"x,y",3\nb,4\n'), "csv")
 
 
+def test_quote_without_an_end_in_the_header_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="file: a quoted value in the header has no closing quote"):
+        texts(write_text(tmp_path / "file", 'text,"id\na,1\n'), "csv")
+
+
+@pytest.mark.parametrize("row", ['5" disk,1', "a"])
+def test_part_of_a_table_that_was_not_written_is_refused_after_a_row_that_pyarrow_cannot_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: str
+) -> None:
+    small_blocks(monkeypatch, 64)
+    with pytest.raises(SourceError, match="file: contains a run of NUL bytes"):
+        csv_texts(tmp_path / "file", f"text,id\n{row}\n" + "b,2\n" * 100 + "\0" * 4096 + ",3\n")
+
+
 @pytest.mark.parametrize("broken", ["", "a,b\r\n"])
 def test_csv_value_keeps_its_line_ends_wherever_a_block_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     small_blocks(monkeypatch, 32)
