@@ -204,7 +204,7 @@ def interruptible(call: Callable[[], Value]) -> Value:
     """
     if threading.current_thread() is not threading.main_thread():
         return call()
-    future = DaemonThreads(1, idle=0.0).submit(call)
+    future = DaemonThreads(1).submit(call)
     try:
         return future.result()
     finally:

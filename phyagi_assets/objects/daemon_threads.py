@@ -18,10 +18,10 @@ class DaemonThreads:
     Parameters
     ----------
     idle
-        Time after which a thread without a call ends, in seconds.
+        Time after which a thread without a call ends, in seconds; by default, it ends at once.
     """
 
-    def __init__(self, most: int, *, idle: float = 10.0) -> None:
+    def __init__(self, most: int, *, idle: float = 0.0) -> None:
         self._most, self._idle = most, idle
         self._queue: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = SimpleQueue()
         self._lock = threading.Lock()

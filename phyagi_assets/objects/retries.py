@@ -83,7 +83,7 @@ def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Re
         _end.set(until)
         return action()
 
-    outcome = DaemonThreads(1, idle=0.0).submit(run)
+    outcome = DaemonThreads(1).submit(run)
     while not wait([outcome], timeout=max(0.0, min(LOOK, until - time.monotonic()))).done and time.monotonic() < until:
         pass
     if not outcome.done():

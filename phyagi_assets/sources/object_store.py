@@ -26,6 +26,8 @@ from phyagi_assets.sources.transfer import Fetched, OnBytes, append_chunks, dige
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _THREADS = 16
 """Number of parts of objects that are fetched at the same time."""
+_IDLE = 10.0
+"""Time after which a thread without a part to fetch ends, in seconds."""
 _QUIET = timedelta(seconds=2)
 """Shortest time between the writing and the listing of an object without an ETag. Servers report the time of writing in seconds, so that
 two objects written to one key within the same second cannot be told apart."""
@@ -43,7 +45,7 @@ class Buckets:
     def __init__(self, scheme: str, retry_policy: RetryPolicy) -> None:
         self._scheme, self._retry_policy = scheme, retry_policy
         self._clients = Clients(scheme)
-        self.threads = DaemonThreads(_THREADS)
+        self.threads = DaemonThreads(_THREADS, idle=_IDLE)
         """Threads that fetch parts of objects ahead of their readers."""
         self.small = SmallObjects()
         self._digests: dict[str, str] = {}

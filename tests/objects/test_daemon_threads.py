@@ -2,11 +2,14 @@
 
 import threading
 
+import pytest
+
 from phyagi_assets.objects.daemon_threads import DaemonThreads
 
 
-def test_threads_without_calls_end_and_others_take_the_next_ones() -> None:
-    threads, used = DaemonThreads(4, idle=0.02), set[threading.Thread]()
+@pytest.mark.parametrize("idle", [0.0, 0.02])
+def test_threads_without_calls_end_and_others_take_the_next_ones(idle: float) -> None:
+    threads, used = DaemonThreads(4, idle=idle), set[threading.Thread]()
 
     def square(number: int) -> int:
         used.add(threading.current_thread())
