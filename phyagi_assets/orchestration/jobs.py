@@ -15,7 +15,7 @@ from phyagi_assets.build.outcome import PartitionResult
 from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import Work, stale_partitions
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.errors import PhyagiAssetsError, SourceChangedError, SourceDownError
+from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceChangedError, SourceError
 from phyagi_assets.execution.ray_address import default_executor
 from phyagi_assets.orchestration.assets import build_fields
 from phyagi_assets.orchestration.names import (
@@ -33,7 +33,7 @@ from phyagi_assets.orchestration.names import (
     partitions_op_name,
     run_config,
 )
-from phyagi_assets.orchestration.partition_runs import PartitionRun, run_of
+from phyagi_assets.orchestration.partition_runs import PartitionRun, is_lasting, run_of
 from phyagi_assets.orchestration.partitions import sync_partitions
 from phyagi_assets.orchestration.recorded import Recorded, recorded_of_partitions
 from phyagi_assets.steps.flow import Flow
@@ -139,7 +139,7 @@ def _stale(
     except PhyagiAssetsError as problem:
         if keys is None:
             raise
-        if not isinstance(problem, SourceDownError):
+        if isinstance(problem, DeclarationError | SourceError) and is_lasting(problem, corpus):
             problem = SourceChangedError(str(problem))  # it was listed when the run was requested
         return [], [_failed(corpus, key, problem, builder.flow) for key in keys]
     failed = [_failed(corpus, name.partition("/")[2], problem, builder.flow) for name, problem in examined.failed.items()]

@@ -20,7 +20,7 @@ from phyagi_assets.build import scan
 from phyagi_assets.build.outcome import StepResult
 from phyagi_assets.build.work import Work
 from phyagi_assets.declare.catalog import load_catalog, read_catalog
-from phyagi_assets.errors import SourceDownError
+from phyagi_assets.errors import SourceDownError, TokenizerDownError
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.orchestration import partition_log
 from phyagi_assets.orchestration.component import catalog_definitions
@@ -31,6 +31,7 @@ from phyagi_assets.sources import digests
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.store.data_folders import claim, other_folder
 from phyagi_assets.store.fingerprint import file_digest
+from phyagi_assets.tokenizers.identity import Identities
 from tests.project import PLAY, Project
 from tests.support import GPT2, PARTITION_STEPS, build, declare_corpus, make_unreadable, write_text
 
@@ -268,19 +269,26 @@ def _down(*_: object) -> None:
     raise SourceDownError("s3://raw: cannot be reached")
 
 
-def test_run_of_a_schedule_is_retried_if_its_source_is_down(built_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("owner", "asked", "error"), [(Sources, "partitions", SourceDownError), (Identities, "of", TokenizerDownError)], ids=["source", "tokenizer"]
+)
+def test_run_of_a_schedule_is_retried_if_its_source_or_tokenizer_is_down(
+    built_project: Project, monkeypatch: pytest.MonkeyPatch, owner: type, asked: str, error: type[Exception]
+) -> None:
     write_text(built_project.raw / "two.txt", PLAY * 9)
     (request,) = tick(built_project).run_requests or []
     workspace = replace(built_project.workspace, retry_policy=RetryPolicy(pause=0.0))
     job = catalog_definitions(load_catalog(workspace.data), workspace, logged_progress).resolve_job_def(JOB)
-    listing, answers = Sources.partitions, list[bool]()
+    answer, outages = getattr(owner, asked), list[Exception]()
 
-    def partitions(*arguments: Any, **options: Any) -> Any:
-        return listing(*arguments, **options) if answers.pop() else _down()
+    def ask(*arguments: Any, **options: Any) -> Any:
+        if outages:
+            raise outages.pop()
+        return answer(*arguments, **options)
 
-    monkeypatch.setattr(Sources, "partitions", partitions)
+    monkeypatch.setattr(owner, asked, ask)
     for by, succeeds in (({}, False), ({SCHEDULE_NAME_TAG: "plays_refresh_schedule"}, True)):
-        answers[:] = [True, False]
+        outages[:] = [error("s3://raw: cannot be reached")]
         done = job.execute_in_process(
             instance=built_project.instance, run_config=request.run_config, tags={**request.tags, **by}, raise_on_error=False
         )
