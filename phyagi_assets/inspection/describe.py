@@ -190,7 +190,7 @@ def _samples(artifact: Artifact, count: int) -> tuple[Sample, ...]:
     if not len(ends) or (np.diff(ends, prepend=0) <= 0).any() or sources.min() < 0 or sources.max() >= len(files):
         raise StoreError(f"{artifact.place}: the documents of {split} do not fit its tokens; {REMEDY}")
     chosen = np.unique(np.linspace(0, len(ends) - 1, min(count, len(ends))).astype(int)).tolist()
-    return tuple(Sample.of(artifact, split, index, _TOKENS) for index in chosen)
+    return tuple(Sample.of(found, index, _TOKENS) for index in chosen)
 
 
 def _label(name: str) -> str:

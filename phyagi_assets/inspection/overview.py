@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.declare.splits import SPLITS
-from phyagi_assets.formats.cache_folder import HASHES, array_files
+from phyagi_assets.formats.cache_folder import HASHES, SplitArrays, array_files
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import plan_of
@@ -179,5 +179,6 @@ def _documents(caches: Mapping[str, Artifact], count: int) -> Iterator[Sample]:
     for number in chosen.tolist():
         place = int(np.searchsorted(ends, number, side="right"))
         key, split, documents = counts[place]
-        sample = Sample.of(caches[key], split, number - int(ends[place]) + documents, _TOKENS)
+        arrays = SplitArrays(caches[key].folder(), caches[key].manifest, split)
+        sample = Sample.of(arrays, number - int(ends[place]) + documents, _TOKENS)
         yield replace(sample, where=f"{key}, {sample.where}", text=f"{sample.text}{'…' * (sample.tokens > _TOKENS)}")

@@ -12,7 +12,6 @@ from phyagi_assets.formats.cache_folder import HASHES, SplitArrays, array_path
 from phyagi_assets.formats.cache_tokenizer import decode_for_display
 from phyagi_assets.formats.trained_bits import mark_trained
 from phyagi_assets.steps.exclusions import hashes_of
-from phyagi_assets.store.artifact import Artifact
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,11 +35,11 @@ class Span:
         file, row = documents.origins[index].tolist()
         return cls(id=document_id(int(documents.hashes[index])), file=file, row=row, start=start, end=int(documents.ends[index]))
 
-    def beginning(self, cache: Path, documents: SplitArrays, tokens: int) -> str:
+    def beginning(self, documents: SplitArrays, tokens: int) -> str:
         """Return the text of the first tokens of the document, with ⟦ and ⟧ around what is trained on if there is a mask."""
         stop = min(self.end, self.start + tokens)
         trained = None if documents.mask is None else documents.mask.between(self.start, stop)
-        return mark_trained(documents.ids[self.start : stop], trained, lambda piece: decode_for_display(cache, piece))
+        return mark_trained(documents.ids[self.start : stop], trained, lambda piece: decode_for_display(documents.cache, piece))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,13 +54,11 @@ class Sample:
     """Text of its first tokens, with ⟦ and ⟧ around what is trained on if the document is a conversation."""
 
     @classmethod
-    def of(cls, artifact: Artifact, split: str, index: int, tokens: int) -> "Sample":
-        """Return the beginning of a document of a cache, given its index in a split."""
-        folder, files = artifact.folder(), artifact.manifest.details["files"]
-        documents = SplitArrays(folder, artifact.manifest, split)
+    def of(cls, documents: SplitArrays, index: int, tokens: int) -> "Sample":
+        """Return the beginning of a document of a split, given its index and the largest number of tokens."""
         span = Span.of(documents, index)
-        where = f"{split}[{index}], {files[span.file]} row {span.row + 1:,}, id {span.id}"
-        return cls(where=where, tokens=span.end - span.start, text=span.beginning(folder, documents, tokens))
+        where = f"{documents.split}[{index}], {documents.manifest.details['files'][span.file]} row {span.row + 1:,}, id {span.id}"
+        return cls(where=where, tokens=span.end - span.start, text=span.beginning(documents, tokens))
 
 
 def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:

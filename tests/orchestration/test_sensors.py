@@ -270,7 +270,9 @@ def _down(*_: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "asked", "error"), [(Sources, "partitions", SourceDownError), (Identities, "of", TokenizerDownError)], ids=["source", "tokenizer"]
+    ("owner", "asked", "error"),
+    [(Sources, "partitions", SourceDownError), (Identities, "of", TokenizerDownError)],
+    ids=["source", "tokenizer"],
 )
 def test_run_of_a_schedule_is_retried_if_its_source_or_tokenizer_is_down(
     built_project: Project, monkeypatch: pytest.MonkeyPatch, owner: type, asked: str, error: type[Exception]
