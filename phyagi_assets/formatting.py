@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 
 LARGEST = 10**18
 """Largest position and largest number of tokens of a run: 64-bit integers with room for arithmetic."""
@@ -136,7 +135,7 @@ def parsed_size(given: int | str) -> int:
     Raises
     ------
     ValueError
-        It is not a size, or its unit is only a B, which in other numbers means billions.
+        It is not a size, its unit is only a B, which in other numbers means billions, or it is larger than `LARGEST`.
 
     Examples
     --------
@@ -146,7 +145,6 @@ def parsed_size(given: int | str) -> int:
     if isinstance(given, int):
         return given
     number = re.sub(r"(?<=[kmgt])b$", "", str(given).strip(), flags=re.IGNORECASE)
-    with suppress(ValueError):
-        if not number.lower().endswith("b"):
-            return parsed(number)
-    raise ValueError(f"{given!r} is not a size; write it as in 8GB or 500MB")
+    if number.lower().endswith("b") or not _WRITTEN.fullmatch(number):
+        raise ValueError(f"{given!r} is not a size; write it as in 8GB or 500MB")
+    return parsed(number)

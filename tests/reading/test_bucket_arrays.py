@@ -190,8 +190,9 @@ def test_missing_object_and_bad_settings_are_named(s3: S3Server, tmp_path: Path)
         next(iter(MixtureLoader(opened(tmp_path / "cache").train, batch_size=5)))
     with pytest.raises(StoreError, match=r"cache_bytes: is 100, and one read needs 640 bytes; set a larger cache_bytes"):
         next(iter(MixtureLoader(opened(tmp_path / "cache", 100).train, batch_size=5)))
-    with pytest.raises(PhyagiAssetsError, match="cache_bytes: '1,5GB' is not a size; write it as in 8GB"):
-        opened(tmp_path / "cache", "1,5GB")
+    for size, refusal in {"1,5GB": "'1,5GB' is not a size; write it as in 8GB", "1e30GB": "'1e30G' is too large; the largest"}.items():
+        with pytest.raises(PhyagiAssetsError, match=f"cache_bytes: {refusal}"):
+            opened(tmp_path / "cache", size)
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"cannot be written: Not a directory; .* name a folder on another disk with cache_dir"):
         opened(tmp_path / "file")
