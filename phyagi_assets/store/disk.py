@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
 
@@ -94,6 +94,21 @@ def flush(path: Path) -> None:
     except OSError as problem:
         if problem.errno != errno.EINVAL or not path.is_dir():
             raise
+    finally:
+        os.close(descriptor)
+
+
+def mount_of(folder: Path) -> tuple[int, str]:
+    """Return what folders have in common if files can be renamed between them: the device, and on Linux the mount.
+
+    A bind mount has the number of its device, but refuses renames to and from the rest of the device.
+    """
+    descriptor = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY))
+    try:
+        told: list[str] = []
+        with suppress(OSError):
+            told = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii").splitlines()
+        return os.fstat(descriptor).st_dev, next((line for line in told if line.startswith("mnt_id:")), "")
     finally:
         os.close(descriptor)
 

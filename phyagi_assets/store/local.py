@@ -24,7 +24,7 @@ from phyagi_assets.paths import real_path
 from phyagi_assets.store.addresses import VERSIONS, Address, Version, is_part, spare_name, split_version_name
 from phyagi_assets.store.artifact import Artifact, Assembled, Fill, FinishedFile
 from phyagi_assets.store.base import Store, Survey
-from phyagi_assets.store.disk import flush, flushed_meanwhile, folders_in, free_path, link, writing_to
+from phyagi_assets.store.disk import flush, flushed_meanwhile, folders_in, free_path, link, mount_of, writing_to
 from phyagi_assets.store.locks import LOCKS, create_lock, hold_until_exit, locked, locked_if_free, own_folder
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, records_of
 from phyagi_assets.store.manifest_cache import read_cached
@@ -203,10 +203,10 @@ class LocalStore(Store):
                 try:
                     draft.rename(final)
                 except OSError as problem:
-                    there = self.find(address, manifest.fingerprint, holding)
-                    if problem.errno not in (errno.EEXIST, errno.ENOTEMPTY) or there is None:
-                        raise
-                    return there  # another run moved it there just now
+                    is_taken = problem.errno in (errno.EEXIST, errno.ENOTEMPTY)
+                    if is_taken and (there := self.find(address, manifest.fingerprint, holding)):
+                        return there  # another run moved it there just now
+                    raise
             flush(final.parent)
         return Artifact(address=address, path=final, manifest=filled)
 
@@ -328,9 +328,9 @@ class LocalStore(Store):
             yield take
 
     def _area(self, beside: Path) -> Path:
-        """Return the staging area for renames into a folder: the store's own, or one in the folder if that is on another disk."""
-        devices = {next(folder for folder in (path, *path.parents) if folder.exists()).stat().st_dev for path in (beside, self.root)}
-        return self.root / STAGING if len(devices) == 1 else beside / STAGING
+        """Return the staging area for renames into a folder: the store's own, or one in the folder if that is on another disk or mount."""
+        mounts = {mount_of(next(folder for folder in (path, *path.parents) if folder.exists())) for path in (beside, self.root)}
+        return self.root / STAGING if len(mounts) == 1 else beside / STAGING
 
     def lock(self, name: str, *, silent: bool = False) -> AbstractContextManager[None]:
         return locked(self._lock_file(name), waiting="" if silent else f"{name} is being built by another run; waiting for it")

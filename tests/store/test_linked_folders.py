@@ -1,7 +1,9 @@
-"""Store folders that are links to another disk, and links in loops."""
+"""Store folders that are links to another disk or bind mounts, and links in loops."""
 
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -174,3 +176,34 @@ def test_check_names_links_in_a_loop(tmp_path: Path) -> None:
     assert "9 problems" in done.output
     assert "left alone" not in done.output
     assert "here: is a link" not in done.output
+
+
+BIND = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", 'mount --bind "$1" "$2" && shift 2 && exec "$@"', "sh"]
+WRITE = """
+import sys
+from pathlib import Path
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.store.manifest import Manifest
+store = LocalStore(Path(sys.argv[1]))
+for number in range(2):
+    manifest = Manifest.expected("step", code_version=1, inputs={}, settings={"number": number})
+    store.publish(store.write("corpus/step/all", manifest, lambda _: manifest))
+    found = store.open("corpus/step/all", intact=True)
+    assert found and found.fingerprint == manifest.fingerprint
+(old,) = (version for version in store.versions() if version.fingerprint != found.fingerprint)
+with store.removing() as remove:
+    remove(old.address, old.path)
+assert not old.path.exists()
+"""
+
+
+def test_folder_of_a_corpus_may_be_a_bind_mount_of_the_same_disk(tmp_path: Path) -> None:
+    big, corpus = tmp_path / "big", tmp_path / "store" / "corpus"
+    big.mkdir()
+    corpus.mkdir(parents=True)
+    bind = [*BIND, str(big), str(corpus)]
+    if not shutil.which("unshare") or subprocess.run([*bind, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs user namespaces")
+    done = subprocess.run([*bind, sys.executable, "-c", WRITE, str(corpus.parent)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (big / "step" / "all").is_symlink()
