@@ -145,7 +145,7 @@ class AccessError(SourceError):
 
 
 class SourceChangedError(SourceError):
-    """A source is not what it was when it was listed or pinned. The next run reads what is there then."""
+    """A source has changed since it was listed or pinned. The next run reads its new content."""
 
 
 class ClusterDownError(PhyagiAssetsError):

@@ -69,7 +69,7 @@ class Settings:
         ------
         PhyagiAssetsError
             The store is a file or behind a link that leads nowhere, the data folder is a URI, the store is one of an unknown kind, a path
-            cannot be used, or an argument is empty, as an unset variable gives.
+            cannot be used, or an argument is empty, for example because of an unset variable.
         """
         chosen = local_folder(data if data is not None else os.environ.get(DATA_VARIABLE) or "data", "data folder")
         kept = store if store is not None else os.environ.get(STORE_VARIABLE) or None
@@ -218,7 +218,7 @@ def local_folder(named: str | Path, what: str) -> Path:
         It is a URI, or its path cannot be used.
     """
     if not str(named):
-        raise PhyagiAssetsError(f"the {what} has an empty name, as an unset variable gives; name a folder")
+        raise PhyagiAssetsError(f"the {what} has an empty name, perhaps from an unset variable; name a folder")
     if scheme := _SCHEME.match(str(named)):
         raise PhyagiAssetsError(f"the {what} is a folder on this machine; {scheme[1]}: addresses are not supported for it")
     try:

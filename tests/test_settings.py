@@ -28,7 +28,7 @@ def test_empty_argument_is_refused_and_an_empty_variable_is_not_set(tmp_path: Pa
         monkeypatch.setenv(variable, "")
     assert Settings.resolve() == Settings(data=tmp_path / "data", store=tmp_path / "data" / "store")
     for settle in (lambda: Settings.resolve(data=""), lambda: Settings.resolve(store=""), lambda: CacheSettings.resolve("")):
-        with pytest.raises(PhyagiAssetsError, match="has an empty name, as an unset variable gives; name a folder"):
+        with pytest.raises(PhyagiAssetsError, match="has an empty name, perhaps from an unset variable; name a folder"):
             settle()
 
 

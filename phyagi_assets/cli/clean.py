@@ -12,7 +12,7 @@ from phyagi_assets.settings import Settings
 
 
 class _Hours(click.FloatRange):
-    """Number of hours in a range, as the messages call it."""
+    """Number of hours in a range, under the name that messages use."""
 
     name = "number of hours"
 

@@ -33,7 +33,7 @@ Exit codes:
 
 
 class WholeNumber(click.IntRange):
-    """Whole number in a range, as the messages call it."""
+    """Whole number in a range, under the name that messages use."""
 
     name = "whole number"
 

@@ -34,7 +34,7 @@ def show_losses(console: Console, report: LossReport) -> None:
         _show_spike(console, spike)
     if report.outliers:
         elsewhere = ", outside of these spikes" if report.spikes else ""
-        console.print(f"[bold]Documents far above others of their corpus and length[/]{elsewhere}", soft_wrap=True)
+        console.print(f"[bold]Documents with a loss far above others of their corpus and length[/]{elsewhere}", soft_wrap=True)
     for document in report.outliers:
         _show_document(console, document)
     if found := [*(document for spike in report.spikes for document in spike.documents), *report.outliers]:

@@ -43,7 +43,7 @@ class Cursor:
         return int(self._cells[self._places[name]]) if own is None else own
 
     def shared(self, name: str) -> int:
-        """Return a number of the training process, also in a loader worker that has its own."""
+        """Return a number of the training process, even in a loader worker that has a number of its own."""
         return int(self._cells[self._places[name]])
 
     def put(self, **numbers: int) -> None:

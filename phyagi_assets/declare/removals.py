@@ -35,7 +35,7 @@ class Removal:
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not _ID.fullmatch(self.id):
-            raise ValueError(f"id: {self.id!r} is not a document id; use 16 hexadecimal digits, with small letters")
+            raise ValueError(f"id: {self.id!r} is not a document id; use 16 hexadecimal digits in lower case")
         if not isinstance(self.reason, str):
             raise ValueError(f"reason: {self.reason!r} is not text")
         if self.on:

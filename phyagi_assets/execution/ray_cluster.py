@@ -141,7 +141,7 @@ class _Run(Generic[Task, Result]):
     Parameters
     ----------
     findings
-        What the nodes lack, by node id.
+        Requirements that nodes do not meet, by node id.
     """
 
     def __init__(self, executor: RayExecutor[Task, Result], findings: Mapping[str, Findings]) -> None:

@@ -1,4 +1,4 @@
-"""The link of this process to a Ray cluster: notice that it is lost, and say what Ray's errors mean."""
+"""The link of this process to a Ray cluster: detect its loss, and explain Ray's errors."""
 
 import logging
 import socket
@@ -27,7 +27,7 @@ class Link:
         self._own_node = None if cluster.is_client else own_node()
         self._answered = time.monotonic()
         self.is_cut_off = False
-        """Whether it is lost."""
+        """Whether the link is lost."""
 
     def answers(self) -> bool:
         """Return whether the cluster's server answers.

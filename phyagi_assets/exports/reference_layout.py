@@ -69,7 +69,7 @@ class CacheCopy:
         return 0 if self.is_there else self.artifact.bytes
 
     def run(self) -> Sequence[str]:
-        """Copy the cache, unless it is there, and return the problems because of which it is not copied."""
+        """Copy the cache, unless it is already there, and return the problems that prevent the copy."""
         try:
             if not self.is_there:
                 self._write()

@@ -124,7 +124,8 @@ def inspect_corpus(store: Store, name: str, keys: Collection[str] | None = None)
     Parameters
     ----------
     keys
-        Keys of the partitions in the source. The others are retired: they are named, and counted only if all are. By default, none is.
+        Keys of the partitions in the source. The others are retired: they are named, and counted only if there
+        are no others. By default, no partition is retired.
 
     Raises
     ------
@@ -158,7 +159,7 @@ def inspect_corpus(store: Store, name: str, keys: Collection[str] | None = None)
 
 
 def _skipped(artifacts: Iterable[Artifact]) -> list[Part]:
-    """Return one table row per file of which rows were left out."""
+    """Return one table row per file from which rows were left out."""
     return [row for artifact in artifacts for row in skipped_rows(artifact.manifest)]
 
 

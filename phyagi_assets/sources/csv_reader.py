@@ -1,6 +1,6 @@
 """Reader of the CSV tables in a file.
 
-pyarrow reads a table in blocks. It refuses a table of which a row has another number of columns than the header, and may misread one in
+pyarrow reads a table in blocks. It refuses a table in which a row has another number of columns than the header, and may misread one in
 which a quoted value goes on after its closing quote, as in ``"He said \\"hi\\" to me"``, or has none. Whether a value is quoted is known
 only from the beginning of the table, so a fast search in its bytes looks for quotes inside a value. The module `csv` reads such tables.
 """

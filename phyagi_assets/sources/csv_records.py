@@ -1,4 +1,4 @@
-"""Read CSV tables record by record with the module `csv`, which is slower than pyarrow, but tells what is wrong with a record."""
+"""Read CSV tables record by record with the module `csv`, which is slower than pyarrow, but reports what is wrong with a record."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from phyagi_assets.sources.signatures import CONVERT, why_not_whole
 
 _LONGEST = (1 << 31) - 1
 """Largest number of characters in a value, beyond which the module `csv` raises an error; it is that of the whole process."""
-_WITHOUT_END = "has no closing quote, so that it goes on to the end of the file; correct it"
+_WITHOUT_END = "has no closing quote, so it extends to the end of the file; close it"
 _PAST_ITS_END = "goes on after its closing quote; write a quote inside a quoted value as two quotes"
 
 Batches = Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64], dict[int, RowProblem]]]

@@ -162,7 +162,7 @@ class Buckets:
                 now = self._clients.ask(bucket, lambda store: _head(store, key))
                 found = f"it is {_described(now['e_tag'], now['size'], now['last_modified'])} now" if now else "it is gone now"
             pinned = _described(str(stamp[0]), int(stamp[1]), *stamp[2:])
-            message = f"has changed: it was pinned as {pinned}, and {found}; materialize again, which pins what is there then"
+            message = f"has changed: it was pinned as {pinned}, and {found}; materialize again to pin what is there now"
             raise SourceChangedError(message)
 
         return self._clients.with_retries(self._retry_policy, origin, once)

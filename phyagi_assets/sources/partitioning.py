@@ -59,11 +59,11 @@ def _key(corpus: Corpus, file: SourceFile) -> str:
     try:
         match = regex.search(rule, file.name, timeout=_LONGEST_SEARCH)
     except TimeoutError:
-        message = f"the regex '{rule}' takes more than {_LONGEST_SEARCH:g} s for {file.name!r}; write it without repeats inside repeats"
+        message = f"the regex '{rule}' takes more than {_LONGEST_SEARCH:g} s for {file.name!r}; write it without nested repeats"
         raise corpus.error(message, "partition_by") from None
     if match is None or not match[1]:
         raise corpus.error(
-            f"{file.name!r} has nothing that the group of '{rule}' matches; narrow source.path, or widen the regex", "partition_by"
+            f"the group of '{rule}' matches nothing in {file.name!r}; narrow source.path, or widen the regex", "partition_by"
         )
     return safe_name(match[1])
 

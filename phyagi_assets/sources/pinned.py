@@ -33,7 +33,7 @@ class PinnedObject:
     """Stamp that the object must have."""
     bucket: Buckets = field(repr=False)
     is_small: bool = False
-    """Whether it is fetched whole when a part of it is read."""
+    """Whether the whole object is fetched when a part of it is read."""
     prefetcher: Prefetcher | None = field(default=None, repr=False, compare=False)
     """Prefetcher of the object while it is read; None if it is not, and each part is then fetched when it is asked for."""
 

@@ -1,4 +1,4 @@
-"""Small objects that are looked at before they are read: one request fetches them for both."""
+"""Small objects whose beginning is examined before they are read: one request per object serves both."""
 
 import threading
 from collections import OrderedDict

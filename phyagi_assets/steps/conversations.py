@@ -90,7 +90,7 @@ class ConversationRecipe:
 
 
 def _with_something_to_train_on(found: EncodedConversations, part: npt.NDArray[np.int64]) -> EncodedConversations:
-    """Return a batch without the conversations of which no token is trained on."""
+    """Return a batch without the conversations that have no token to train on."""
     sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(found.trained)])
     lengths = found.encoded.lengths
     kept = sums[found.encoded.ends] > sums[found.encoded.ends - lengths]

@@ -16,7 +16,7 @@ _SHOWN = 100
 
 
 def skipped_rows(manifest: Manifest) -> list[dict[str, str | int | float]]:
-    """Return one table row per file of which rows were left out."""
+    """Return one table row per file from which rows were left out."""
     return [
         {"file": file, "rows left out": of["rows"], "of rows": of["of"], "the first": of["first"]}
         for file, of in manifest.details.get(SKIPPED, {}).items()

@@ -52,7 +52,7 @@ class VersionCopy:
         Returns
         -------
         sequence of str
-            Problems of the version, because of which it is not copied.
+            Problems that prevent the version from being copied.
         """
         address, fingerprint = self.artifact.address, self.artifact.fingerprint
         if self.is_there and not (self.is_published and self.target.published_fingerprint(address) != fingerprint):

@@ -35,7 +35,7 @@ def open_store(place: Path | BucketAddress, holder: str = "") -> Store:
 def advice_on_absent(name: str, store: Store) -> str:
     """Return advice for the message that a store has nothing of a name: its right place, or how to build a corpus or mixture.
 
-    There is no advice for a name that nothing can have, such as a path.
+    A name that is not valid, such as a path, gets no advice.
     """
     if not store.is_remote:
         if (inside := store.root / "store").is_dir() and (store.root / "corpora").is_dir():

@@ -262,7 +262,7 @@ def test_byte_order_mark_of_a_template_is_not_part_of_conversations(chats: Works
     assert texts(declare_chats(chats, [turns("a", "b")]), chats) == plain
 
 
-def test_conversations_of_which_a_template_renders_nothing_are_invalid(chats: Workspace) -> None:
+def test_conversations_that_a_template_renders_as_nothing_are_invalid(chats: Workspace) -> None:
     write_text(chats.data / "chat.jinja", "")
     with pytest.raises(SourceError, match=r"row 1: has no token to train on.*; declare its right format, messages .* or chat_template"):
         built(declare_chats(chats, [turns("a", "b")], on_invalid="skip"), chats)

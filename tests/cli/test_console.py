@@ -95,7 +95,7 @@ def test_table_with_a_long_name_has_all_columns(columns: int, widest: int, monke
     assert max(map(len, lines)) == widest
 
 
-def test_rows_of_a_table_that_does_not_fit_are_lines_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_that_does_not_fit_prints_each_row_as_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "34")
     out = io.StringIO()
     table = ruled_table(("corpus", "partitions", "failed", "last built"), texts=("corpus",))

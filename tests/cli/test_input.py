@@ -51,7 +51,7 @@ def test_option_outside_its_range_exits_2(built: Path) -> None:
         "clean --grace nan": "nan is not a number of hours",
         "remove first --match x --until 1000000000000000000000": "is not in the range",
         "inspect first --store hdfs://host/x": "hdfs: addresses are not supported",
-        "inspect first --store=": "the store has an empty name, as an unset variable gives; name a folder",
+        "inspect first --store=": "the store has an empty name, perhaps from an unset variable; name a folder",
     }.items():
         done = run(words, built)
         said = " ".join(done.output.replace("│", " ").split())

@@ -131,7 +131,7 @@ def test_document_whose_loss_is_lost_in_the_noise_of_the_steps_is_listed(store: 
     assert report["spikes"] == []
     assert {position for document in report["outliers"] for position in document["positions"]} == {bad}
     shown = run(f"losses demo {tmp_path / 'ledger'}", store).stdout
-    assert "No spikes\nDocuments far above others of their corpus and length" in shown
+    assert "No spikes\nDocuments with a loss far above others of their corpus and length" in shown
     assert f"phyagi-assets remove {report['outliers'][0]['corpus']} --id {report['outliers'][0]['id']}" in shown
 
 

@@ -114,7 +114,7 @@ def test_everything_that_is_wrong_is_listed_and_nothing_is_written(published: Wo
     wanted = {
         "corpora/no_file.yaml:3": "source.path: no file matches",
         "corpora/no_format.yaml:2": "source.format: the suffix of 'x.xyz' does not determine the format",
-        "corpora/no_match.yaml:5": "partition_by: 'sub/y.txt' has nothing that the group",
+        "corpora/no_match.yaml:5": "partition_by: the group of 'part-(\\d+)' matches nothing in 'sub/y.txt'",
         "corpora/no_tokenizer.yaml": "tokenizer 'empty' cannot be loaded",
         "corpora/no_folder.yaml:4": "tokenizer: there is no folder",
         "corpora/no_key.yaml:5": "shards: is an unknown key",

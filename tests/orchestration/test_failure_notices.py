@@ -133,7 +133,7 @@ def test_notice_is_sent_by_mail(mailbox: tuple[str, list[str]]) -> None:
     assert [line.lower() for line in lines if line.lower().startswith("rcpt")] == ["rcpt to:<a@b.org>", "rcpt to:<c@d.org>"]
 
 
-def test_webhook_that_cannot_be_used_stops_no_mail(mailbox: tuple[str, list[str]]) -> None:
+def test_webhook_that_cannot_be_used_does_not_stop_mail(mailbox: tuple[str, list[str]]) -> None:
     server, lines = mailbox
     address = {"PHYAGI_ASSETS_WEBHOOK": "https://hooks.example:s3cr3t/", "PHYAGI_ASSETS_EMAIL": "a@b.org", "PHYAGI_ASSETS_SMTP": server}
     with pytest.raises(PhyagiAssetsError, match=r"^\$PHYAGI_ASSETS_WEBHOOK: the server failed \(InvalidURL\); the notice was not sent$"):

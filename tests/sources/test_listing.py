@@ -97,7 +97,7 @@ def test_setting_of_python_that_misreads_names_is_named(data: Path) -> None:
         ("raw/**.txt", "none", r"corpus.yaml:3: source.path: 'raw/\*\*.txt' is not a valid glob: .* as in raw/\*\*/\*.txt"),
         ("~nobody-of-this-name/*.txt", "none", r"corpus.yaml:3: source.path: '~nobody-of-this-name/\*.txt': "),
         ("raw", "none", r"source.path: .*raw is a folder; name its files"),
-        ("raw/**/*.txt", r"x(\d)", r"partition_by: '2024/a.txt' has nothing that the group of 'x\(\\d\)'"),
+        ("raw/**/*.txt", r"x(\d)", r"partition_by: the group of 'x\(\\d\)' matches nothing in '2024/a.txt'"),
         ("raw/*", "file", r"'a.md' and 'a.txt' would both be partition 'a'"),
     ],
 )
@@ -109,7 +109,7 @@ def test_source_that_cannot_be_partitioned_is_an_error_at_its_key(data: Path, pa
 
 def test_regex_that_backtracks_is_stopped(data: Path) -> None:
     with pytest.raises(
-        DeclarationError, match=r"partition_by: the regex .* takes more than 1 s for 'a{60}\.txt'; write it without repeats"
+        DeclarationError, match=r"partition_by: the regex .* takes more than 1 s for 'a{60}\.txt'; write it without nested repeats"
     ):
         listed(data, ["a" * 60 + ".txt"], "raw/*.txt", partition_by=r"^((?:a|a|aa)+)$")
 

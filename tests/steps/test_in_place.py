@@ -230,7 +230,7 @@ def test_object_that_changed_after_it_was_pinned_is_an_error_that_names_it(s3: S
     assert str(told.value).startswith(
         f"s3://raw/source/late/b.jsonl: has changed: it was pinned as ETag {pinned}, {len(lines()):,} bytes, and it is ETag {now}, "
     )
-    assert str(told.value).endswith("materialize again, which pins what is there then")
+    assert str(told.value).endswith("materialize again to pin what is there now")
     assert published(s3) == before
     s3.delete("source/late")
     with pytest.raises(SourceError, match=r"s3://raw/source/late/b\.jsonl: has changed: .* and it is gone now; materialize again"):

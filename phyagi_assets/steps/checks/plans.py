@@ -153,7 +153,7 @@ def _order(plan: Plan, file: Path | None) -> Check:
             if file:
                 np.asarray(np.load(PlanPaths(plan, file.parent).resolve(first), mmap_mode="r")[: plan.seq_len]).sum()
         except (ArithmeticError, ValueError, LookupError, MemoryError, OSError, TypeError) as error:
-            problems = [f"the order of {split} cannot be read: {error!r}; look at the weights of {plan.name}"]
+            problems = [f"the order of {split} cannot be read: {error!r}; check the weights of {plan.name}"]
             break
         looked += 1
     return Check.of(ORDER, problems, "the order of each split can be read", {"splits": looked})
