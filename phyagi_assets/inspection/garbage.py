@@ -114,9 +114,10 @@ class Cleaning:
         for version, why in self._unneeded(surveyed):
             if version.protected or version.address.name in self.others:
                 continue
-            if self._is_young(version.written):
+            is_young = self._is_young_version(version)
+            if is_young:
                 self.young += 1
-            else:
+            elif is_young is not None:
                 found.append(Removable.of(version, why))
         self.foreign += [Foreign(path=self.store.place(name), why=why) for name, why in self.others.items()]
         return [*self._spares(surveyed), *found, *self._transfers()]  # second copies first, while their versions exist
@@ -129,7 +130,7 @@ class Cleaning:
                 why = Reason.UNDECLARED if undeclared else Reason.OLD_PLAN if self.old_plans and not version.is_published else None
                 if why and not version.protected:
                     yield version, why
-                    if not self._is_young(version.written):
+                    if not self._is_young_version(version):
                         continue
                 named |= self._named(version)
         for version in surveyed.versions:
@@ -161,6 +162,12 @@ class Cleaning:
             return _named_by_manifest(version.manifest)
         named = {_cache(corpus.name, partition.key, partition.fingerprint) for corpus in plan.corpora for partition in corpus.partitions}
         return named | versions_of_plan(plan)
+
+    def _is_young_version(self, version: StoredVersion) -> bool | None:
+        """Return whether a version is young; None if another command has removed it since the survey."""
+        with suppress(FileNotFoundError):
+            return self._is_young(version.written)
+        return None
 
     def _is_young(self, written: float, now: float | None = None) -> bool:
         """Return whether something was written within the grace period, by the clock of the store unless another time is given."""

@@ -89,6 +89,18 @@ def test_caches_of_an_old_plan_are_kept_until_old_plans_are_removed(corpus: Corp
     assert bring_up_to_date(corpus, mixture, workspace) == new
 
 
+def test_version_that_another_command_removes_during_the_search_is_not_found(
+    corpus: Corpus, mixture: Mixture, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_up_to_date(corpus, mixture, workspace)
+    write_jsonl(workspace.data / "raw" / "a.jsonl", ["another"] * 30)
+    bring_up_to_date(corpus, mixture, workspace)
+    surveyed = workspace.store.survey()
+    assert remove(workspace, {"one": {"a", "b"}}, {"mix"}, old_plans=True)
+    monkeypatch.setattr(workspace.store, "survey", lambda: surveyed)
+    assert found(corpus, workspace, old_plans=True) == {}
+
+
 def test_partition_missing_from_the_source_is_removable_if_no_plan_reads_it(corpus: Corpus, mixture: Mixture, workspace: Workspace) -> None:
     bring_up_to_date(corpus, mixture, workspace)
     (workspace.data / "raw" / "b.jsonl").unlink()
