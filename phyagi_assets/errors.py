@@ -192,12 +192,13 @@ class StoreError(PhyagiAssetsError):
 
 
 class StoreAccessError(StoreError):
-    """A file in the store may not be read."""
+    """A file in the store cannot be read now, which says nothing about its content."""
 
     @classmethod
-    def of(cls, path: Path | str, problem: PermissionError) -> "StoreAccessError":
+    def of(cls, path: Path | str, problem: OSError) -> "StoreAccessError":
         """Return the error about a file, given the system's error."""
-        return cls(f"{path}: cannot be read: {problem.strerror}; ask for the right to read the store")
+        remedy = "ask for the right to read the store" if isinstance(problem, PermissionError) else "try again when its disk can be read"
+        return cls(f"{path}: cannot be read: {problem.strerror}; {remedy}")
 
 
 class ForeignFilesError(StoreError):

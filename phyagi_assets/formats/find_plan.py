@@ -78,7 +78,7 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan
     file = path / PLAN if path.is_dir() else path
     try:
         return FoundPlan(file=_path_among_versions(plan_folder(file) / real_path(file).name))
-    except PermissionError as problem:
+    except OSError as problem:
         raise StoreAccessError.of(file, problem) from None
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from phyagi_assets.errors import StoreAccessError, StoreError
 from phyagi_assets.formatting import counted, one_line
+from phyagi_assets.store.disk import is_unreachable
 
 HEADER_BYTES = 128
 """Size of the header of a 1-D array that an `ArrayWriter` wrote."""
@@ -80,9 +81,9 @@ def open_array(path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
         return np.fromfile(path, dtype, math.prod(shape), offset=start).reshape(shape)
     except FileNotFoundError:
         raise StoreError(f"{path}: is missing; {REMEDY}") from None
-    except PermissionError as problem:
-        raise StoreAccessError.of(path, problem) from None
-    except (OSError, ValueError) as problem:  # the file changed after its header was checked
+    except (OSError, ValueError) as problem:  # a ValueError if the file changed after its header was checked
+        if is_unreachable(problem):
+            raise StoreAccessError.of(path, problem) from None
         raise StoreError(f"{path}: cannot be read: {problem}; {REMEDY}") from None
 
 

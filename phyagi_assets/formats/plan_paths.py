@@ -31,7 +31,7 @@ class PlanPaths:
         first = self._home / next(plan.paths())
         try:
             is_there = first.exists()
-        except PermissionError as problem:
+        except OSError as problem:
             raise StoreAccessError.of(first, problem) from None
         self.is_moved = self._root is not None and not is_there
         """Whether recorded paths are resolved from the root of the store, because they do not exist relative to the folder of the plan."""

@@ -1,6 +1,5 @@
 """A local file to read."""
 
-import errno
 import io
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -12,19 +11,14 @@ import pyarrow as pa
 from phyagi_assets.errors import AccessError, SourceDownError, SourceError
 from phyagi_assets.sources.readable import ByteRange, Stamp
 from phyagi_assets.sources.signatures import HEAD
-from phyagi_assets.store.disk import stamp_of
-
-_REFUSED = {errno.EACCES, errno.EPERM}
-"""Error numbers of files that this user may not read."""
-_GONE_FOR_NOW = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENXIO, errno.ENODEV}
-"""Error numbers of a disk that fails, and of a network file system whose server does not answer."""
+from phyagi_assets.store.disk import NOT_PERMITTED, OUT_OF_REACH, stamp_of
 
 
 def error_of_file(problem: OSError, message: str) -> SourceError:
     """Return the error for a local file that cannot be read. Whether it may go away without a change of the file depends on its number."""
-    if problem.errno in _REFUSED:
+    if problem.errno in NOT_PERMITTED:
         return AccessError(message)
-    return (SourceDownError if problem.errno in _GONE_FOR_NOW else SourceError)(message)
+    return (SourceDownError if problem.errno in OUT_OF_REACH else SourceError)(message)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

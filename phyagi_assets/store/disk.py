@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
+from typing import TypeGuard
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.paths import real_path
@@ -34,6 +35,10 @@ _REFUSED = {
     errno.ESTALE,
 }
 """Error numbers that the user can correct, or that come from the disk, if the error names a file in the store."""
+NOT_PERMITTED = {errno.EACCES, errno.EPERM}
+"""Error numbers of files that this user may not read."""
+OUT_OF_REACH = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENXIO, errno.ENODEV}
+"""Error numbers of a disk that fails, and of a network file system whose server does not answer."""
 _PAUSE = 0.02
 """Time between two comparisons of the sizes of the files that are being written, in seconds."""
 _GROWN = 8 << 20
@@ -44,6 +49,11 @@ def stamp_of(path: Path | str) -> FileStamp:
     """Return the stamp of a local file."""
     seen = os.stat(path)  # noqa: PTH116 (called for every source file and artifact)
     return (str(path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)
+
+
+def is_unreachable(problem: Exception) -> TypeGuard[OSError]:
+    """Return whether an error about a file says nothing about its content: this user may not read it, or its disk does not answer."""
+    return isinstance(problem, OSError) and problem.errno in NOT_PERMITTED | OUT_OF_REACH
 
 
 def changed_recently(stamp: FileStamp, quiet: int) -> bool:

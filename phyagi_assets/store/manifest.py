@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from phyagi_assets.errors import StoreAccessError, StoreError
+from phyagi_assets.store.disk import is_unreachable
 from phyagi_assets.store.fingerprint import file_digest, fingerprint
 
 MANIFEST = "manifest.json"
@@ -104,9 +105,9 @@ class Manifest:
                 content = file.read()
         except FileNotFoundError:
             raise StoreError(f"{path}: there is no manifest, so this is not a finished artifact of the store") from None
-        except PermissionError as problem:
-            raise StoreAccessError.of(path, problem) from None
         except OSError as problem:
+            if is_unreachable(problem):
+                raise StoreAccessError.of(path, problem) from None
             raise StoreError(f"{path}: is not a manifest of the store: {problem}") from None
         return cls.parse(content, path)
 
@@ -143,13 +144,20 @@ class Manifest:
         ----------
         checksums
             Whether to compare checksums as well as sizes, which reads every file.
+
+        Raises
+        ------
+        StoreAccessError
+            A file cannot be read now.
         """
         found = []
         for name, record in self.files.items():
             path = f"{folder}/{name}"
             try:
                 status = os.stat(path)  # noqa: PTH116 (called for every file of every artifact)
-            except OSError:
+            except OSError as problem:
+                if is_unreachable(problem):
+                    raise StoreAccessError.of(path, problem) from None
                 status = None
             if status is None or not stat.S_ISREG(status.st_mode):
                 found.append(f"{path}: is missing")
@@ -164,7 +172,7 @@ def _difference(path: str, digest: str) -> str:
     """Return how the content of a file differs from its digest, or an empty string if it does not."""
     try:
         return "" if file_digest(Path(path)) == digest else "its content is not what was written (checksum differs)"
-    except PermissionError as problem:
-        raise StoreAccessError.of(path, problem) from None
     except OSError as problem:
+        if is_unreachable(problem):
+            raise StoreAccessError.of(path, problem) from None
         return f"cannot be read: {problem.strerror}"

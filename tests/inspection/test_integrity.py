@@ -1,7 +1,9 @@
 """Whether what is declared can be built, and what is stored is what was written."""
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,9 +11,10 @@ from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.inspection.check import check_everything
 from phyagi_assets.inspection.declarations import declaration_problems
-from phyagi_assets.inspection.integrity import store_problems
+from phyagi_assets.inspection.integrity import discard_damaged, store_problems
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store import manifest
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from tests.support import GPT2, build, declare, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import store_contents
@@ -37,6 +40,26 @@ def _problems(workspace: Workspace) -> list[str]:
 
 def test_unchanged_store_has_no_problems(published: Workspace) -> None:
     assert _problems(published) == []
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT], ids=errno.errorcode.get)
+@pytest.mark.parametrize("operation", [(os, "stat"), (manifest, "file_digest")], ids=["size", "content"])
+def test_file_on_a_disk_that_does_not_answer_is_not_damaged(
+    published: Workspace, monkeypatch: pytest.MonkeyPatch, code: int, operation: tuple[Any, str]
+) -> None:
+    array = published.store.pointer("c/numpy_cache/all").resolve() / "train.npy"
+    does, named = getattr(*operation), os.strerror(code)
+
+    def does_not_answer(path: Any, *args: Any, **kwargs: Any) -> Any:
+        if str(path) == str(array):
+            raise OSError(code, named, str(path))
+        return does(path, *args, **kwargs)
+
+    monkeypatch.setattr(*operation, does_not_answer)
+    (problem,) = store_problems(published.store, str, corpus="c")
+    assert (problem.found, problem.version) == (f"{array}: cannot be read: {named}; try again when its disk can be read", None)
+    assert discard_damaged(published.store, [problem]) == ([], [])
+    assert array.parent.exists()
 
 
 @pytest.mark.parametrize(
