@@ -54,14 +54,14 @@ class PinnedObject:
         if self.prefetcher is None:
             stop = min(stop, self.size)
             if self.is_small:
-                return self.bucket.small.read(self.origin, self.pin, start, stop, self._fetch)
-            return self.bucket.read_part(self.origin, self.pin, start, stop)
+                return self.bucket.small.read(self.origin, self.pin, (start, stop), self.size, self._fetch)
+            return self._fetch(start, stop)
         file = PrefetchedFile(self.prefetcher, self.size)
         file.seek(start)
         return file.read(stop - start)
 
-    def _fetch(self) -> bytes:
-        return self.bucket.read_part(self.origin, self.pin, 0, self.size)
+    def _fetch(self, start: int, stop: int) -> bytes:
+        return self.bucket.read_part(self.origin, self.pin, start, stop)
 
     def open(self) -> io.BufferedReader:
         return io.BufferedReader(self._file(), _BUFFER)

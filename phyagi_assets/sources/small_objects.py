@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from phyagi_assets.sources.readable import Stamp
+from phyagi_assets.sources.readable import ByteRange, Stamp
 
 _SMALL = 1 << 20
 """Largest size of a small object, in bytes: a request for its beginning takes a server about as long as one for all of it."""
@@ -26,18 +26,24 @@ class SmallObjects:
         self._size = 0
         self._lock = threading.Lock()
 
-    def read(self, origin: str, stamp: Stamp, start: int, stop: int, fetch: Callable[[], bytes]) -> bytes:
-        """Return a part of an object, given a function that fetches all of it."""
-        key = origin, stamp
+    def read(self, origin: str, stamp: Stamp, part: ByteRange, size: int, fetch: Callable[[int, int], bytes]) -> bytes:
+        """Return a part of an object, given its size and a function that fetches a part. All of it is fetched with its beginning."""
+        (start, stop), key = part, (origin, stamp)
         with self._lock:
-            content = self._kept.pop(key, None)
-            self._size -= len(content or b"")
+            content = self._kept.get(key)
+            if content and stop == size:
+                self._size -= len(self._kept.pop(key))
         if content is None:
-            content = fetch()
-        if stop < len(content):
-            with self._lock:
-                self._size += len(content) - len(self._kept.pop(key, b""))
-                self._kept[key] = content
-                while self._size > _KEPT:
-                    self._size -= len(self._kept.popitem(last=False)[1])
+            if start:  # what was kept is gone
+                return fetch(start, stop)
+            content = fetch(0, size)
+            if stop < size:
+                self._keep(key, content)
         return content[start:stop]
+
+    def _keep(self, key: tuple[str, Stamp], content: bytes) -> None:
+        with self._lock:
+            self._size += len(content) - len(self._kept.pop(key, b""))
+            self._kept[key] = content
+            while self._size > _KEPT:
+                self._size -= len(self._kept.popitem(last=False)[1])
