@@ -1,7 +1,6 @@
 """Small objects whose beginning is examined before they are read: one request per object serves both."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from phyagi_assets.sources.readable import ByteRange, Stamp
@@ -19,10 +18,12 @@ def fit(sizes: Iterable[int]) -> bool:
 
 
 class SmallObjects:
-    """Objects whose beginning was read, kept until their end is read, or until others need their room."""
+    """Objects whose beginning was read, kept until as much was read as they have, in any order, or until others need their room."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, Stamp], bytes] = OrderedDict()
+        self._kept: dict[tuple[str, Stamp], bytes] = {}
+        self._unread: dict[tuple[str, Stamp], int] = {}
+        """Number of bytes of each kept object that are still to be read."""
         self._size = 0
         self._lock = threading.Lock()
 
@@ -31,19 +32,23 @@ class SmallObjects:
         (start, stop), key = part, (origin, stamp)
         with self._lock:
             content = self._kept.get(key)
-            if content and stop == size:
-                self._size -= len(self._kept.pop(key))
         if content is None:
             if start:  # what was kept is gone
                 return fetch(start, stop)
             content = fetch(0, size)
-            if stop < size:
-                self._keep(key, content)
+            with self._lock:
+                if key not in self._kept:
+                    self._kept[key], self._unread[key] = content, size
+                    self._size += size
+        with self._lock:
+            if key in self._kept:
+                self._unread[key] -= stop - start
+                if self._unread[key] <= 0:
+                    self._drop(key)
+            while self._size > _KEPT:
+                self._drop(next(iter(self._kept)))
         return content[start:stop]
 
-    def _keep(self, key: tuple[str, Stamp], content: bytes) -> None:
-        with self._lock:
-            self._size += len(content) - len(self._kept.pop(key, b""))
-            self._kept[key] = content
-            while self._size > _KEPT:
-                self._size -= len(self._kept.popitem(last=False)[1])
+    def _drop(self, key: tuple[str, Stamp]) -> None:
+        self._size -= len(self._kept.pop(key))
+        del self._unread[key]
