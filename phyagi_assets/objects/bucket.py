@@ -9,7 +9,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -118,7 +118,7 @@ class BucketFolder:
 
     def _object(self, found: Any) -> StoredObject:
         key = found["path"].removeprefix(f"{self._place[1]}/") if self._place[1] else found["path"]
-        return StoredObject(key=key, size=found["size"], e_tag=(found["e_tag"] or "").strip('"'), written=found["last_modified"])
+        return StoredObject(key=key, size=found["size"], e_tag=_e_tag(found), written=found["last_modified"])
 
     def read(self, key: str) -> bytes | None:
         """Return the content of an object, or None if it does not exist."""
@@ -198,8 +198,20 @@ class BucketFolder:
         """Write a small object, and replace the one that exists."""
         self._ask(key, "cannot be written", lambda client: obstore.put(client, self._key(key), content, use_multipart=False))
 
-    def upload(self, path: Path, key: str, checksum: str, there: StoredObject | None = None) -> None:
-        """Upload a file, unless it is there already, and verify what was stored.
+    def write_verified(self, key: str, content: bytes) -> StoredObject:
+        """Write a small object as `write` does, verify what was stored, and return the object."""
+        tag = hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+        def put(client: ObjectStore) -> StoredObject:
+            etag = _e_tag(obstore.put(client, self._key(key), content, use_multipart=False))
+            if etag != tag and bytes(obstore.get(client, self._key(key)).bytes()) != content:
+                raise TransientError("what was stored differs from what was sent")
+            return StoredObject(key=key, size=len(content), e_tag=etag, written=datetime.now(UTC))
+
+        return self._ask(key, "cannot be written", put)
+
+    def upload(self, path: Path, key: str, checksum: str, there: StoredObject | None = None) -> StoredObject:
+        """Upload a file, unless it is there already, verify what was stored, and return the object.
 
         Parameters
         ----------
@@ -221,17 +233,17 @@ class BucketFolder:
         if found != checksum:
             raise StoreError(f"{path}: its content is not what was written (checksum differs); remove it, and materialize again")
         if there and there.size == size and there.e_tag == tag:
-            return
+            return there
 
-        def put(client: ObjectStore) -> None:
-            stored = obstore.put(client, self._key(key), path, use_multipart=size > part, chunk_size=part, max_concurrency=4)
-            etag = (stored["e_tag"] or "").strip('"')
-            if etag == tag or (not _ETAG.fullmatch(etag) and obstore.head(client, self._key(key))["size"] == size):
-                return
-            if self._digest(client, key) != checksum:  # an encrypted object has an ETag that tells nothing of its content
+        def put(client: ObjectStore) -> StoredObject:
+            etag = _e_tag(obstore.put(client, self._key(key), path, use_multipart=size > part, chunk_size=part, max_concurrency=4))
+            is_stored = etag == tag or (not _ETAG.fullmatch(etag) and obstore.head(client, self._key(key))["size"] == size)
+            # An encrypted object has an ETag that tells nothing of its content.
+            if not is_stored and self._digest(client, key) != checksum:
                 raise TransientError("what was stored differs from what was sent")
+            return StoredObject(key=key, size=size, e_tag=etag, written=datetime.now(UTC))
 
-        self._ask(key, "cannot be written", put)
+        return self._ask(key, "cannot be written", put)
 
     def copy(self, key: str, target: "BucketFolder", to: str, size: int) -> bool:
         """Let the server copy an object.
@@ -352,6 +364,10 @@ class BucketFolder:
             raise StoreError(f"{problem}") from None
         except SourceError as problem:
             raise StoreError(f"{problem}{_REMEDY}") from None
+
+
+def _e_tag(answer: Any) -> str:
+    return (answer["e_tag"] or "").strip('"')
 
 
 def _streamed(client: ObjectStore, key: str) -> Iterator[bytes]:

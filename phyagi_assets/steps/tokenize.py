@@ -74,7 +74,7 @@ class _Encoding:
     @property
     def exists(self) -> bool:
         """Whether the artifact exists already."""
-        return self.workspace.store.find(self.address, self.expected.fingerprint) is not None
+        return self.workspace.store.find(self.address, self.expected.fingerprint, lately=True) is not None
 
     @property
     def is_in_chunks(self) -> bool:

@@ -93,8 +93,13 @@ class Store(Protocol):
             `intact`, for callers that build on it, also None if a file is missing or has another size than was written.
         """
 
-    def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
+    def find(self, address: str, fingerprint: str, holding: Collection[str] = (), *, lately: bool = False) -> Artifact | None:
         """Return the intact version of an artifact with a given fingerprint, published or not.
+
+        Parameters
+        ----------
+        lately
+            Whether it is enough to know what a store in a bucket had some seconds ago.
 
         Returns
         -------

@@ -12,13 +12,15 @@ from phyagi_assets.objects.concurrently import concurrently
 from phyagi_assets.store.addresses import Address, Version
 from phyagi_assets.store.bucket_keys import PUBLISHED, VERSIONS, parsed_pointer, split_key, version_key
 
-_FRESH = 10.0
+FRESH = 10.0
 """Time for which a listing is used again, in seconds."""
 _SHARE_OF_LISTING = 0.1
 """Largest share of the time that listings take: one that takes long is used for longer."""
 
 Objects = Mapping[str, StoredObject]
 """Objects of one version, by path relative to its folder."""
+Pointers = Mapping[tuple[int, str], StoredObject]
+"""Pointers of one artifact, by their number and fingerprint."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -31,6 +33,8 @@ class FolderListing:
     """Objects by name of the version and path in it."""
     pointers: dict[str, dict[tuple[int, str], StoredObject]] = field(default_factory=lambda: defaultdict(dict))
     """Pointers by key, and by their number and fingerprint."""
+    alone: dict[str, float] = field(default_factory=dict)
+    """Times from which on versions and pointers that were listed alone are listed again, by name of the version and by key."""
     has_missed: bool = False
     """Whether a manifest of the folder had to be fetched."""
 
@@ -101,27 +105,55 @@ class Listings:
     def version(self, version: Version) -> Objects:
         """List the objects of one version."""
         objects = {stored.key.removeprefix(f"{version_key(version)}/"): stored for stored in self._bucket.list(version_key(version))}
-        with self.lock:
-            if known := self._folders.get(version.address.folder):
-                known.versions[version.folder_name] = objects
+        self.note_version(version, objects)
         return objects
 
-    def pointers(self, address: Address) -> Mapping[tuple[int, str], StoredObject]:
+    def note_version(self, version: Version, objects: dict[str, StoredObject]) -> None:
+        """Note the objects that a version has now."""
+        with self.lock:
+            known = self._known(version.address.folder)
+            known.versions[version.folder_name] = objects
+            known.alone[version.folder_name] = time.monotonic() + FRESH
+
+    def version_lately(self, version: Version) -> Objects:
+        """Return the objects of one version as they were some seconds ago; list them if that is not known."""
+        with self.lock:
+            known, now = self._known(version.address.folder), time.monotonic()
+            if max(known.until, known.alone.get(version.folder_name, 0.0)) > now:
+                return known.versions.get(version.folder_name, {})
+        return self.version(version)
+
+    def pointers(self, address: Address) -> Pointers:
         """List the pointers of one artifact, by their number and fingerprint."""
         listed = self._bucket.list(f"{address.folder}/{PUBLISHED}/{address.key}")
         pointers = {found: stored for stored in listed if (found := parsed_pointer(stored.key.rpartition("/")[2]))}
         with self.lock:
-            if known := self._folders.get(address.folder):
-                known.pointers[address.key] = pointers
+            self._known(address.folder).pointers[address.key] = pointers
         return pointers
+
+    def list_ahead(self, address: Address) -> None:
+        """List the pointers of one artifact that is published next."""
+        self.pointers(address)
+        with self.lock:
+            self._known(address.folder).alone[address.key] = time.monotonic() + FRESH
+
+    def pointers_ahead(self, address: Address) -> Pointers:
+        """Return the pointers of one artifact as they were listed ahead; list them if that was not done lately."""
+        with self.lock:
+            known = self._known(address.folder)
+            if known.alone.pop(address.key, 0.0) > time.monotonic():
+                return known.pointers.get(address.key, {})
+        return self.pointers(address)
+
+    def _known(self, folder: str) -> FolderListing:
+        """Return what is known of a folder of artifacts, which may be little."""
+        return self._folders.setdefault(folder, FolderListing(until=0.0))
 
     def note_pointer(self, address: Address, newest: tuple[int, str], stored: StoredObject | None) -> None:
         """Note that a pointer is now the only one of its artifact; without its object, it was created just now."""
         with self.lock:
-            if known := self._folders.get(address.folder):
-                known.pointers[address.key] = {newest: stored or StoredObject(key="", size=0, e_tag="", written=datetime.now(UTC))}
-            else:
-                self._all_until = 0.0
+            pointer = stored or StoredObject(key="", size=0, e_tag="", written=datetime.now(UTC))
+            self._known(address.folder).pointers[address.key] = {newest: pointer}
 
     def forget(self, folder: str) -> None:
         """Forget a folder of artifacts."""
@@ -138,4 +170,4 @@ class Listings:
 def _used_until(began: float) -> float:
     """Return the time until which a listing is used that began at a time."""
     now = time.monotonic()
-    return now + max(_FRESH, (now - began) / _SHARE_OF_LISTING)
+    return now + max(FRESH, (now - began) / _SHARE_OF_LISTING)

@@ -49,11 +49,20 @@ class BucketManifests:
             content = self._bucket.read(file_key(version, MANIFEST))
             if content is None:  # removed since the listing
                 return None
-            copy = self._copy(version, objects[MANIFEST])
-            with self._writing():
-                replace_file(copy, content)
-            self._known[known] = self._parsed(content, version)
+            self._keep(version, objects[MANIFEST], content)
         return self._known[known]
+
+    def write(self, version: Version, manifest: Manifest) -> StoredObject:
+        """Upload the manifest of a version, which is then known here too."""
+        content = manifest.to_json().encode()
+        stored = self._bucket.write_verified(file_key(version, MANIFEST), content)
+        self._keep(version, stored, content)
+        return stored
+
+    def _keep(self, version: Version, stored: StoredObject, content: bytes) -> None:
+        with self._writing():
+            replace_file(self._copy(version, stored), content)
+        self._known[version_key(version), stored.e_tag] = self._parsed(content, version)
 
     def fetch(self, folder: str, listing: FolderListing) -> None:
         """Fetch the manifests of a folder that are not here, several at once."""

@@ -1,6 +1,7 @@
 """Files that many versions in a bucket have in common, such as those of a tokenizer: one object each, named by content."""
 
 import threading
+import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from phyagi_assets.objects.bucket import BucketFolder, StoredObject
 from phyagi_assets.store.bucket_keys import shared_name
+from phyagi_assets.store.bucket_listing import FRESH
 from phyagi_assets.store.disk import link
 from phyagi_assets.store.manifest import FileRecord
 
@@ -23,23 +25,22 @@ class SharedFiles:
 
     def __init__(self, folder: BucketFolder, copies: Path) -> None:
         self.folder, self._copies = folder, copies
-        self._listed: dict[str, StoredObject] | None = None
+        self._listed, self._until = dict[str, StoredObject](), 0.0
+        """The objects as they were listed last, and the time until which the listing is used."""
+        self._sound: dict[str, str] = {}
+        """ETags of the objects that have the content of a file here, by name."""
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedFiles, (self.folder, self._copies)
 
     def objects(self, *, anew: bool = False) -> Mapping[str, StoredObject]:
-        """Return the objects by name, listed before unless `anew` is set."""
+        """Return the objects by name, listed some seconds ago at most; now if `anew` is set."""
         with self._lock:
-            if self._listed is None or anew:
+            if anew or self._until < time.monotonic():
                 self._listed = {stored.key: stored for stored in self.folder.list()}
+                self._until = time.monotonic() + FRESH
             return self._listed
-
-    def forget(self) -> None:
-        """Forget what was listed."""
-        with self._lock:
-            self._listed = None
 
     def missing(self, wanted: Collection[FileRecord]) -> set[str]:
         """Return the names of the objects that do not exist or have another size."""
@@ -52,11 +53,14 @@ class SharedFiles:
                 break
         return missing
 
-    def upload(self, path: Path, record: FileRecord, listed: Mapping[str, StoredObject]) -> None:
-        """Upload a file unless it is among the listed objects; a damaged object is replaced."""
-        there = listed.get(shared_name(record))
-        if there is None or there.size != record.bytes or there.tells_content:
-            self.folder.upload(path, shared_name(record), record.xxh3_128, there)
+    def upload(self, path: Path, record: FileRecord) -> None:
+        """Upload a file unless it is there; a damaged object is replaced."""
+        name = shared_name(record)
+        there = self.objects().get(name)
+        if there is None or there.size != record.bytes or (there.tells_content and self._sound.get(name) != there.e_tag):
+            stored = self.folder.upload(path, name, record.xxh3_128, there)
+            with self._lock:
+                self._listed[name], self._sound[name] = stored, stored.e_tag
 
     def fetch(self, record: FileRecord, path: Path) -> None:
         """Fetch a file, and link it to a path."""

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -70,6 +70,7 @@ class BucketStore(Store):
         self.manifests = BucketManifests(bucket, local.root / _MANIFESTS, local.writing)
         self._holder = holder
         self._listings = Listings(bucket)
+        self._inner: dict[str, BucketStore] = {}
 
     @cached_property
     def _leases(self) -> Leases:
@@ -107,9 +108,10 @@ class BucketStore(Store):
                 known.has_missed = True
         return self._artifact(version, objects, pointer, intact=intact)
 
-    def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
+    def find(self, address: str, fingerprint: str, holding: Collection[str] = (), *, lately: bool = False) -> Artifact | None:
         version = Version(Address(address), fingerprint)
-        artifact = self._artifact(version, self._listings.version(version), None, intact=True)
+        objects = self._listings.version_lately(version) if lately else self._listings.version(version)
+        artifact = self._artifact(version, objects, None, intact=True)
         return artifact if artifact and artifact.holds(holding) else None
 
     def list(self) -> Iterator[Address]:
@@ -193,32 +195,37 @@ class BucketStore(Store):
         self, version: Version, built: Artifact, holding: Collection[str], finished: Mapping[str, FinishedFile] = MappingProxyType({})
     ) -> Artifact:
         """Upload a version that was built, unless another machine did in the meantime. The manifest is the last object."""
-        objects = self._listings.version(version)
+        objects = self._listings.version_lately(version)
         there = self._artifact(version, objects, None, intact=True)
         if there and there.holds(holding):
             return there
         if MANIFEST in objects:  # of a damaged version
             self.bucket.delete([file_key(version, MANIFEST)])
-        has_shared = any(map(is_shared, built.manifest.files))
-        shared = self.shared.objects(anew=True) if has_shared else {}
+        uploaded: dict[str, StoredObject] = {}
+        is_known = not objects  # whether the version consists of what is uploaded here
 
         def upload(item: tuple[str, FileRecord]) -> None:
+            nonlocal is_known
             name, record = item
             if name in finished and not (built.path / name).exists():
                 self._exchange().copy(finished[name].path, self.bucket, file_key(version, name), record.bytes, record.xxh3_128)
-                return
-            if not is_shared(name):
-                self.bucket.upload(built.path / name, file_key(version, name), record.xxh3_128, objects.get(name))
-                return
-            self.shared.upload(built.path / name, record, shared)
+                is_known = False
+            elif is_shared(name):
+                self.shared.upload(built.path / name, record)
+            else:
+                uploaded[name] = self.bucket.upload(built.path / name, file_key(version, name), record.xxh3_128, objects.get(name))
+
+        def upload_manifest() -> None:
+            uploaded[MANIFEST] = self.manifests.write(version, built.manifest)
 
         list(concurrently(upload, sorted(built.manifest.files.items())))
-        if has_shared:
-            self.shared.forget()
-        self.bucket.write(file_key(version, MANIFEST), built.manifest.to_json().encode())
+        last: Sequence[Callable[[], None]] = (upload_manifest, partial(self._listings.list_ahead, version.address))
+        list(concurrently(lambda request: request(), last))
+        if is_known:
+            self._listings.note_version(version, uploaded)
         outdated = there.manifest.files.keys() - built.manifest.files.keys() if there else ()
         self.bucket.delete(file_key(version, name) for name in outdated if name in objects)
-        written = self.find(version.address, version.fingerprint)
+        written = self.find(version.address, version.fingerprint, lately=is_known)
         if written is None:
             place = self.place(version_key(version))
             raise StoreError(f"{place}: is not what was uploaded; another command changes it; run the command again")
@@ -226,7 +233,7 @@ class BucketStore(Store):
 
     def publish(self, artifact: Artifact) -> None:
         address = artifact.version.address
-        pointers = self._listings.pointers(address)
+        pointers = self._listings.pointers_ahead(address)
         newest = max(pointers, default=(0, ""))
         if newest[1] != artifact.fingerprint:
             newest = newest[0] + 1, artifact.fingerprint
@@ -309,7 +316,7 @@ class BucketStore(Store):
                 yield held
 
     def inner(self, name: str) -> "BucketStore":
-        return BucketStore(self.bucket.folder(f".{name}"), self.local.inner(name), self.shared, self._holder)
+        return self._inner.setdefault(name, BucketStore(self.bucket.folder(f".{name}"), self.local.inner(name), self.shared, self._holder))
 
     def now(self) -> float:
         try:

@@ -81,7 +81,8 @@ class LocalStore(Store):
         artifact = self._version(of, version, intact=intact)
         return None if artifact and fingerprint not in ("", artifact.fingerprint) else artifact
 
-    def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
+    def find(self, address: str, fingerprint: str, holding: Collection[str] = (), *, lately: bool = False) -> Artifact | None:
+        del lately
         artifact = self._version(address, self.version_path(address, fingerprint), intact=True)
         return artifact if artifact and artifact.fingerprint == fingerprint and artifact.holds(holding) else None
 

@@ -33,8 +33,8 @@ class _View:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
-        return self._store.find(address, fingerprint, holding) or self._added.find(address, fingerprint, holding)
+    def find(self, address: str, fingerprint: str, holding: Collection[str] = (), *, lately: bool = False) -> Artifact | None:
+        return self._store.find(address, fingerprint, holding, lately=lately) or self._added.find(address, fingerprint, holding)
 
     def write(self, address: str, manifest: Manifest, fill: Fill, holding: Collection[str] = ()) -> Artifact:
         return self._added.write(address, manifest, fill, holding)

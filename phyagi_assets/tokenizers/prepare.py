@@ -72,7 +72,7 @@ def prepare(name: str, identity: str, load: Callable[[], Any], store: Store) -> 
     wanted = Manifest.expected("tokenizer", code_version=CODE_VERSION, inputs={"tokenizer": identity}, settings={})
     kept = tokenizer_store(store)
     address = f"prepared/{tokenizer_label(name)}"
-    artifact = kept.find(address, wanted.fingerprint)
+    artifact = kept.find(address, wanted.fingerprint, lately=True)
     if artifact is None:
         artifact = kept.write(address, wanted, lambda folder: _fill(folder, wanted, load()))
     facts = facts_of(artifact, kept.state("facts", artifact.fingerprint))

@@ -110,6 +110,19 @@ def test_files_are_fetched_only_as_far_as_they_are_needed(machine: Open, s3: S3S
     assert len(s3.faults.contents) == 5
 
 
+def test_written_and_published_version_is_not_read_back(store: BucketStore, s3: S3Server) -> None:
+    write(store, "first", "corpus/stage/first")  # lists the shared files
+    s3.faults.requests.clear()
+    written = write(store, "text")
+    # The objects of the version and its pointers are listed; three files, the manifest and the pointer are written.
+    assert s3.faults.requests == {"GET": 2, "PUT": 5}
+    assert store.find(ADDRESS, written.fingerprint, lately=True) == written
+    assert s3.faults.requests.total() == 7
+    found = store.open(ADDRESS, intact=True)
+    assert (found, s3.faults.contents) == (written, [])
+    assert written.damage(checksums=True) == []
+
+
 def test_interrupted_upload_leaves_nothing_visible_and_is_continued(machine: Open, s3: S3Server) -> None:
     store = machine("here")
     before = write(store, "before")
