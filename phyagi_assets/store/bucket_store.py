@@ -13,7 +13,9 @@ Steps work in `Scratch`, a local store that has the layout of this one. What is 
 """
 
 import logging
+import os
 import socket
+import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -43,6 +45,8 @@ from phyagi_assets.store.scratch import Scratch
 _MANIFESTS = ".manifests"
 _BUILDING, _REMOVALS = "building", "removals"
 """Folders of leases."""
+_RUNS = "runs"
+"""First part of the names of the locks that runs hold."""
 _BROKEN_OFF = timedelta(days=1)
 """Age after which the last object of a version without a manifest, or a file of a process, counts as abandoned."""
 logger = logging.getLogger(__name__)
@@ -71,6 +75,8 @@ class BucketStore(Store):
         self._holder = holder
         self._listings = Listings(bucket)
         self._inner: dict[str, BucketStore] = {}
+        self._locked: dict[str, tuple[int, int]] = {}
+        """Process and thread that hold a lock, by its name."""
 
     @cached_property
     def _leases(self) -> Leases:
@@ -302,18 +308,35 @@ class BucketStore(Store):
 
     @contextmanager
     def lock(self, name: str, *, silent: bool = False) -> Iterator[None]:
+        lock = _lock_name(name)
+        if self._locked.get(lock) == _this_thread():
+            yield
+            return
         waiting = "" if silent else f"{name} is being built"
-        with self.local.lock(name, silent=silent), self._leases.held(_lease_key(name), waiting):
+        with self.local.lock(lock, silent=silent), self._leases.held(_lease_key(lock), waiting), self._holding(lock):
             yield
 
     @contextmanager
     def lock_if_free(self, name: str) -> Iterator[bool]:
-        with self.local.lock_if_free(name) as free:
+        lock = _lock_name(name)
+        if self._locked.get(lock) == _this_thread():
+            yield True
+            return
+        with self.local.lock_if_free(lock) as free:
             if not free:
                 yield False
                 return
-            with self._leases.held_if_free(_lease_key(name)) as held:
+            with self._leases.held_if_free(_lease_key(lock)) as held, self._holding(lock):
                 yield held
+
+    @contextmanager
+    def _holding(self, lock: str) -> Iterator[None]:
+        """Note that this thread holds a lock, which it may then take again."""
+        self._locked[lock] = _this_thread()
+        try:
+            yield
+        finally:
+            del self._locked[lock]
 
     def inner(self, name: str) -> "BucketStore":
         return self._inner.setdefault(name, BucketStore(self.bucket.folder(f".{name}"), self.local.inner(name), self.shared, self._holder))
@@ -360,9 +383,19 @@ class BucketStore(Store):
         return Artifact(address=version.address, path=self.local.root / version.path, manifest=manifest, remote=files)
 
 
+def _lock_name(name: str) -> str:
+    """Return the name of the lock that is taken for a name: all steps of a partition have that of its run, which takes two requests."""
+    of = Address(name)
+    return f"{_RUNS}/{of.name}/{of.key}" if of.is_of_partition and of.name != _RUNS else name
+
+
 def _lease_key(name: str) -> str:
     """Return the key of the lease of an address. Some servers store objects as files: no key may be a folder of another one."""
     return f"{_BUILDING}/{Address(name)}/.lease"
+
+
+def _this_thread() -> tuple[int, int]:
+    return os.getpid(), threading.get_ident()
 
 
 class _Owner:

@@ -355,6 +355,20 @@ def test_machines_of_one_name_with_scratch_folders_at_one_path_hold_leases_apart
         (tmp_path / "scratch of the first machine").rename(tmp_path / "scratch")
 
 
+def test_steps_of_a_partition_are_locked_by_the_lease_of_its_run(machine: Open, s3: S3Server) -> None:
+    store = machine("here")
+    with store.lock("runs/corpus/part"):
+        with store.lock("corpus/step/part"), store.lock("corpus/transfers/part"), store.lock_if_free("corpus/other/part") as free:
+            assert free
+        with machine("there").lock_if_free("corpus/step/part") as free:
+            assert not free
+        with machine("there").lock_if_free("corpus/step/other") as free:
+            assert free
+        assert [key for key in s3.listed() if "/.leases/" in key] == ["lab/store/.leases/building/runs/corpus/part/.lease"]
+    with machine("there").lock_if_free("corpus/step/part") as free:
+        assert free
+
+
 def test_corpus_can_have_the_name_of_the_file_with_the_identity_of_a_scratch_folder(machine: Open) -> None:
     for _ in range(2):  # the file is created by the first process, after its first lock
         store = machine("here")
