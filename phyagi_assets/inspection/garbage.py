@@ -27,7 +27,7 @@ from phyagi_assets.steps.chunk_results import clear_chunks
 from phyagi_assets.steps.mixture import MIXTURE
 from phyagi_assets.store.addresses import Address, Version
 from phyagi_assets.store.artifact import StoredVersion
-from phyagi_assets.store.base import Foreign, Store, Survey
+from phyagi_assets.store.base import Foreign, Store
 from phyagi_assets.store.manifest import Manifest
 
 
@@ -97,8 +97,6 @@ class Cleaning:
     """Files, links and folders left alone, because the store did not make them or cannot account for them."""
     young: int = field(default=0, init=False)
     """Number of versions that are kept only because of the grace period."""
-    _now: float = field(default=0.0, init=False)
-    """Time of the search, by the clock of the store."""
 
     def find(self) -> list[Removable]:
         """Find the versions that can be removed.
@@ -108,46 +106,48 @@ class Cleaning:
         StoreError
             Neither a plan nor its manifest can be read, so that the versions that it names are unknown.
         """
-        surveyed, self._now = self.store.survey(), self.store.now()
+        surveyed, now = self.store.survey(), self.store.now()
         self.foreign, self.young = list(surveyed.foreign), 0
+        written = _written([*surveyed.versions, *surveyed.spares])
+        young = {path for path, time_written in written.items() if self._is_young(time_written, now)}
         found = []
-        for version, why in self._unneeded(surveyed):
+        for version, why in self._unneeded([version for version in surveyed.versions if version.path in written], young):
             if version.protected or version.address.name in self.others:
                 continue
-            is_young = self._is_young_version(version)
-            if is_young:
+            if version.path in young:
                 self.young += 1
-            elif is_young is not None:
+            else:
                 found.append(Removable.of(version, why))
         self.foreign += [Foreign(path=self.store.place(name), why=why) for name, why in self.others.items()]
-        return [*self._spares(surveyed), *found, *self._transfers()]  # second copies first, while their versions exist
+        spares = self._spares([spare for spare in surveyed.spares if spare.path in written], young)
+        return [*spares, *found, *self._transfers()]  # second copies first, while their versions exist
 
-    def _unneeded(self, surveyed: Survey) -> Iterable[tuple[StoredVersion, Reason]]:
+    def _unneeded(self, versions: Sequence[StoredVersion], young: Collection[Path]) -> Iterable[tuple[StoredVersion, Reason]]:
         named: set[Version] = set()
-        for version in surveyed.versions:
+        for version in versions:
             if _is_plan(version):
                 undeclared = version.address.name not in self.mixtures and version.address.name not in self.others
                 why = Reason.UNDECLARED if undeclared else Reason.OLD_PLAN if self.old_plans and not version.is_published else None
                 if why and not version.protected:
                     yield version, why
-                    if not self._is_young_version(version):
+                    if version.path not in young:
                         continue
                 named |= self._named(version)
-        for version in surveyed.versions:
+        for version in versions:
             if not _is_plan(version) and version.version not in named:
                 address, partitions = version.address, self.partitions.get(version.address.name)
                 is_there = partitions is not None and (not address.is_of_partition or address.key in partitions)
                 if not (is_there and version.is_published):
                     yield version, Reason.UNDECLARED if partitions is None else Reason.SUPERSEDED if is_there else Reason.RETIRED
 
-    def _spares(self, surveyed: Survey) -> Iterable[Removable]:
+    def _spares(self, spares: Sequence[StoredVersion], young: Collection[Path]) -> Iterable[Removable]:
         """Yield the second copies of versions, except those whose version is missing or damaged."""
-        for spare in surveyed.spares:
+        for spare in spares:
             version = self.store.find(spare.address, spare.fingerprint)
             why = spare.protected or ("" if version else f"is the only copy of {spare.version.path}")
             if why:
                 self.foreign.append(Foreign(path=spare.path, why=why))
-            elif self._is_young(spare.written):
+            elif spare.path in young:
                 self.young += 1
             elif spare.address.name not in self.others:
                 yield Removable.of(spare, Reason.SPARE)
@@ -163,24 +163,24 @@ class Cleaning:
         named = {_cache(corpus.name, partition.key, partition.fingerprint) for corpus in plan.corpora for partition in corpus.partitions}
         return named | versions_of_plan(plan)
 
-    def _is_young_version(self, version: StoredVersion) -> bool | None:
-        """Return whether a version is young; None if another command has removed it since the survey."""
-        with suppress(FileNotFoundError):
-            return self._is_young(version.written)
-        return None
+    def _is_young(self, written: float, now: float) -> bool:
+        """Return whether something was written within the grace period."""
+        return self.grace > timedelta(0) and now - written < self.grace.total_seconds()
 
-    def _is_young(self, written: float, now: float | None = None) -> bool:
-        """Return whether something was written within the grace period, by the clock of the store unless another time is given."""
-        return self.grace > timedelta(0) and (self._now if now is None else now) - written < self.grace.total_seconds()
-
-    def _transfers(self) -> Iterable[Removable]:
+    def _transfers(self) -> Sequence[Removable]:
+        found = []
         for transfer in self.store.unfinished():
             corpus, partition = transfer.address.name, transfer.address.key
-            is_gone = partition not in self.partitions.get(corpus, ()) and corpus not in self.others
-            if is_gone and not self._is_young(transfer.path.stat().st_mtime, time.time()):  # files of this machine, also of a bucket
-                yield Removable(
-                    name=transfer.name, path=transfer.path, why=Reason.BROKEN_OFF, bytes=transfer.bytes, address=transfer.address
-                )
+            if partition in self.partitions.get(corpus, ()) or corpus in self.others:
+                continue
+            with suppress(FileNotFoundError):  # its run has just ended
+                if not self._is_young(transfer.path.stat().st_mtime, time.time()):  # files of this machine, also of a bucket
+                    found.append(
+                        Removable(
+                            name=transfer.name, path=transfer.path, why=Reason.BROKEN_OFF, bytes=transfer.bytes, address=transfer.address
+                        )
+                    )
+        return found
 
     def remove(self, items: Iterable[Removable]) -> list[Removable]:
         """Remove versions that were found, except those that are needed by now or that another command works on.
@@ -253,6 +253,15 @@ class CleanReport(Report):
             left_alone=tuple(map(str, cleaning.foreign)),
             young=cleaning.young,
         )
+
+
+def _written(versions: Iterable[StoredVersion]) -> dict[Path, float]:
+    """Return when versions were written or last published, by folder, without those that another command has removed since the survey."""
+    written = {}
+    for version in versions:
+        with suppress(FileNotFoundError):
+            written[version.path] = version.written
+    return written
 
 
 def _is_plan(version: StoredVersion) -> bool:

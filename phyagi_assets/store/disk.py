@@ -172,11 +172,14 @@ def free_path(path: Path) -> Path:
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted, without links."""
-    if folder.is_symlink() or not folder.is_dir():
+    """Return the folders in a folder, sorted, without links; nothing if it is a link or does not exist."""
+    if folder.is_symlink():
         return []
-    with os.scandir(folder) as entries:
-        return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def size_of_files(folder: Path) -> int:

@@ -1,6 +1,7 @@
 """Unreferenced versions are garbage; referenced ones are not."""
 
 import os
+import shutil
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -134,6 +135,14 @@ def test_interrupted_transfer_of_a_missing_partition_is_removable(corpus: Corpus
     assert (item.name, item.why, item.bytes) == (".transfers/one/gone", Reason.BROKEN_OFF, 4)
     assert remove(workspace, {"one": {"a", "b"}}, {"mix"}) == [item]
     assert (workspace.store.root / ".transfers" / "one" / "a" / "digest" / "object.part").exists()
+
+
+def test_transfer_that_ends_during_the_search_is_not_found(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(workspace.store.root / ".transfers" / "one" / "gone" / "digest" / "object.part", "half")
+    unfinished = list(workspace.store.unfinished())
+    shutil.rmtree(workspace.store.root / ".transfers")
+    monkeypatch.setattr(workspace.store, "unfinished", lambda: unfinished)
+    assert removable(workspace, {}, set()) == []
 
 
 @pytest.mark.parametrize("ahead", [-86_400.0, 86_400.0])
