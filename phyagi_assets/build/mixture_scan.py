@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 
 from phyagi_assets.build.available import available_partitions
@@ -73,16 +74,17 @@ class MixtureScan:
     ) -> None:
         self._corpora, self._partitions, self._workspace, self._recorded = corpora, partitions, workspace, recorded
         self._now = time.time()
-        self._stamps: dict[str, object] = {}
-        self._published: dict[str, dict[str, str]] = {}
-        self._damaged: dict[str, Collection[str]] = {}
+        self._inputs: dict[str, _Inputs] = {}
         workspace.store.refresh()
 
     def stamp(self, mixture: Mixture, step: Step) -> str:
         """Return a digest that changes whenever the plan of a mixture may have become stale or up to date. No artifact is opened."""
         store, name = self._workspace.store, mixture.config.name
         plan = self._recorded.get(name) if store.is_remote else published_stamp(store, step.address(name))
-        parts = [self._stamp(part, step, failures=mixture.config.skips_failed) for part in mixture.config.corpora]
+        parts = [
+            [self._inputs_of(part, step).stamp, _failures_stamp(store, part) if mixture.config.skips_failed else None]
+            for part in mixture.config.corpora
+        ]
         return text_digest(canonical_json([mixture.digest, step.code_version, int(self._now / _EXAMINED.total_seconds()), plan, parts]))
 
     def changed_just_now(self, mixture: Mixture, step: Step) -> str:
@@ -105,14 +107,19 @@ class MixtureScan:
         store, name = self._workspace.store, mixture.config.name
         keys = {part: self._partitions[part] for part in mixture.config.corpora}
         there = available_partitions(mixture, self._corpora, keys, self._workspace, seconds=_LISTING_SECONDS)
-        inputs = {part: self._inputs(part, step, of) for part, of in there.keys.items()}
+        inputs = {part: {key: self._inputs_of(part, step).published[key] for key in of} for part, of in there.keys.items()}
         expected = mixture_artifact(mixture, inputs, self._workspace, step)
         assert expected.manifest is not None, "the fingerprints of published caches are known"
         digest = mixture_inputs_digest(mixture, expected.manifest)
         if expected.is_current:
             return ScannedMixture(inputs_digest=digest, is_current=True, other="")
         plan = store.open(step.address(name), intact=True)
-        missing = {f"{part}/{key}": found for part, of in inputs.items() for key, found in of.items() if key in self._missing(part, step)}
+        missing = {
+            f"{part}/{key}": found
+            for part, of in inputs.items()
+            for key, found in of.items()
+            if key not in self._inputs_of(part, step).intact
+        }
         return ScannedMixture(
             inputs_digest=digest,
             is_current=False,
@@ -121,30 +128,54 @@ class MixtureScan:
             is_damaged=any(missing.values()),
         )
 
-    def _inputs(self, corpus: str, step: Step, keys: Sequence[str]) -> dict[str, str]:
-        """Return the published fingerprints of partitions, by key. The first call looks up all partitions of the corpus."""
+    def _inputs_of(self, corpus: str, step: Step) -> "_Inputs":
         folder = f"{corpus}/{step.input}"
-        if folder not in self._published:
-            self._published |= {folder: published_inputs(step, {corpus: self._partitions[corpus]}, self._workspace.store)[corpus]}
-        return {key: self._published[folder][key] for key in keys}
+        if folder not in self._inputs:
+            self._inputs[folder] = _Inputs(
+                corpus=self._corpora[corpus],
+                keys=self._partitions[corpus],
+                step=step,
+                store=self._workspace.store,
+                recorded=self._recorded.get(corpus),
+            )
+        return self._inputs[folder]
 
-    def _missing(self, corpus: str, step: Step) -> Collection[str]:
-        """Return the keys of the partitions of a corpus without an intact cache."""
-        folder, store = f"{corpus}/{step.input}", self._workspace.store
-        if folder not in self._damaged:
-            keys = self._partitions[corpus]
-            self._damaged[folder] = {key for key in keys if not store.open(_input(step, corpus, key), intact=True)}
-        return self._damaged[folder]
 
-    def _stamp(self, corpus: str, step: Step, *, failures: bool) -> list[object]:
-        """Return the stamps of a corpus; with `failures`, also the stamp of its recorded failures."""
-        store, folder = self._workspace.store, f"{corpus}/{step.input}"
-        if folder not in self._stamps:
-            published = self._recorded.get(corpus) if store.is_remote else _folder_stamp(store, folder)
-            keys = text_digest(canonical_json(list(self._partitions[corpus])))
-            self._stamps[folder] = [self._corpora[corpus].digest, keys, published]
-        failed = store.state("failures", f"{corpus}/any").path.parent
-        return [self._stamps[folder], _stamp_of(failed) if failures else None]
+@dataclass(kw_only=True, eq=False)
+class _Inputs:
+    """The artifacts of one corpus that mixtures read. Each property is looked up when it is first needed, for all mixtures."""
+
+    corpus: Corpus
+    keys: Sequence[str]
+    """Keys of all partitions, sorted."""
+    step: Step
+    """The step of mixtures."""
+    store: Store
+    recorded: str | None
+    """For a store in a bucket, a value that changes with each publication."""
+
+    @cached_property
+    def stamp(self) -> Sequence[object]:
+        """A value that changes with the declaration, the partitions and each publication."""
+        name, store = self.corpus.config.name, self.store
+        published = self.recorded if store.is_remote else _folder_stamp(store, f"{name}/{self.step.input}")
+        return [self.corpus.digest, text_digest(canonical_json(list(self.keys))), published]
+
+    @cached_property
+    def published(self) -> Mapping[str, str]:
+        """Published fingerprints, by partition; empty where nothing is published."""
+        name = self.corpus.config.name
+        return published_inputs(self.step, {name: self.keys}, self.store)[name]
+
+    @cached_property
+    def intact(self) -> Collection[str]:
+        """Partitions whose published artifact is intact."""
+        return {key for key in self.keys if self.store.open(_input(self.step, self.corpus.config.name, key), intact=True)}
+
+
+def _failures_stamp(store: Store, corpus: str) -> Sequence[int] | None:
+    """Return the stamp of the recorded failures of a corpus."""
+    return _stamp_of(store.state("failures", f"{corpus}/any").path.parent)
 
 
 def _folder_stamp(store: Store, folder: str) -> Sequence[int] | None:
