@@ -174,7 +174,7 @@ def s3(_s3_running: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 
 
 _RUNNING = pytest.StashKey[dict[str, tuple[Any, ExitStack]]]()
-"""Services that keep running until a test does not need them, by the name of their fixture."""
+"""Services that keep running from one module to the next, as long as their tests need them, by the name of their fixture."""
 
 
 def _kept_running(config: pytest.Config, name: str, start: Callable[[], AbstractContextManager[Any]]) -> Any:
@@ -207,7 +207,9 @@ def hub_client(pytestconfig: pytest.Config, hub_running: Hub, tmp_path_factory: 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End what the next test does not use."""
+    """End what the first test of the next module does not use. Within a module, fixtures keep what they have returned."""
+    if nextitem is not None and nextitem.path == item.path:
+        return
     running = item.config.stash.get(_RUNNING, {})
     for name in set(running) - set(getattr(nextitem, "fixturenames", ())):
         running.pop(name)[1].close()

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Any
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.store.scratch import SCRATCH_VARIABLE
 
+_TO_START = 300
+"""Time for a process of Ray to start, in seconds. On a busy machine, it takes longer than the half minute that Ray itself waits."""
 _STARTED: list[Any] = []
 """All nodes that were started, so that they stay referenced. Otherwise only their exit handlers refer to nodes that have ended. A process
 that is forked afterwards drops these handlers (from Python 3.13 on), and crashes when the connection of a node is freed without its
@@ -37,7 +40,8 @@ class RayNodes:
         """Add a node with one processor."""
         self.added += 1
         own = {SCRATCH_VARIABLE: str(self.scratch / f"node{self.added}")}
-        node = self.cluster.add_node(wait=wait, num_cpus=1, env_vars={**self.environment, **own, **environment})
+        with _slow_start_awaited():
+            node = self.cluster.add_node(wait=wait, num_cpus=1, env_vars={**self.environment, **own, **environment})
         _STARTED.append(node)
         return node
 
@@ -59,6 +63,29 @@ class RayNodes:
         self.cluster.remove_node(node, allow_graceful=False)
 
 
+@contextmanager
+def _slow_start_awaited() -> Iterator[None]:
+    """Await nodes that start within the context for `_TO_START`. Ray has no setting for it."""
+    from ray._private import services
+
+    get_node, until = services.get_node, time.monotonic() + _TO_START
+
+    def awaited(*arguments: Any) -> Any:
+        while True:
+            try:
+                return get_node(*arguments)
+            except RuntimeError:  # the node is not registered yet
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+
+    services.get_node = awaited
+    try:
+        yield
+    finally:
+        services.get_node = get_node
+
+
 def children(parent: int) -> list[int]:
     """Return the children of a process. Not every kernel lists them below the process, so the parent of every process is read."""
     found = []
@@ -73,19 +100,26 @@ def children(parent: int) -> list[int]:
 def ray_nodes(scratch: Path, environment: Mapping[str, str]) -> Iterator[RayNodes]:
     """Run a cluster of two nodes, with none of Ray's services that tasks do not need and without reports of its use."""
     home = tempfile.mkdtemp(prefix="r")  # a short path: sockets lie in it
-    outside = {name: os.environ.get(name) for name in ("RAY_TMPDIR", "RAY_USAGE_STATS_ENABLED")}
-    os.environ.update({"RAY_TMPDIR": home, "RAY_USAGE_STATS_ENABLED": "0"})
+    settings = {
+        "RAY_TMPDIR": home,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_gcs_server_port_wait_time_s": str(_TO_START),
+        "RAY_agent_register_timeout_ms": str(_TO_START * 1000),
+    }
+    outside = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
     handler = signal.getsignal(signal.SIGTERM)
     from ray.cluster_utils import Cluster
 
     switches = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **switches})
+    with _slow_start_awaited():
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **switches})
     _STARTED.append(cluster.head_node)
     try:
         nodes = RayNodes(cluster=cluster, scratch=scratch, environment=environment)
         for _ in range(2):
             nodes.add(wait=False)
-        cluster.wait_for_nodes()
+        cluster.wait_for_nodes(_TO_START)
         signal.signal(signal.SIGTERM, handler)
         yield nodes
     finally:
