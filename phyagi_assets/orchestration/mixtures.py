@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
@@ -63,35 +63,16 @@ def mixtures_sensor(
         f"{FOLLOW_CHANGES} is off.",
     )
     def mixtures(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        tick = _Tick.at(context.instance, catalog, workspace, flow)
-        earlier, kept = _recalled(context.cursor), dict[str, Any]()
+        earlier = _recalled(context.cursor)
+        tick = _Tick.at(context.instance, catalog, workspace, flow, earlier, seconds=seconds)
         requests: list[dg.RunRequest] = []
         told = [f"{of.name}: {of.reason}; correct it, then {RELOAD}" for of in catalog.broken if of.path.parent.name == "mixtures"]
-        began, examined = time.monotonic(), False
         for name in _in_turn(list(catalog.mixtures), earlier.get(_NEXT)):
-            mixture = catalog.mixtures[name]
-            for step in flow.of(Scope.MIXTURE):
-                address, stamp = step.address(name), tick.scan.stamp(mixture, step)
-                if (known := _Known.of(earlier.get(address))) and known.stamp == stamp:
-                    kept[address] = known
-                    if known.waits_for:
-                        told.append(f"{name}: {known.waits_for}")
-                        break
-                    continue
-                if examined and time.monotonic() - began > seconds:
-                    kept.setdefault(_NEXT, name)
-                    told.append(f"{name}: will be examined in the next tick")
-                    break
-                examined = True
-                answer = tick.answer(mixture, step)
-                if answer.lasts:
-                    kept[address] = _Known(stamp, answer.reason)
-                if answer.request:
-                    requests.append(answer.request)
-                    break
-                if answer.reason:
-                    told.append(f"{name}: {answer.reason}")
-                    break
+            answer = tick.answer(catalog.mixtures[name])
+            if answer.request:
+                requests.append(answer.request)
+            elif answer.reason:
+                told.append(f"{name}: {answer.reason}")
         if requests and _is_held(context):
             held = listed([str(request.job_name) for request in requests], _LISTED)
             told.append(f"{FOLLOW_CHANGES} is off, so no mixture is built; turn it on to run {held}")
@@ -102,7 +83,7 @@ def mixtures_sensor(
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else "\n".join(told) or up_to_date,
-            cursor=json.dumps(kept),
+            cursor=json.dumps(tick.kept),
         )
 
     return mixtures
@@ -131,17 +112,35 @@ class _Answer:
     """Whether this answer holds until something is published or declared."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class _Tick:
     """One tick of the sensor."""
 
     instance: dg.DagsterInstance
     catalog: Catalog
     workspace: Workspace
+    steps: Sequence[Step]
+    """The steps of mixtures."""
     scan: MixtureScan
+    earlier: Mapping[str, Any]
+    """The cursor: findings of earlier ticks, by address."""
+    until: float
+    """Time after which no further mixture is examined, except for the first, by the monotonic clock."""
+    kept: dict[str, Any] = field(default_factory=dict)
+    """The next cursor."""
+    has_examined: bool = False
 
     @classmethod
-    def at(cls, instance: dg.DagsterInstance, catalog: Catalog, workspace: Workspace, flow: Flow) -> "_Tick":
+    def at(
+        cls,
+        instance: dg.DagsterInstance,
+        catalog: Catalog,
+        workspace: Workspace,
+        flow: Flow,
+        earlier: Mapping[str, Any],
+        *,
+        seconds: float,
+    ) -> "_Tick":
         corpora = sorted({part for mixture in catalog.mixtures.values() for part in mixture.config.corpora})
         partitions = {corpus: sorted(instance.get_dynamic_partitions(corpus)) for corpus in corpora}
         recorded = _recorded(instance, corpora, catalog.mixtures, flow) if workspace.store.is_remote else {}
@@ -149,7 +148,10 @@ class _Tick:
             instance=instance,
             catalog=catalog,
             workspace=workspace,
+            steps=list(flow.of(Scope.MIXTURE)),
             scan=MixtureScan(catalog.corpora, partitions, workspace, recorded=recorded),
+            earlier=earlier,
+            until=time.monotonic() + seconds,
         )
 
     @cached_property
@@ -157,7 +159,27 @@ class _Tick:
         """Corpora and mixtures that a queued or running build will write. Looked up only if a mixture has to be examined."""
         return under_way(self.instance, [*self.catalog.corpora, *self.catalog.mixtures])
 
-    def answer(self, mixture: Mixture, step: Step) -> _Answer:
+    def answer(self, mixture: Mixture) -> _Answer:
+        """Return the answer for the first step of a mixture that is not up to date."""
+        answers = (self._recall_or_examine(mixture, step) for step in self.steps)
+        return next((answer for answer in answers if answer.request or answer.reason), _Answer())
+
+    def _recall_or_examine(self, mixture: Mixture, step: Step) -> _Answer:
+        """Return what an earlier tick has found if it is still valid; otherwise examine the plan, if there is time left."""
+        address, stamp = step.address(mixture.config.name), self.scan.stamp(mixture, step)
+        if (known := _Known.of(self.earlier.get(address))) and known.stamp == stamp:
+            self.kept[address] = known
+            return _Answer(reason=known.waits_for)
+        if self.has_examined and time.monotonic() > self.until:
+            self.kept.setdefault(_NEXT, mixture.config.name)
+            return _Answer(reason="will be examined in the next tick")
+        self.has_examined = True
+        answer = self._examine(mixture, step)
+        if answer.lasts:
+            self.kept[address] = _Known(stamp, answer.reason)
+        return answer
+
+    def _examine(self, mixture: Mixture, step: Step) -> _Answer:
         """Examine the plan of a mixture, and decide whether to request a run."""
         name, parts = mixture.config.name, mixture.config.corpora
         if reason := self._activity(mixture, step):
