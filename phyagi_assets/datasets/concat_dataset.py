@@ -23,7 +23,7 @@ from phyagi_assets.datasets.sharding import SharedStream
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.permutation import Ints, derived_key, permuted
 from phyagi_assets.order.schedule import Interleaved
-from phyagi_assets.reading.numbers import checked_index, checked_int
+from phyagi_assets.reading.numbers import checked_index, checked_int, exact_decimal
 from phyagi_assets.store.disk import replace_file
 
 Weight = float | Fraction
@@ -43,7 +43,8 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
     datasets
         Map-style datasets. Samples are dicts; a sample of another type is passed on as it is.
     weights
-        Factor on the number of samples of each dataset; None for 1 each. Weights are exact decimals: 10 samples at 1.1 give 11.
+        Factor on the number of samples of each dataset; None for 1 each. Weights are exact decimals: 10 samples at 1.1 give 11. Scalars of
+        NumPy and torch are accepted.
     seed
         Seed of the draw.
     **kwargs
@@ -53,6 +54,10 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
     ----------
     cumulative_sizes : list of int
         End of each dataset's samples.
+    weights : list of float
+        The weights.
+    factors : list of fractions.Fraction
+        The weights as exact decimals.
 
     Raises
     ------
@@ -71,7 +76,8 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
 
     def __init__(self, datasets: Iterable[Any], weights: Iterable[Weight] | None, *, seed: int = 42, **kwargs: Iterable[Any]) -> None:
         given = list(datasets)
-        self.weights = _checked_weights(given, weights)
+        self.factors = _checked_weights(given, weights)
+        self.weights = [float(factor) for factor in self.factors]
         super().__init__(given)
         self.columns = {name: list(values) for name, values in kwargs.items()}
         for name, values in self.columns.items():
@@ -80,7 +86,7 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
         if not isinstance(seed, int | np.integer) or seed < 0:  # NumPy refuses most others when a sample is read
             raise ValueError(f"seed: is {seed!r}; use an integer, 0 or more")
         self.seed = int(seed)
-        self.counts = [math.ceil(len(dataset) * weight) for dataset, weight in zip(self.datasets, self.weights, strict=True)]
+        self.counts = [math.ceil(len(dataset) * weight) for dataset, weight in zip(self.datasets, self.factors, strict=True)]
         self.cumulative_sizes = list(accumulate(self.counts))
         self._cursor = Cursor(epoch=0)
 
@@ -368,7 +374,7 @@ class WeightedConcatIterableDataset(SharedStream):
         return {
             "kind": type(self).__name__,
             "samples": [len(dataset) for dataset in self.windows.datasets],
-            "weights": [str(weight) for weight in self.windows.weights],
+            "weights": [str(factor) for factor in self.windows.factors],
             "seed": int(self.windows.seed),
         }
 
@@ -396,4 +402,4 @@ def _checked_weights(datasets: Sequence[Any], weights: Iterable[Weight] | None) 
     for weight in given:
         if not 0 <= weight < math.inf:
             raise ValueError(f"weights: {weight} is not a valid weight; use 0 or more")
-    return [Fraction(str(weight)) for weight in given]
+    return [exact_decimal(weight) for weight in given]

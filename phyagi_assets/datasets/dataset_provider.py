@@ -8,13 +8,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_args
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from phyagi_assets.formats.cache_folder import array_path
 from phyagi_assets.formats.token_file import is_split
 from phyagi_assets.formats.vocabulary import Vocabulary
+from phyagi_assets.reading.numbers import plain_number
 
 logger = logging.getLogger(__name__)
 
@@ -143,10 +143,8 @@ class DatasetProviderConfig(ConfigFields):
             setattr(self, name, path if is_expected or is_split(path) else None)
 
     def _check_type(self, name: str, kind: Any) -> None:
-        value = getattr(self, name)
-        if isinstance(value, np.generic):  # NumPy scalars, which JSON and YAML cannot store
-            value = value.item()
-            setattr(self, name, value)
+        value = plain_number(getattr(self, name))  # JSON and YAML cannot store scalars of NumPy and torch
+        setattr(self, name, value)
         wanted = getattr(kind, "__name__", None) or str(kind)
         self._require(name, any(_has_type(value, one) for one in get_args(kind) or (kind,)), f"the valid type is: {wanted}")
 

@@ -25,6 +25,7 @@ from phyagi_assets.datasets.sharding import SharedStream
 from phyagi_assets.datasets.train.lm.lm_dataset_provider import LMDatasetProvider
 from phyagi_assets.datasets.train.stream_lm import StreamLMDatasetProvider, StreamLMDatasetProviderConfig
 from phyagi_assets.datasets.train.train_data_collator import LMDataCollator
+from phyagi_assets.reading.numbers import exact_decimal
 
 __all__ = ["get_data_collator", "get_dataset", "get_dataset_provider"]
 
@@ -135,7 +136,7 @@ def get_dataset(
     sources = [_Source(config=config, provider=_provider(name, config, random_mask_offset)) for name, config in settled]
     _require_one_tokenizer(sources)
     seed = getattr(sources[0].config, "seed", _SEED) if seed is None else seed
-    train = _train(sources, concat, Fraction(str(dataset_global_weight)), seed)
+    train = _train(sources, concat, exact_decimal(dataset_global_weight), seed)
     evaluation = _evaluation(sources, eval_concat, seed)
     if train is None and not evaluation:
         raise ValueError("dataset_configs: no array that they name exists; give a train_file, a validation_file or a cache_dir")
@@ -157,7 +158,7 @@ def _train(sources: Sequence[_Source], concat: Any, factor: Fraction, seed: int)
         return None
     for number, (source, dataset) in enumerate(present):
         _has_samples(dataset, f"training dataset {getattr(source.config, 'train_file', None) or number}", source.config)
-    datasets, weights = [dataset for _, dataset in present], [Fraction(str(source.provider.weight)) * factor for source, _ in present]
+    datasets, weights = [dataset for _, dataset in present], [exact_decimal(source.provider.weight) * factor for source, _ in present]
     labels = [source.provider.label or str(sources.index(source)) for source, _ in present]
     train = _concatenated("dataset_concat", concat, datasets, weights, labels, seed)
     if not len(train):

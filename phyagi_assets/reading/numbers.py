@@ -1,7 +1,10 @@
 """Arguments and indices of loaders, streams and samples, checked in one way."""
 
 import operator
+from fractions import Fraction
 from typing import Any, SupportsIndex
+
+import numpy as np
 
 from phyagi_assets.formatting import LARGEST, counted
 
@@ -50,6 +53,31 @@ def checked_bool(name: str, value: Any) -> bool:
     if value not in (True, False):
         raise TypeError(f"{name}: is {value!r}; use True or False")
     return bool(value)
+
+
+def plain_number(value: Any) -> Any:
+    """Convert a scalar of NumPy or torch to the Python number that it prints; return any other value unchanged.
+
+    Examples
+    --------
+    >>> plain_number(np.float32(0.1))
+    0.1
+    """
+    if getattr(value, "ndim", None) != 0:
+        return value
+    scalar = np.asarray(value)[()]
+    return float(str(scalar)) if isinstance(scalar, np.floating) else scalar.item()
+
+
+def exact_decimal(number: Any) -> Fraction:
+    """Return the decimal that a number prints, as a fraction.
+
+    Examples
+    --------
+    >>> exact_decimal(0.1)
+    Fraction(1, 10)
+    """
+    return Fraction(str(plain_number(number)))
 
 
 def checked_index(index: SupportsIndex, length: int, unit: str) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset
@@ -432,3 +433,11 @@ def test_stream_of_another_class_resumes_from_its_own_state(taken: int) -> None:
     if taken:
         with pytest.raises(ValueError, match="streams: the state does not have the states of 2 streams"):
             _ranked().load_state_dict({**stream.state_dict(), "streams": []})
+
+
+@pytest.mark.parametrize("kind", [*MAP_STYLE, Stream])
+@pytest.mark.parametrize("given", [torch.tensor([0.1, 0.7]), [torch.tensor(0.1), np.float32(0.7)], np.array([0.1, 0.7], dtype=np.float16)])
+def test_weights_are_the_decimals_that_scalars_print(kind: Any, given: Any) -> None:
+    dataset = kind([_items(10), _items(10)], given)
+    assert len(dataset) == 1 + 7
+    assert getattr(dataset, "windows", dataset).weights == [0.1, 0.7]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,9 +116,11 @@ def test_invalid_value_raises_an_error_that_names_the_field(name: str, value: An
         DatasetProviderConfig.from_dict({name: value})
 
 
-def test_numpy_numbers_are_accepted_as_numbers() -> None:
-    config = DatasetProviderConfig(seq_len=np.int64(5), weight=np.float64(0.5), validation_split=np.float32(0.25))  # type: ignore[arg-type]
-    assert config == DatasetProviderConfig(seq_len=5, weight=0.5, validation_split=0.25)
+@pytest.mark.parametrize("scalar", [np.float32, torch.tensor])
+def test_scalars_are_accepted_as_the_numbers_that_they_print(scalar: Any) -> None:
+    config = DatasetProviderConfig(seq_len=np.int64(5), shift_labels=np.True_, weight=scalar(0.1), validation_split=scalar(0.7))  # type: ignore[arg-type]
+    assert config == DatasetProviderConfig(seq_len=5, shift_labels=True, weight=0.1, validation_split=0.7)
+    assert ChatDatasetProviderConfig(weight=scalar(0.1)).weight == 0.1
     assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
 
 
