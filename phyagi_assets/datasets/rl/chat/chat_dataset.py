@@ -1,7 +1,9 @@
 """Prompts of conversations as token ids, with the expected answer beside them."""
 
+import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from torch.utils.data import Dataset
@@ -30,7 +32,8 @@ class ChatDataset(Dataset[dict[str, Any]]):
     tokenizer
         A tokenizer of ``transformers`` with a chat template; None if only the messages are needed, and `tokenize` is false.
     messages_column_name
-        Name of the column of conversations: lists of messages with ``role`` and ``content``.
+        Name of the column of conversations: lists of messages with ``role`` and ``content``, also as JSON. Other text is one message of the
+        user.
     ground_truth_column_name
         Name of the column of expected answers; None if there is none.
     max_length
@@ -112,7 +115,7 @@ class ChatDataset(Dataset[dict[str, Any]]):
             text, ids = self._prompts[index].values()
         elif self.tokenizer is not None:
             text = self._text(messages)
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            (ids,) = self._ids([text])
         if ids is not None and self.max_length is not None and len(ids) > self.max_length:
             raise ValueError(f"prompt {index} has {counted(len(ids), 'token')}, and max_length is {self.max_length}; {_REMEDY}")
         truth = row[self._ground_truth_column] if self._ground_truth_column else row.get("ground_truth")
@@ -136,7 +139,7 @@ class ChatDataset(Dataset[dict[str, Any]]):
 
     def _messages(self, given: Any, index: int) -> list[Any]:
         """Return the conversation of a row as a list; some formats of ``datasets`` give an array."""
-        messages = given.tolist() if hasattr(given, "tolist") else given
+        messages = _of_text(given) if isinstance(given, str) else given.tolist() if hasattr(given, "tolist") else given
         if not isinstance(messages, list | tuple) or not all(isinstance(message, Mapping) for message in messages):
             raise ValueError(
                 f"{self._messages_column}: row {index} holds {type(given).__name__}, not a list of messages with role and content"
@@ -145,6 +148,13 @@ class ChatDataset(Dataset[dict[str, Any]]):
 
     def _text(self, messages: list[Any]) -> str:
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        """Return the ids of texts. Tokenizers of other classes than those of ``transformers`` may accept only one text per call."""
+        if getattr(self.tokenizer, "is_fast", None) is True and texts:
+            encoded: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+            return encoded
+        return [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
 
     def _encoded(self) -> Any:
         """Return the text and the ids of all prompts, as a dataset."""
@@ -156,7 +166,7 @@ class ChatDataset(Dataset[dict[str, Any]]):
             first, given = len(prompts["text"]), batch[self._messages_column]
             texts = [self._text(self._messages(messages, index)) for index, messages in enumerate(given, first)]
             prompts["text"] += texts
-            prompts["ids"] += self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+            prompts["ids"] += self._ids(texts)
         return Rows.from_dict(prompts)
 
     def _leave_out_longer_than(self, max_length: int) -> None:
@@ -165,3 +175,12 @@ class ChatDataset(Dataset[dict[str, Any]]):
             logger.warning("all prompts have more than %d tokens, so the dataset is empty; raise max_length", max_length)
         self.removed_rows = len(self._rows) - len(kept)
         self._rows, self._prompts = self._rows.select(kept), self._prompts.select(kept)
+
+
+def _of_text(text: str) -> list[Any]:
+    """Return the messages that a text lists as JSON, or one message of the user."""
+    with suppress(ValueError):
+        listed = json.loads(text) if text.lstrip().startswith("[") else None
+        if listed and all(isinstance(message, Mapping) and "role" in message for message in listed):
+            return list(listed)
+    return [{"role": "user", "content": text}]

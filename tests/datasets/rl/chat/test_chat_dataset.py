@@ -1,5 +1,6 @@
 """Prompts of conversations."""
 
+import json
 from typing import Any
 
 import pytest
@@ -65,10 +66,42 @@ def test_invalid_argument_raises(rows: Any, tokenizer: Any, arguments: dict[str,
 
 
 @pytest.mark.parametrize("tokenize", [True, False])
-@pytest.mark.parametrize("given", ["What is 1 + 1?", ["What?"]])
+@pytest.mark.parametrize("text", ["What is 1 + 1?", "[1, 2]", "[not JSON", "[]", ""])
+def test_text_is_one_message_of_the_user(tokenizer: Any, text: str, tokenize: bool) -> None:
+    dataset = ChatDataset(Dataset.from_dict({"question": [text], "answer": ["2"]}), tokenizer, "question", "answer", tokenize=tokenize)
+    messages = [{"role": "user", "content": text}]
+    expected = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert (dataset[0]["messages"], dataset[0]["prompt_input_ids"]) == (messages, expected)
+
+
+def test_text_may_list_messages_as_json(rows: Any, tokenizer: Any) -> None:
+    as_text = Dataset.from_dict({"talk": [json.dumps(messages) for messages in rows["talk"]]})
+    assert [sample["messages"] for sample in ChatDataset(as_text, tokenizer, "talk")] == rows["talk"][:]
+
+
+class OneText:
+    """A tokenizer that is not of ``transformers``, and accepts one text per call."""
+
+    def apply_chat_template(self, messages: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool) -> str:
+        assert (tokenize, add_generation_prompt) == (False, True)
+        return "".join(message["content"] for message in messages)
+
+    def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, list[int]]:
+        assert (type(text), add_special_tokens) == (str, False)
+        return {"input_ids": [len(text)]}
+
+
+@pytest.mark.parametrize("tokenize", [True, False])
+def test_tokenizer_of_another_class_encodes_one_prompt_at_a_time(rows: Any, tokenize: bool) -> None:
+    dataset = ChatDataset(rows, OneText(), "talk", tokenize=tokenize)
+    assert [dataset[i]["prompt_input_ids"] for i in range(3)] == [[2], [5], [100]]
+
+
+@pytest.mark.parametrize("tokenize", [True, False])
+@pytest.mark.parametrize("given", [["What?"], 5])
 def test_row_without_a_list_of_messages_is_named(tokenizer: Any, given: Any, tokenize: bool) -> None:
     rows = Dataset.from_dict({"question": [given]})
-    with pytest.raises(ValueError, match=r"question: row 0 holds (str|list), not a list of messages with role and content"):
+    with pytest.raises(ValueError, match=r"question: row 0 holds (int|list), not a list of messages with role and content"):
         ChatDataset(rows, tokenizer, "question", tokenize=tokenize)[0]
     with pytest.raises(TypeError, match="dataset: is a list; give a dataset of the package datasets"):
         ChatDataset([given], tokenizer)
