@@ -5,6 +5,7 @@ reclaim their memory, and they disappear with the last process that maps them, e
 """
 
 import math
+import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -108,7 +109,7 @@ def save_memory_dataset(
         Array per split, as `process_dataset_to_memory` returns it: 1-D, or of shape (columns, tokens), with the ids in the first row and
         their labels in the second. An array of one row is saved as 1-D.
     tokenizer
-        ``transformers`` tokenizer of the ids.
+        Tokenizer of the ids. One that is not of ``transformers`` is only pickled, so its cache says nothing about its vocabulary.
     cache_dir
         Path of the cache folder.
     use_shared_memory
@@ -124,7 +125,7 @@ def save_memory_dataset(
     SourceError
         The dataset has no splits, or an array is not of integers in 1-D or of shape (columns, tokens).
     TypeError
-        The tokenizer is not one of ``transformers``.
+        The tokenizer is a name or a path.
 
     Examples
     --------
@@ -170,22 +171,32 @@ def save_columns(
 
 def _save(write: Callable[[Path], Mapping[str, int]], dtype: np.dtype[Any], tokenizer: Any, folder: Path) -> dict[str, Path]:
     """Replace a cache by arrays that a function writes to a folder; it returns the number of tokens of each split."""
-    from phyagi_assets.tokenizers.prepare import save_forms
-    from phyagi_assets.tokenizers.prepared import tokenizer_label
-
-    if not hasattr(tokenizer, "save_pretrained"):
-        raise TypeError(f"tokenizer: is of type {type(tokenizer).__name__}; give a tokenizer of transformers")
+    if isinstance(tokenizer, str | Path):
+        raise TypeError(
+            f"tokenizer: is {str(tokenizer)!r}; give the tokenizer itself, such as AutoTokenizer.from_pretrained({str(tokenizer)!r})"
+        )
     wanted = Manifest.expected(MEMORY_DATASET, code_version="1", inputs={}, settings={"dtype": dtype.name})
 
     def fill(draft: Path) -> Manifest:
         counts = {split: {"tokens": tokens} for split, tokens in write(draft).items()}
-        label = tokenizer_label(str(tokenizer.name_or_path or type(tokenizer).__name__))
-        details = {"dtype": dtype.name, "tokenizer": {"name": label, **save_forms(tokenizer, draft)}}
+        details = {"dtype": dtype.name, "tokenizer": _save_tokenizer(tokenizer, draft)}
         write_config(draft, details)
         return replace(wanted, counts=counts, details=details, produced_with={"numpy": np.__version__})
 
     counts = replace_cache(folder, wanted, fill).counts
     return {f"{split}_file": array_path(folder, split) for split in counts} | {"tokenizer_file": folder / PICKLED}
+
+
+def _save_tokenizer(tokenizer: Any, folder: Path) -> Mapping[str, object] | None:
+    """Write a tokenizer to the folder of a cache, and return what its manifest records about it; None if that is not known."""
+    from phyagi_assets.tokenizers.prepare import save_forms
+    from phyagi_assets.tokenizers.prepared import tokenizer_label
+
+    if all(base.__name__ != "PreTrainedTokenizerBase" for base in type(tokenizer).__mro__):  # not of transformers
+        (folder / PICKLED).write_bytes(pickle.dumps(tokenizer))
+        return None
+    label = tokenizer_label(str(tokenizer.name_or_path or type(tokenizer).__name__))
+    return {"name": label, **save_forms(tokenizer, folder)}
 
 
 def _checked_array(split: str, array: Any) -> npt.NDArray[Any]:

@@ -36,7 +36,7 @@ class TokenFile:
     ends: npt.NDArray[np.int64] | None
     """End of each document in `ids`, from ``<split>.documents.npy``; None without that file."""
     vocabulary: Vocabulary | None
-    """Vocabulary of the tokenizer; None if the cache has no manifest."""
+    """Vocabulary of the tokenizer; None if the cache has no manifest, or the manifest says nothing about the tokenizer."""
 
     def divided(self, part: float) -> tuple["TokenFile", "TokenFile"]:
         """Return the tokens after the first `part` of them, a fraction below 1 or a number, and that part.
@@ -131,11 +131,13 @@ def _open_pieces(pieces: SplitArrays) -> TokenFile:
     return TokenFile(ids=pieces.ids, labels=labels, ends=pieces.ends, vocabulary=vocabulary)
 
 
-def _dtype_and_vocabulary(manifest: Manifest, cache: Path) -> tuple[np.dtype[Any], Vocabulary]:
+def _dtype_and_vocabulary(manifest: Manifest, cache: Path) -> tuple[np.dtype[Any], Vocabulary | None]:
     try:
-        of = manifest.details["tokenizer"]
+        dtype, of = np.dtype(manifest.details["dtype"]), manifest.details["tokenizer"]
+        if of is None:  # not one of transformers
+            return dtype, None
         backend = manifest.files.get(BACKEND)
-        return np.dtype(manifest.details["dtype"]), Vocabulary(
+        return dtype, Vocabulary(
             size=of["vocab_size"],
             max_id=of["max_id"],
             eos_token_id=of["eos_token_id"],

@@ -47,3 +47,12 @@ def word_tokenizer(words: int, letter: str = "w") -> Any:
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=f"{letter}0"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")
+
+
+class ByCharacter:
+    """A tokenizer that is not of ``transformers``: the ids are code points, and the EOS is 0."""
+
+    eos_token_id = 0
+
+    def __call__(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+        return {"input_ids": [list(map(ord, text)) for text in texts]}

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phyagi_assets.datasets import LMDatasetProvider, process_dataset_to_memory, save_memory_dataset, save_numpy_dataset
+from phyagi_assets.datasets import LMDatasetProvider, get_dataset, process_dataset_to_memory, save_memory_dataset, save_numpy_dataset
 from phyagi_assets.datasets.shared_memory_utils import _SHMArray
-from phyagi_assets.errors import SourceError
+from phyagi_assets.errors import SourceError, StoreError
 from phyagi_assets.formats.token_file import open_tokens
+from tests.datasets.caches import ByCharacter
 from tests.datasets.leftovers import contents, in_shared_memory, left_in_shared_memory
 
 
@@ -121,9 +122,23 @@ def test_arrays_of_a_cache_have_the_dtype_that_fits_all_splits(small: Any) -> No
     assert [open_tokens(Path(f"cache/{split}.npy")).ids.dtype for split in ("train", "test")] == [np.int32, np.int32]
 
 
-def test_object_that_is_not_a_tokenizer_is_named() -> None:
-    with pytest.raises(TypeError, match="tokenizer: is of type str; give a tokenizer of transformers"):
-        save_memory_dataset({"train": np.arange(9, dtype=np.uint16)}, "gpt2", "cache")
+@pytest.mark.parametrize("name", ["gpt2", Path("gpt2")])
+def test_name_of_a_tokenizer_is_refused(name: Any) -> None:
+    with pytest.raises(TypeError, match="tokenizer: is 'gpt2'; give the tokenizer itself, such as AutoTokenizer"):
+        save_memory_dataset({"train": np.arange(9, dtype=np.uint16)}, name, "cache")
+    assert not Path("cache").exists()
+
+
+def test_tokenizer_of_another_class_is_pickled_and_its_cache_goes_with_every_other(small: Any) -> None:
+    arrays = {"train": np.arange(9, dtype=np.uint16)}
+    save_memory_dataset(arrays, small, "small")
+    written = save_memory_dataset(arrays, ByCharacter(), "cache")
+    assert set(contents("cache")) == {"config.json", "manifest.json", "tokenizer.pkl", "train.npy"}
+    assert len(get_dataset([{"cache_dir": cache, "seq_len": 4} for cache in ("small", "cache")])[0]) == 4
+    provider = LMDatasetProvider(train_file=written["train_file"], tokenizer_file=written["tokenizer_file"], seq_len=4)
+    assert isinstance(provider.get_tokenizer(), ByCharacter)
+    with pytest.raises(StoreError, match="is a pickle"):
+        LMDatasetProvider.from_cache("cache").get_tokenizer()
 
 
 def test_cache_in_use_is_replaced_without_changing_its_readers(small: Any) -> None:

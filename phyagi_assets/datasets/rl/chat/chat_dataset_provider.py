@@ -2,18 +2,22 @@
 
 import logging
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from phyagi_assets.datasets.dataset_provider import ConfigFields, DatasetProvider, existing_or_none
+from phyagi_assets.datasets.late_names import late_names
 from phyagi_assets.datasets.rl.chat.chat_dataset import ChatDataset
 from phyagi_assets.datasets.train.lm.loading import named_tokenizer
 from phyagi_assets.errors import translate_missing_packages
 from phyagi_assets.formatting import counted
+from phyagi_assets.reading.numbers import plain_number
 
 logger = logging.getLogger(__name__)
+__getattr__ = late_names(load_dataset="datasets", AutoTokenizer="transformers")
 
 _READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 _SUBSAMPLE_SEED = 1
@@ -64,6 +68,7 @@ class ChatDatasetProviderConfig(ConfigFields):
     def __post_init__(self) -> None:
         for name in ("train_file", "validation_file"):
             setattr(self, name, existing_or_none(name, getattr(self, name)))
+        self.weight = plain_number(self.weight)
         if not 0 < self.weight < math.inf:
             raise ValueError(f"weight: is {self.weight!r}, but a weight is above 0; leave out a dataset that is not to be read")
         if self.max_length is not None and self.max_length < 1:
@@ -168,8 +173,7 @@ class ChatDatasetProvider(DatasetProvider):
         if path.suffix not in _READERS:
             raise ValueError(f"{name}: {path} has the suffix {path.suffix!r}; the formats are: {', '.join(_READERS)}")
         with translate_missing_packages():
-            from datasets import load_dataset
-
+            load_dataset = sys.modules[__name__].load_dataset
         rows = load_dataset(_READERS[path.suffix], data_files=str(path), split="train")
         if self._subsample in (None, 1):
             return rows
@@ -177,12 +181,9 @@ class ChatDatasetProvider(DatasetProvider):
 
 
 def _loaded(tokenizer: Any) -> Any:
-    if not isinstance(tokenizer, Mapping):
-        return named_tokenizer(tokenizer)
+    this = sys.modules[__name__]
     with translate_missing_packages():
-        from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(**tokenizer)
+        return this.AutoTokenizer.from_pretrained(**tokenizer) if isinstance(tokenizer, Mapping) else named_tokenizer(this, tokenizer)
 
 
 def _require_share(subsample: float | None) -> None:

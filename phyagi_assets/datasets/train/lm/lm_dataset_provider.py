@@ -1,14 +1,16 @@
 """Provider of datasets of token windows: from a dataset of the Hub or of a folder, a cache or a configuration."""
 
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from phyagi_assets.datasets.dataset_provider import DatasetProvider, DatasetProviderConfig
+from phyagi_assets.datasets.late_names import late_names
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
 from phyagi_assets.datasets.train.lm.loading import load_splits, named_tokenizer
-from phyagi_assets.datasets.train.lm.tokenizing import _tokenize_concatenated, map_into, tokenize_into
+from phyagi_assets.datasets.train.lm.tokenizing import _tokenize_concatenated, map_into, tokenize_documents, tokenize_into
 from phyagi_assets.errors import translate_missing_packages
 from phyagi_assets.formats.cache_tokenizer import carries_tokenizer, load_tokenizer
 from phyagi_assets.formats.token_file import TokenFile, open_tokens
@@ -16,6 +18,7 @@ from phyagi_assets.formats.token_file import TokenFile, open_tokens
 __all__ = ["LMDatasetProvider", "LMProviderConfig", "_tokenize_concatenated"]
 
 LMProviderConfig = DatasetProviderConfig
+__getattr__ = late_names(load_dataset="datasets", load_from_disk="datasets", AutoTokenizer="transformers")
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +174,8 @@ class LMDatasetProvider(DatasetProvider):
         data_dir, data_files, revision
             As in ``datasets.load_dataset``.
         tokenizer
-            A fast tokenizer, or its name; None for ``gpt2``.
+            A tokenizer, or its name; None for ``gpt2``. One that has no fast version, or is not of ``transformers``, is called for batches
+            of texts in ``dataset.map``, which is slower.
         mapping_fn, mapping_fn_kwargs
             Function for batched ``dataset.map``, which replaces the pipeline's tokenizing, and its keyword arguments. It returns
             ``input_ids`` and, optionally, ``labels``. If its signature has parameters `tokenizer`, `mapping_column_name`, `use_eos_token`
@@ -203,20 +207,23 @@ class LMDatasetProvider(DatasetProvider):
         SourceError
             The dataset has no training split, a column does not exist or does not contain text, or a split has no text.
         TokenizerError
-            The tokenizer cannot be loaded, is not a fast tokenizer, or has no EOS although one is requested.
+            The tokenizer cannot be loaded, is not a tokenizer, or has no EOS although one is requested.
         """
         cache_dir = Path("cache" if cache_dir is None else cache_dir).expanduser()
         cls(seed=seed, **kwargs)  # raises an error for a wrong value before the work begins
         DatasetProviderConfig(validation_split=validation_split)
         logger.info("Loading non-tokenized dataset...")
-        loaded = load_splits(dataset_path, dataset_name, disk_file_path, data_dir, data_files, revision, raw_dir)
+        this = sys.modules[__name__]
+        loaded = load_splits(this, dataset_path, dataset_name, disk_file_path, data_dir, data_files, revision, raw_dir)
         logger.info("Creating validation split (if necessary)...")
         part = validation_split or None if "validation" not in loaded else None
         shuffled = part is not None and shuffle
         if shuffled:
             loaded["train"] = loaded["train"].shuffle(seed=seed, keep_in_memory=True)  # otherwise in a file beside the user's data
         columns = [mapping_column_name] if isinstance(mapping_column_name, str) else list(mapping_column_name or ("text",))
-        given = named_tokenizer("gpt2" if tokenizer is None else tokenizer)
+        given = named_tokenizer(this, "gpt2" if tokenizer is None else tokenizer)
+        if mapping_fn is None and not getattr(given, "is_fast", False) and callable(given):
+            mapping_fn = tokenize_documents
         if mapping_fn is None:
             source = {"dataset": str(dataset_path or disk_file_path), "name": dataset_name, "revision": revision, "columns": columns}
             tokenize_into(

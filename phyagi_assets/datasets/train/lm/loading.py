@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 def load_splits(
+    module: Any,
     dataset_path: str | None,
     dataset_name: str | None,
     disk_file_path: str | Path | None,
@@ -20,7 +21,7 @@ def load_splits(
     revision: str | None,
     raw_dir: str | Path | None,
 ) -> "datasets.DatasetDict":
-    """Load all splits of a dataset with ``datasets``.
+    """Load all splits of a dataset with the functions of ``datasets`` that a module has.
 
     Raises
     ------
@@ -29,17 +30,17 @@ def load_splits(
     SourceError
         The dataset has no training split, or the Hub cannot be reached.
     """
-    from datasets import DatasetDict, load_dataset, load_from_disk
+    from datasets import DatasetDict
 
     if (dataset_path is None) == (disk_file_path is None):
         raise ValueError("dataset_path, disk_file_path: give one, the name of a dataset or the folder that save_to_disk wrote")
     if dataset_path is None:
-        loaded = load_from_disk(str(disk_file_path))
+        loaded = module.load_from_disk(str(disk_file_path))
         if not isinstance(loaded, DatasetDict):
             loaded = DatasetDict(train=loaded)
     else:
         try:
-            loaded = load_dataset(
+            loaded = module.load_dataset(
                 _present_name(dataset_path, revision),
                 dataset_name,
                 data_dir=data_dir,
@@ -71,8 +72,8 @@ def _present_name(path: str, revision: str | None) -> str:
         return path
 
 
-def named_tokenizer(tokenizer: Any) -> Any:
-    """Load a tokenizer by name; return a tokenizer object unchanged.
+def named_tokenizer(module: Any, tokenizer: Any) -> Any:
+    """Load a tokenizer by name with the ``AutoTokenizer`` that a module has; return a tokenizer object unchanged.
 
     Raises
     ------
@@ -81,9 +82,7 @@ def named_tokenizer(tokenizer: Any) -> Any:
     """
     if not isinstance(tokenizer, str | Path):
         return tokenizer
-    from transformers import AutoTokenizer
-
     try:
-        return AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
+        return module.AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
     except Exception as problem:  # loaders raise many types of errors
         raise TokenizerError(f"tokenizer {str(tokenizer)!r} cannot be loaded: {' '.join(str(problem).split())}") from problem

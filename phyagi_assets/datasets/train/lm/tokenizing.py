@@ -114,7 +114,7 @@ def map_into(
     SourceError
         The function does not return ``input_ids``, or its ids or labels are not lists of integers.
     """
-    dtype = np.uint16 if max(tokenizer.get_vocab().values()) <= 0xFFFF else np.int32
+    dtype = np.uint16 if _largest_id(tokenizer) <= 0xFFFF else np.int32
     offered = {"tokenizer": tokenizer, "mapping_column_name": list(columns), "use_eos_token": append_eos, "dtype": dtype}
     accepted = inspect.signature(mapping_fn).parameters
     fn_kwargs = {name: value for name, value in offered.items() if name in accepted} | dict(kwargs)
@@ -125,6 +125,13 @@ def map_into(
             raise SourceError(f"mapping_fn: returns {', '.join(given) or 'no column'}, but not 'input_ids', which a cache needs")
         divided = divide_rows(mapped, validation_part) if validation_part is not None else mapped
         save_columns(divided, dtype, tokenizer, cache_dir, has_labels="labels" in given, shared=shared)
+
+
+def _largest_id(tokenizer: Any) -> int:
+    """Return the largest id of a tokenizer, which may be one that knows no more than the size of its vocabulary, or not even that."""
+    if hasattr(tokenizer, "get_vocab"):
+        return int(max(tokenizer.get_vocab().values()))
+    return int(getattr(tokenizer, "vocab_size", 1 << 31)) - 1
 
 
 def _mapped(
@@ -158,6 +165,18 @@ def divide_rows(mapped: "datasets.DatasetDict", part: float) -> "datasets.Datase
     train = mapped["train"]
     cut = document_cut(np.cumsum(row_lengths(train, "input_ids", "split 'train', column 'input_ids'")), part)
     return DatasetDict(mapped, train=train.select(range(cut)), validation=train.select(range(cut, len(train))))
+
+
+def tokenize_documents(
+    examples: Mapping[str, Sequence[Any]], tokenizer: Any, mapping_column_name: str | Sequence[str], use_eos_token: bool
+) -> dict[str, list[list[int]]]:
+    """Tokenize a batch of ``dataset.map`` into one row per document, with a tokenizer of any class; see `_tokenize_concatenated`."""
+    if use_eos_token and tokenizer.eos_token_id is None:
+        raise TokenizerError("the tokenizer has no EOS token to append to each text; set its eos_token, or pass use_eos_token=False")
+    columns = [mapping_column_name] if isinstance(mapping_column_name, str) else mapping_column_name
+    texts = [text for row in zip(*(examples[name] for name in columns), strict=True) for text in row if text]
+    end = [tokenizer.eos_token_id] if use_eos_token else []
+    return {"input_ids": [[*ids, *end] for ids in (tokenizer(texts)["input_ids"] if texts else [])]}
 
 
 def _tokenize_concatenated(
@@ -194,11 +213,6 @@ def _tokenize_concatenated(
     OverflowError
         An id does not fit `dtype`.
     """
-    if use_eos_token and tokenizer.eos_token_id is None:
-        raise TokenizerError("the tokenizer has no EOS token to append to each text; set its eos_token, or pass use_eos_token=False")
-    columns = [mapping_column_name] if isinstance(mapping_column_name, str) else mapping_column_name
-    texts = [text for row in zip(*(examples[name] for name in columns), strict=True) for text in row if text]
-    encoded = tokenizer(texts)["input_ids"] if texts else []
-    end = [tokenizer.eos_token_id] if use_eos_token else []
-    ids = np.fromiter(chain.from_iterable((*document, *end) for document in encoded), dtype=dtype)
+    documents = tokenize_documents(examples, tokenizer, mapping_column_name, use_eos_token)["input_ids"]
+    ids = np.fromiter(chain.from_iterable(documents), dtype=dtype)
     return {"input_ids": [ids], "length": [len(ids)]}

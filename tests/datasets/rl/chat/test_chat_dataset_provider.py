@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from datasets import Dataset
@@ -101,3 +102,15 @@ def test_datasets_of_several_configurations_are_concatenated_with_their_labels(f
     assert [sample["dataset_name"] for sample in train] == ["math"] * 6 + ["1"] * 3
     assert evaluation is not None
     assert {label: len(dataset) for label, dataset in evaluation.items()} == {"math": 1, "1": 1}
+
+
+def test_functions_of_other_packages_can_be_replaced_in_the_module(files: dict[str, Path], tokenizer: Any) -> None:
+    module = ChatDatasetProvider.__module__
+    with mock.patch(f"{module}.AutoTokenizer.from_pretrained", return_value=tokenizer) as load:
+        for name in ("named", {"pretrained_model_name_or_path": "named"}):
+            assert ChatDatasetProvider(tokenizer=name).get_tokenizer() is tokenizer
+    assert (load.call_args_list[0].args, load.call_args_list[1].kwargs) == (("named",), {"pretrained_model_name_or_path": "named"})
+    rows = Dataset.from_dict({"talk": ["Hi"], "truth": ["a"]})
+    with mock.patch(f"{module}.load_dataset", return_value=rows) as load:
+        train = ChatDatasetProvider(**files, tokenizer=tokenizer, **COLUMNS).get_train_dataset()
+    assert (len(train), load.call_args.kwargs["data_files"]) == (1, str(files["train_file"]))

@@ -19,12 +19,14 @@ from phyagi_assets.errors import PhyagiAssetsError, SourceError, TokenizerError
 from phyagi_assets.settings import STORE_VARIABLE
 from phyagi_assets.steps import text_cache
 from phyagi_assets.tokenizers.engine_pool import EnginePool
+from tests.datasets.caches import ByCharacter
 from tests.datasets.leftovers import contents, in_shared_memory, left_in_shared_memory
 from tests.datasets.train.lm.folders import AWKWARD, DOCUMENTS, PLAIN, expected, ids, made, saved, shouted, words
 from tests.hub import JSON_LINES, WIKITEXT
 from tests.support import write_jsonl
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
+MODULE = LMDatasetProvider.__module__
 ENGINES = EnginePool()
 """Engines that the process with access to the Hub loads once."""
 
@@ -107,15 +109,52 @@ def test_cache_does_not_contain_the_path_of_its_folder(small: Any, small_folder:
             assert str(small_folder) not in path.read_text(encoding="utf-8"), path
 
 
+# Other tokenizers, and other functions that load
+
+
+def test_tokenizer_without_a_fast_version_encodes_by_itself() -> None:
+    from transformers import ByT5Tokenizer
+
+    tokenizer = ByT5Tokenizer()
+    saved(train=PLAIN + AWKWARD, test=AWKWARD)
+    provider = made(tokenizer, validation_split=0.5, shuffle=False)
+    assert ids() + ids("validation") == expected(tokenizer, PLAIN + AWKWARD)
+    assert provider.get_tokenizer()(AWKWARD)["input_ids"] == tokenizer(AWKWARD)["input_ids"]
+
+
+@pytest.mark.parametrize(("vocab_size", "dtype"), [(256, "uint16"), (70_000, "int32"), (None, "int32")])
+def test_tokenizer_of_another_class_encodes_by_itself(vocab_size: int | None, dtype: str) -> None:
+    tokenizer = ByCharacter()
+    if vocab_size is not None:
+        tokenizer.vocab_size = vocab_size
+    saved(train=["ab", "", "c"])
+    assert len(made(tokenizer).get_train_dataset()) == 0
+    assert (ids(), np.load("cache/train.npy").dtype) == ([97, 98, 0, 99, 0], dtype)
+
+
+@pytest.mark.parametrize("name", ["load_dataset", "load_from_disk"])
+def test_functions_of_other_packages_can_be_replaced_in_the_module(small: Any, name: str) -> None:
+    from datasets import Dataset, DatasetDict
+
+    splits = DatasetDict(train=Dataset.from_dict({"text": PLAIN}))
+    given = {"load_dataset": {"dataset_path": "some/texts"}, "load_from_disk": {"disk_file_path": "texts"}}[name]
+    with mock.patch(f"{MODULE}.{name}", return_value=splits) as load, mock.patch(f"{MODULE}.AutoTokenizer.from_pretrained") as tokenizer:
+        tokenizer.return_value = small
+        LMDatasetProvider.from_hub(**given, tokenizer="named")
+    assert (load.call_args.args[0], tokenizer.call_args.args) == (next(iter(given.values())), ("named",))
+    assert ids() == expected(small, PLAIN)
+    with mock.patch(f"{MODULE}.AutoTokenizer") as whole:
+        whole.from_pretrained.return_value = small
+        saved(train=PLAIN)
+        made("named")
+    assert whole.from_pretrained.call_count == 1
+
+
 # What is refused
 
 
-def test_tokenizer_without_a_fast_version_raises() -> None:
-    from transformers import ByT5Tokenizer
-
+def test_object_that_is_not_a_tokenizer_raises() -> None:
     saved(train=PLAIN)
-    with pytest.raises(TokenizerError, match=r"is ByT5Tokenizer, which has no fast version; use a tokenizer with a tokenizer\.json"):
-        made(ByT5Tokenizer())
     with pytest.raises(TokenizerError, match="tokenizer 'int' is int, which has no fast version"):
         made(5)
 

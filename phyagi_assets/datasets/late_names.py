@@ -1,0 +1,32 @@
+"""Names that a module takes from packages, which are imported when a name is first used.
+
+Tests of training code replace such names in the modules of the reference library:
+``patch("phyagi_assets.datasets.train.lm.lm_dataset_provider.load_dataset")``. So these modules have the names, and use them through
+themselves (``sys.modules[__name__]``), but importing the modules imports neither ``datasets`` nor ``transformers``.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+
+def late_names(**packages: str) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a module that takes names from packages.
+
+    Parameters
+    ----------
+    **packages
+        The package of each name.
+
+    Examples
+    --------
+    >>> late_names(sqrt="math")("sqrt")(9)
+    3.0
+    """
+
+    def find(name: str) -> Any:
+        if name not in packages:
+            raise AttributeError(f"the module has no attribute {name!r}")
+        return getattr(import_module(packages[name]), name)
+
+    return find
