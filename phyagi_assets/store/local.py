@@ -183,33 +183,42 @@ class LocalStore(Store):
             require_own_folder(self.root, Address(address))
             draft = staging / "version"
             draft.mkdir()
-            with flushed_meanwhile(lambda: list(draft.iterdir())):
-                filled, finished = _parts(fill(draft))
-            with ThreadPoolExecutor() as pool:  # flush in parallel, while the checksums are computed
-                flushed = pool.map(flush, list(draft.rglob("*")))
-                files = records_of(draft) | {name: of.record for name, of in finished.items()}
-                filled = replace(filled, files=dict(sorted(files.items())))
-                list(flushed)
-            for name, file in finished.items():
-                self._add_finished(file, draft / name)
-            (draft / MANIFEST).write_text(filled.to_json(), encoding="utf-8")
-            flush(draft / MANIFEST)
-            flush(draft)
+            written = self._written(draft, fill)
             final.parent.mkdir(parents=True, exist_ok=True)
             if there := self.find(address, manifest.fingerprint, holding):  # another run wrote it in the meantime
                 return there
-            with self._aside() as take:
-                if os.path.lexists(final):
-                    take(final)
-                try:
-                    draft.rename(final)
-                except OSError as problem:
-                    is_taken = problem.errno in (errno.EEXIST, errno.ENOTEMPTY)
-                    if is_taken and (there := self.find(address, manifest.fingerprint, holding)):
-                        return there  # another run moved it there just now
-                    raise
-            flush(final.parent)
-        return Artifact(address=address, path=final, manifest=filled)
+            try:
+                self._move_into_place(draft, final)
+            except OSError as problem:
+                is_taken = problem.errno in (errno.EEXIST, errno.ENOTEMPTY)
+                if is_taken and (there := self.find(address, manifest.fingerprint, holding)):
+                    return there  # another run moved it there just now
+                raise
+        return Artifact(address=address, path=final, manifest=written)
+
+    def _written(self, draft: Path, fill: Fill) -> Manifest:
+        """Write the files of a version into an empty folder, flush them, and write the manifest, which is returned, last."""
+        with flushed_meanwhile(lambda: list(draft.iterdir())):
+            filled, finished = _parts(fill(draft))
+        with ThreadPoolExecutor() as pool:  # flush in parallel, while the checksums are computed
+            flushed = pool.map(flush, list(draft.rglob("*")))
+            files = records_of(draft) | {name: of.record for name, of in finished.items()}
+            manifest = replace(filled, files=dict(sorted(files.items())))
+            list(flushed)
+        for name, file in finished.items():
+            self._add_finished(file, draft / name)
+        (draft / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        flush(draft / MANIFEST)
+        flush(draft)
+        return manifest
+
+    def _move_into_place(self, draft: Path, final: Path) -> None:
+        """Rename a complete version to its place; a damaged one that is there is taken away."""
+        with self._aside() as take:
+            if os.path.lexists(final):
+                take(final)
+            draft.rename(final)
+        flush(final.parent)
 
     def _add_finished(self, finished: FinishedFile, path: Path) -> None:
         link(finished.path, path)
