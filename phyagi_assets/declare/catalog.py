@@ -1,18 +1,18 @@
 """The catalog of a data folder: all declared corpora and mixtures, checked against each other."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TypeVar
 
-from phyagi_assets.declare.corpus_schema import TOKENIZERS_TEMPLATE, CorpusConfig
-from phyagi_assets.declare.mixture_schema import SHORTEST_PACKED, MixtureConfig
+from phyagi_assets.declare.catalog_checks import check_corpus, check_mixture, check_usable
+from phyagi_assets.declare.corpus_schema import CorpusConfig
+from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import Declaration, load_yaml
 from phyagi_assets.errors import DeclarationError, PhyagiAssetsError
-from phyagi_assets.formatting import listed
-from phyagi_assets.suggestions import did_you_mean, suggesting
+from phyagi_assets.suggestions import suggesting
 
 Corpus = Declaration[CorpusConfig]
 Mixture = Declaration[MixtureConfig]
@@ -136,26 +136,15 @@ def read_catalog(data: Path) -> tuple[Catalog, list[DeclarationError]]:
     same_name: dict[str, list[Corpus | Mixture]] = {}
     everything: list[Corpus | Mixture] = [*corpora, *mixtures]
     for declared in everything:
-        same_name.setdefault(declared.config.name.casefold(), []).append(declared)  # some file systems ignore case
+        same_name.setdefault(declared.config.name.casefold(), []).append(declared)
 
-    def check_corpus(corpus: Corpus) -> None:
-        _check_name(corpus, same_name)
-        _check_tokenizer(data, corpus)
-        _check_template(data, corpus)
-
-    corpora = _passing(check_corpus, corpora, broken)
+    corpora = _passing(lambda corpus: check_corpus(data, corpus, same_name), corpora, broken)
     by_name = {corpus.config.name: corpus for corpus in corpora}
     unusable = {found.name: found.reason for found in broken if found.path.parent.name == "corpora" and found.name not in by_name}
 
-    def check_mixture(mixture: Mixture) -> None:
-        _check_name(mixture, same_name)
-        _check_parts(data, mixture, [*by_name, *unusable])
-        _check_stages(mixture)
-        _check_packing(mixture)
-
-    mixtures = _passing(check_mixture, mixtures, broken)
+    mixtures = _passing(lambda mixture: check_mixture(data, mixture, same_name, [*by_name, *unusable]), mixtures, broken)
     problems = [found.reason for found in sorted(broken, key=lambda found: found.path)]
-    mixtures = _passing(lambda mixture: _check_usable(mixture, unusable), mixtures, broken)
+    mixtures = _passing(lambda mixture: check_usable(mixture, unusable), mixtures, broken)
     conversations = {corpus.config.name for corpus in corpora if corpus.config.messages is not None}
     mixtures = [replace(mixture, config=mixture.config.with_conversations(conversations)) for mixture in mixtures]
     catalog = Catalog(data=data, corpora=by_name, mixtures={mixture.config.name: mixture for mixture in mixtures}, broken=broken)
@@ -198,25 +187,6 @@ def _passing(
     return passing
 
 
-def _check_name(declared: Corpus | Mixture, same_name: Mapping[str, Sequence[Corpus | Mixture]]) -> None:
-    """Refuse all declarations that share a name, because a reference to the name would be ambiguous."""
-    name = declared.config.name
-    if others := ", ".join(str(other.path) for other in same_name[name.casefold()] if other is not declared):
-        raise declared.error(f"{name!r} is also the name in {others}; corpora and mixtures share one set of names", "name")
-
-
-def _check_usable(mixture: Mixture, unusable: Mapping[str, DeclarationError]) -> None:
-    for key, name in _named_corpora(mixture.config):
-        if name in unusable:
-            raise mixture.error(f"the declaration of {name!r} is broken: {unusable[name]}", *key)
-
-
-def _named_corpora(config: MixtureConfig) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield the path of the key of each corpus in a declaration, and its name."""
-    yield from (((*key, "corpus"), part.corpus) for key, part in config.all_parts)
-    yield from ((("evaluation", i), name) for i, name in enumerate(config.evaluation))
-
-
 def _yaml_files(folder: Path) -> list[Path]:
     """Return the declarations in a folder, sorted. Files with a leading dot are skipped: editors and file systems create them."""
     try:
@@ -226,73 +196,3 @@ def _yaml_files(folder: Path) -> list[Path]:
     except OSError as problem:
         raise PhyagiAssetsError(f"{folder}: cannot be listed: {problem.strerror}; it is a folder of declarations") from None
     return sorted(found)
-
-
-def _check_tokenizer(data: Path, corpus: Corpus) -> None:
-    name = corpus.config.tokenizer
-    try:
-        is_folder = (data / name).is_dir()
-    except OSError as problem:
-        raise corpus.error(f"{name[:100]!r} cannot be a folder: {problem.strerror}", "tokenizer") from None
-    if "@" not in name and not is_folder:
-        raise corpus.error(_no_tokenizer(data, name), "tokenizer")
-
-
-def _no_tokenizer(data: Path, name: str) -> str:
-    """Return the message that a tokenizer is not a folder: which ones there are, and how one on the Hub is named."""
-    path = data / name
-    if path.is_file():
-        return f"{path} is a file; name the folder that contains it, {PurePath(name).parent}"
-    there = sorted(file.parent.relative_to(data).as_posix() for file in data.glob("tokenizers/*/tokenizer.json"))
-    known = f"; {data} has {listed(there)}" if there else ""
-    on_hub = "; a tokenizer on the Hub is named with a revision, as in gpt2@main"
-    return f"there is no folder {path}{did_you_mean(name, there) or known + on_hub}"
-
-
-def _check_template(data: Path, corpus: Corpus) -> None:
-    name = corpus.config.chat_template
-    if corpus.config.messages is not None and name != TOKENIZERS_TEMPLATE and not (data / name).is_file():
-        raise corpus.error(
-            f"there is no file {data / name}; name a Jinja template, or say tokenizer to use the template of the tokenizer",
-            "chat_template",
-        )
-
-
-def _check_parts(data: Path, mixture: Mixture, corpora: Collection[str]) -> None:
-    for key, name in _named_corpora(mixture.config):
-        if name not in corpora:
-            declared = f"declared are: {listed(sorted(corpora), 20) or 'none'}"
-            raise mixture.error(f"{name!r} is not declared under {data / 'corpora'}{suggesting(name, corpora, declared)}", *key)
-    for i, name in enumerate(mixture.config.evaluation):
-        if name in mixture.config.trained:
-            raise mixture.error(f"{name!r} is trained on too; remove it from evaluation, or from the datasets", "evaluation", i)
-        if name in mixture.config.evaluation[:i]:
-            raise mixture.error(f"{name!r} is listed twice", "evaluation", i)
-
-
-def _check_stages(mixture: Mixture) -> None:
-    config = mixture.config
-    packings: dict[str, str | None] = {}
-    for key, part in config.all_parts:
-        if packings.setdefault(part.corpus, part.packing) != part.packing:
-            raise mixture.error(f"{part.corpus!r} has another packing in an earlier stage; use one in all stages", *key, "packing")
-    before = 0
-    stages = config.stages or ()
-    for k, stage in enumerate(stages):
-        if stage.until is None:
-            if k + 1 < len(stages):
-                raise mixture.error("is missing, and only the last stage goes on without an end", "stages", k, "until")
-        elif stage.until < before + config.seq_len:
-            message = f"is {stage.until:,} tokens, and a stage ends at least a sample (seq_len: {config.seq_len:,}) after"
-            raise mixture.error(f"{message} {f'the one before it, at {before:,}' if k else 'the beginning'}", "stages", k, "until")
-        before = (stage.until or 0) // config.seq_len * config.seq_len
-
-
-def _check_packing(mixture: Mixture) -> None:
-    config = mixture.config
-    if config.seq_len < SHORTEST_PACKED and any(config.packing_of(part) == "best_fit" for part in config.parts):
-        raise mixture.error(
-            f"is {config.seq_len}, which is too short for packing: best_fit; a sample of whole documents has at least {SHORTEST_PACKED} "
-            "tokens, one of them to predict",
-            "seq_len",
-        )
