@@ -22,6 +22,7 @@ from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.step import Scope, Workspace
+from phyagi_assets.store.addresses import Address
 from phyagi_assets.store.artifact import Artifact
 
 State = Literal["current", "stale", "failed", "never built"]
@@ -120,45 +121,26 @@ def status(catalog: Catalog, workspace: Workspace) -> StatusReport:
 
 def _corpus(corpus: Corpus, workspace: Workspace) -> tuple[CorpusStatus, dict[str, str | None]]:
     """Return the state of a corpus, and the expected fingerprint of the cache of each partition; None if it is unknown."""
-    name, problem = corpus.config.name, None
-    caches: dict[str, str | None] = {}
-    partitions: Mapping[str, Partition] = {}
-    try:
-        partitions = workspace.sources.partitions(corpus)
-        read_removals(corpus)
-        workspace.identities.of(corpus)
-    except TokenizerError as found:
-        problem = str(found) if isinstance(found, TokenizerDownError) else None  # its build reports any other
-    except PhyagiAssetsError as found:
-        problem = str(found)
+    partitions, problem = _listed(corpus, workspace)
     last = list(FLOW.of(Scope.PARTITION))[-1]
-    not_current = []
-    published: list[Artifact] = []
+    caches: dict[str, str | None] = {}
+    not_current, published = [], list[Artifact]()
     for partition, may_read in within_budget(corpus, partitions, workspace):
-        key = partition.key
-        stale, caches[key] = _first_stale(corpus, partition, workspace, may_read=may_read)
+        step, caches[partition.key] = _first_stale(corpus, partition, workspace, may_read=may_read)
+        cache = Address(last.address(corpus.config.name, partition.key))
         try:
-            artifact = workspace.store.open(last.address(name, key))
+            artifact = workspace.store.open(cache)
         except StoreAccessError as found:
             artifact, problem = None, problem or str(found)
-        published += [artifact] if artifact else []
-        if artifact is None and not stale:  # what the pointer names is gone, or its manifest is damaged
-            stale, caches[key] = last.name, None
-        if stale:
-            failure = Failures(workspace.store).last(f"{name}/{key}")
-            was_built = artifact is not None or bool(fingerprint_at(last.address(name, key), workspace.store))
-            not_current.append(
-                PartitionStatus(
-                    partition=key,
-                    state="failed" if failure else "stale" if was_built else "never built",
-                    step=stale,
-                    problem=failure.reason if failure else None,
-                    failed_at=failure.at if failure else None,
-                )
-            )
+        if artifact:
+            published.append(artifact)
+        elif not step:  # what the pointer names is gone, or its manifest is damaged
+            step, caches[partition.key] = last.name, None
+        if step:
+            not_current.append(_stale(cache, step, artifact, workspace))
     counts = [of for artifact in published for of in artifact.manifest.counts.values()]
     state = CorpusStatus(
-        name=name,
+        name=corpus.config.name,
         partitions=len(partitions),
         current=len(partitions) - len(not_current),
         stale=len(not_current),
@@ -171,6 +153,43 @@ def _corpus(corpus: Corpus, workspace: Workspace) -> tuple[CorpusStatus, dict[st
         problem=problem,
     )
     return state, caches
+
+
+def _listed(corpus: Corpus, workspace: Workspace) -> tuple[Mapping[str, Partition], str | None]:
+    """Return the partitions in the source of a corpus, and the reason for which it cannot be examined as a whole."""
+    partitions: Mapping[str, Partition] = {}
+    try:
+        partitions = workspace.sources.partitions(corpus)
+        read_removals(corpus)
+        workspace.identities.of(corpus)
+    except TokenizerError as found:
+        return partitions, str(found) if isinstance(found, TokenizerDownError) else None  # its build reports any other
+    except PhyagiAssetsError as found:
+        return partitions, str(found)
+    return partitions, None
+
+
+def _stale(cache: Address, step: str, artifact: Artifact | None, workspace: Workspace) -> PartitionStatus:
+    """Return the state of a partition that is not up to date.
+
+    Parameters
+    ----------
+    cache
+        Address of its cache.
+    step
+        Name of its first step that has to be built.
+    artifact
+        Its published cache; None without one that can be read.
+    """
+    failure = Failures(workspace.store).last(f"{cache.name}/{cache.key}")
+    was_built = artifact is not None or bool(fingerprint_at(cache, workspace.store))
+    return PartitionStatus(
+        partition=cache.key,
+        state="failed" if failure else "stale" if was_built else "never built",
+        step=step,
+        problem=failure.reason if failure else None,
+        failed_at=failure.at if failure else None,
+    )
 
 
 def _first_stale(corpus: Corpus, partition: Partition, workspace: Workspace, *, may_read: bool) -> tuple[str, str | None]:
