@@ -2,13 +2,24 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from phyagi_assets.cli.common import FAILED, print_error
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
+
+if TYPE_CHECKING:
+    from phyagi_assets.exports.reference_layout import CacheCopy
+    from phyagi_assets.settings import BucketAddress
+    from phyagi_assets.store.base import Store
+    from phyagi_assets.store.copying import VersionCopy
+
+    Item = VersionCopy | CacheCopy
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +54,8 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     from phyagi_assets.cli.progress import ConsoleProgress
     from phyagi_assets.cli.render import show_copied
     from phyagi_assets.errors import PhyagiAssetsError
-    from phyagi_assets.exports.reference_layout import CacheCopy, cache_copies, unread_caches
-    from phyagi_assets.exports.targets import open_target
-    from phyagi_assets.formats.plan_versions import versions_named, versions_of_mixtures
     from phyagi_assets.inspection.copy_report import CopyReport
     from phyagi_assets.settings import holds, refuse_dangling, store_place
-    from phyagi_assets.steps.pins import has_pins
-    from phyagi_assets.store.copying import VersionCopy, copy_versions, unread_versions, version_copies
-    from phyagi_assets.store.data_folders import replaced_by_copy
     from phyagi_assets.store.places import open_store
 
     places = store_place(source), store_place(target)
@@ -61,47 +66,71 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     chosen = () if names == ("all",) else names
     store = open_store(places[0])
     progress = ConsoleProgress(output, output.messages())
-    work: Sequence[VersionCopy | CacheCopy]
-    done: Iterator[tuple[VersionCopy | CacheCopy, Sequence[str]]]
-    if layout == "reference":
-        work = joined = cache_copies(store, open_target(places[1]), chosen)
-        done, referring = ((item, item.run()) for item in joined), 0
-        unread = unread_caches(store, chosen)
-    else:
-        other = open_store(places[1])
-        wanted = versions_of_mixtures(store, chosen) if chosen else None
-        work = copied = version_copies(store, other, wanted)
-        unread = unread_versions(store, wanted)
-        for name in sorted({item.artifact.version.address.name for item in copied}):
-            warning = replaced_by_copy(store, other, name)
-            if warning and any(item.replaces for item in copied if item.artifact.version.address.name == name):
-                logger.warning(warning)
-        done, referring = copy_versions(copied, versions_named, unread), sum(has_pins(item.artifact) for item in copied)
-    if not work:
+    copying = (_to_caches if layout == "reference" else _to_store)(store, places[1], chosen)
+    if not copying.items:
         raise PhyagiAssetsError(f"{source}: is not a store with artifacts; name one as SRC")
-    problems = list(unread.values())
-    left_out: list[VersionCopy | CacheCopy] = []
-    size = sum(item.bytes for item in work)
-    with progress.over({item.artifact.version.path: () for item in work}, size, verb="copying", noun="version"):
-        for item, reasons in done:
-            progress.copied(
-                f"{item.artifact.address}@{item.artifact.fingerprint[:8]}", item.bytes, is_there=item.is_there, is_left_out=bool(reasons)
-            )
+    problems = list(copying.unread)
+    left_out: list[Item] = []
+    size = sum(item.bytes for item in copying.items)
+    with progress.over({item.artifact.version.path: () for item in copying.items}, size, verb="copying", noun="version"):
+        for item, reasons in copying.done:
+            name = f"{item.artifact.address}@{item.artifact.fingerprint[:8]}"
+            progress.copied(name, item.bytes, is_there=item.is_there, is_left_out=bool(reasons))
             if reasons:
                 problems += reasons
                 left_out.append(item)
     for problem in problems:
         print_error(problem)
-    present = sum(item.is_there for item in work)
+    present = sum(item.is_there for item in copying.items)
     report = CopyReport(
         source=str(store),
         target=str(places[1]),
-        copied=len(work) - present - len(left_out),
+        copied=len(copying.items) - present - len(left_out),
         bytes=size - sum(item.bytes for item in left_out),
         present=present,
-        referring=referring,
-        left_out=len(left_out) + len(unread),
+        referring=copying.referring,
+        left_out=len(left_out) + len(copying.unread),
         problems=problems,
     )
     output.report(report, lambda console: show_copied(console, report))
     sys.exit(FAILED if problems else 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Copying:
+    """The copies that one command makes."""
+
+    items: "Sequence[Item]"
+    done: "Iterator[tuple[Item, Sequence[str]]]"
+    """Makes the copies. Yields each with the problems for which it is left out."""
+    unread: Collection[str]
+    """Messages about versions that cannot be read."""
+    referring: int = 0
+    """Number of versions that read objects in their buckets."""
+
+
+def _to_store(store: "Store", target: "Path | BucketAddress", names: Sequence[str]) -> _Copying:
+    from phyagi_assets.formats.plan_versions import versions_named, versions_of_mixtures
+    from phyagi_assets.steps.pins import has_pins
+    from phyagi_assets.store.copying import copy_versions, unread_versions, version_copies
+    from phyagi_assets.store.data_folders import replaced_by_copy
+    from phyagi_assets.store.places import open_store
+
+    other = open_store(target)
+    wanted = versions_of_mixtures(store, names) if names else None
+    items = version_copies(store, other, wanted)
+    unread = unread_versions(store, wanted)
+    for name in sorted({item.artifact.version.address.name for item in items}):
+        warning = replaced_by_copy(store, other, name)
+        if warning and any(item.replaces for item in items if item.artifact.version.address.name == name):
+            logger.warning(warning)
+    done = copy_versions(items, versions_named, unread)
+    return _Copying(items=items, done=done, unread=unread.values(), referring=sum(has_pins(item.artifact) for item in items))
+
+
+def _to_caches(store: "Store", target: "Path | BucketAddress", names: Sequence[str]) -> _Copying:
+    from phyagi_assets.exports.reference_layout import cache_copies, unread_caches
+    from phyagi_assets.exports.targets import open_target
+
+    items = cache_copies(store, open_target(target), names)
+    return _Copying(items=items, done=((item, item.run()) for item in items), unread=unread_caches(store, names).values())
