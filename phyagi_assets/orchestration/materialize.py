@@ -221,23 +221,28 @@ class Runner:
             self.outcome.current += 1
             return
         self._progress.started_whole(shown, step.name)
+        failure = self._run_whole(key, step, config or {})
+        if failure:
+            self.outcome.failed[shown] = failure
+        elif expected.is_current:
+            self.outcome.current += 1
+        else:
+            self.outcome.built.append(shown)
+        self._progress.ended_whole(shown, failure, is_current=expected.is_current)
+
+    def _run_whole(self, key: dg.AssetKey, step: Step, config: Mapping[str, Any]) -> str:
+        """Run a step that is not partitioned, and return the reason if it failed."""
         job = (
-            self._definitions.resolve_job_def(build_job_name(name))  # the name by which the UI shows the run
+            self._definitions.resolve_job_def(build_job_name(key.path[0]))  # the name by which the UI shows the run
             if step.scope is Scope.MIXTURE
             else self._definitions.resolve_implicit_global_asset_job_def()
         )
         result = job.execute_in_process(
-            run_config={**_QUIET, **(config or {})}, instance=self._instance, asset_selection=[key], tags=_tags(), raise_on_error=False
+            run_config={**_QUIET, **config}, instance=self._instance, asset_selection=[key], tags=_tags(), raise_on_error=False
         )
-        if result.success and expected.is_current:
-            self.outcome.current += 1
-        elif result.success:
-            self.outcome.built.append(shown)
-        elif _interrupted(result):
+        if _interrupted(result):
             raise KeyboardInterrupt
-        else:
-            self.outcome.failed[shown] = _reason(result, self._instance.root_directory)
-        self._progress.ended_whole(shown, self.outcome.failed.get(shown, ""), is_current=expected.is_current)
+        return "" if result.success else _reason(result, self._instance.root_directory)
 
 
 def _tags(corpora: Iterable[str] = ()) -> dict[str, str]:
