@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,8 @@ class Explainer:
         """The plan."""
         self._order, self._shards, self._fetch = order, shards, fetch
         self._files: dict[Path, list[str]] = {}
-        self._backend: Any = None
+        self._decode: Callable[[npt.NDArray[Any]], str] | None = None
+        """Decodes ids with the tokenizer of the plan; None before the first document is explained."""
 
     def explain(self, positions: Sequence[int]) -> Explanation:
         """Explain the samples at some positions.
@@ -208,36 +210,39 @@ class Explainer:
         return ExplainedSample(position=position, corpus=planned.name, epoch=epoch, runs=tuple(explained), documents=tuple(documents))
 
     def _documents(self, shard: int, run: ExplainedRun) -> Iterator[DocumentSpan]:
-        offset, stop = run.offset, run.offset + run.end - run.start
-        shards = self._shards
-        if self._backend is None:
-            self._backend = _loaded(shards.arrays[shard].path.parent)
+        """Yield the parts of documents that a run of tokens contains."""
+        shards, stop = self._shards, run.offset + run.end - run.start
+        cache = shards.arrays[shard].path.parent
+        decode = self._decode = self._decode or _decoder(cache)
         ends = shards.document_ends(shard)
-        origins, hashes = (shards.beside(shard, ending) for ending in (ORIGINS, HASHES))
-        for ending, array, shape in ((ORIGINS, origins, (len(ends), 2)), (HASHES, hashes, (len(ends),))):
-            if array.shape != shape:
-                file = shards.arrays[shard].path.with_suffix(ending)
-                raise StoreError(f"{file}: has shape {array.shape}, but {len(ends):,} documents require {shape}; {REMEDY}")
-        first = int(np.searchsorted(ends, offset, side="right"))
-        for document in range(first, int(np.searchsorted(ends, stop, side="left")) + 1):
-            begins, ends_at = int(ends[document - 1]) if document else 0, int(ends[document])
-            start, end = max(begins, offset), min(ends_at, stop)
+        origins, hashes = self._of_documents(shard, ORIGINS, (len(ends), 2)), self._of_documents(shard, HASHES, (len(ends),))
+        first, last = int(np.searchsorted(ends, run.offset, side="right")), int(np.searchsorted(ends, stop, side="left"))
+        for document in range(first, last + 1):
+            document_start, document_end = int(ends[document - 1]) if document else 0, int(ends[document])
+            start, end = max(document_start, run.offset), min(document_end, stop)
             file_number, source_row = origins[document].tolist()
-            trained = shards.trained_between(shard, start, end)
-            tokens = shards.between(shard, start, end)
-            text = self._text(tokens)
+            tokens, trained = shards.between(shard, start, end), shards.trained_between(shard, start, end)
+            text = decode(tokens)
             yield DocumentSpan(
                 partition=run.partition,
-                file=self._file(shards.arrays[shard].path.parent, file_number),
+                file=self._file(cache, file_number),
                 row=source_row,
                 id=document_id(int(hashes[document])),
-                start=run.start + start - offset,
-                end=run.start + end - offset,
-                skipped=start - begins,
-                length=ends_at - begins,
+                start=run.start + start - run.offset,
+                end=run.start + end - run.offset,
+                skipped=start - document_start,
+                length=document_end - document_start,
                 text=text,
-                marked=text if trained is None else mark_trained(tokens, trained, self._text),
+                marked=text if trained is None else mark_trained(tokens, trained, decode),
             )
+
+    def _of_documents(self, shard: int, ending: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """Return an array beside a token array, which has a row per document, and check its shape."""
+        array = self._shards.beside(shard, ending)
+        if array.shape != shape:
+            file = self._shards.arrays[shard].path.with_suffix(ending)
+            raise StoreError(f"{file}: has shape {array.shape}, but {shape[0]:,} documents require {shape}; {REMEDY}")
+        return array
 
     def _file(self, cache: Path, number: int) -> str:
         if cache not in self._files:
@@ -250,17 +255,23 @@ class Explainer:
             raise StoreError(f"{cache / MANIFEST}: lists {len(names):,} source files, but a document refers to file {number}; {REMEDY}")
         return names[number]
 
-    def _text(self, ids: npt.NDArray[Any]) -> str:
-        return self._backend.decode(ids.tolist(), skip_special_tokens=False) if self._backend else ""
 
-
-def _loaded(cache: Path) -> Any:
-    """Return the tokenizer in a cache, which is that of all caches of a plan; False if its package is not installed."""
+def _decoder(cache: Path) -> Callable[[npt.NDArray[Any]], str]:
+    """Return a function that decodes ids with the tokenizer in a cache; to empty text, if the package that decodes is not installed."""
     try:
-        return load_backend(cache)
+        tokenizer = load_backend(cache)
     except MissingPackageError as problem:
         logger.warning("documents are shown without their text: %s", problem)
-        return False
+        return _no_text
+    return partial(_text, tokenizer)
+
+
+def _text(tokenizer: Any, ids: npt.NDArray[Any]) -> str:
+    return str(tokenizer.decode(ids.tolist(), skip_special_tokens=False))
+
+
+def _no_text(_ids: npt.NDArray[Any]) -> str:
+    return ""
 
 
 def open_explainer(mixture: str | Path, store: str | Path, *, seq_len: int | None = None) -> Explainer:
