@@ -9,7 +9,7 @@ checked again before it is removed, under locks that keep other commands from ma
 """
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -190,21 +190,25 @@ class Cleaning:
         removed = []
         with self.store.removing() as remove:
             still = {item.path: item for item in self.find()}
-            for item in items:
-                if item.path not in still:
-                    continue
+            for item in (still[item.path] for item in items if item.path in still):
                 with self.store.lock_if_free(item.address) as free:
-                    if not free:
-                        continue
-                    if item.why is Reason.BROKEN_OFF:
-                        clear_transfers(item.path)
-                        clear_chunks(item.path)
+                    if free and self._removed(item, remove):
                         removed.append(item)
-                    elif self._is_as_found(still[item.path]):
-                        with suppress(ForeignFilesError):  # a file was added to the folder since the search
-                            remove(item.address, item.path)
-                            removed.append(item)
         return removed
+
+    def _removed(self, item: Removable, remove: Callable[[str, Path], None]) -> bool:
+        """Remove what was found just now, unless it has changed since. Return whether it was removed."""
+        if item.why is Reason.BROKEN_OFF:
+            clear_transfers(item.path)
+            clear_chunks(item.path)
+            return True
+        if not self._is_as_found(item):
+            return False
+        try:
+            remove(item.address, item.path)
+        except ForeignFilesError:  # a file was added to the folder since the search
+            return False
+        return True
 
     def _is_as_found(self, item: Removable) -> bool:
         """Return whether a version is still published or still not, as it was found; for a second copy, whether its version is intact."""
