@@ -89,12 +89,15 @@ class MixtureStream(DividedStream):
         self.samples = checked_bool("samples", samples)
         self.endless = checked_bool("endless", endless)
         self.drop_last = checked_bool("drop_last", drop_last)
-        # `origin`: position from which steps are counted. `end`: end of the current iteration. `loaded_end`: end of the iteration that a
-        # loaded state belongs to. `given`: number of samples of the run at `position` that were yielded. In a loader worker, the next run
-        # begins at `position` plus one step for each worker before it. `is_placed`: whether the next iteration begins at `position` because
-        # that was asked for; if not, the next pass over another split than train begins at its start, wherever the last one was left.
-        # `is_asked`: whether a position other than 0 was set, and no iteration has begun since.
-        super().__init__(rank, world_size, {**_asked_for(position), "origin": position, "end": _NO_END})
+        super().__init__(
+            rank,
+            world_size,
+            {
+                **_asked_for(position),
+                "origin": position,  # position from which steps are counted
+                "end": _NO_END,  # end of the current iteration
+            },
+        )
 
     @property
     def seq_len(self) -> int:
@@ -383,4 +386,12 @@ class MixtureStream(DividedStream):
 
 def _asked_for(position: int, given: int = 0, loaded_end: int = _NO_END) -> dict[str, int]:
     """Return the numbers of a cursor whose next iteration begins at a position that was asked for."""
-    return {"position": position, "given": given, "loaded_end": loaded_end, "is_placed": 1, "is_asked": int(position + given > 0)}
+    return {
+        "position": position,  # of the next run; in a loader worker, without one step for each worker before it
+        "given": given,  # number of samples of this run that were yielded
+        "loaded_end": loaded_end,  # end of the iteration that a loaded state belongs to
+        # Whether the next iteration begins here because that was asked for. If not, the next pass over another split than train begins at
+        # its start, wherever the last one was left.
+        "is_placed": 1,
+        "is_asked": int(position + given > 0),  # whether a position other than 0 was set, and no iteration has begun since
+    }
