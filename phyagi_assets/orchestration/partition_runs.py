@@ -5,9 +5,10 @@ processes that build partitions send it their results.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import dagster as dg
@@ -32,11 +33,12 @@ from phyagi_assets.errors import (
     TokenizerError,
     translate_limit_errors,
 )
-from phyagi_assets.execution.ray_address import chosen_executor
+from phyagi_assets.execution.ray_address import RayAddress, chosen_executor
 from phyagi_assets.formatting import counted
 from phyagi_assets.orchestration.declared import EditedError
 from phyagi_assets.orchestration.names import COMMAND, EXECUTOR, FAILURE_TAG, LASTING, LASTING_TAG, LAUNCHED_BY, OPEN, PROCESSES, REFRESH
 from phyagi_assets.orchestration.partition_log import Context, PartitionLog, op_context
+from phyagi_assets.orchestration.progress import RunProgress
 from phyagi_assets.orchestration.recorded import Recorded
 from phyagi_assets.orchestration.recorded_digests import RecordedDigests
 from phyagi_assets.orchestration.run_lock import hold_run
@@ -95,41 +97,44 @@ class PartitionRun:
         if processes is not None and processes < 1:
             raise PhyagiAssetsError(f"processes: at least 1 process builds partitions, not {processes}")
         cluster = chosen_executor(config[EXECUTOR], "executor")
-        results: list[PartitionResult] = []
         is_long = len(work) + len(failed) > _FEW
         log = PartitionLog(self.context, self.builder, self.recorded, self.checks, is_long=is_long)
         if self.recorded is not None and not isinstance(self.context, dg.AssetExecutionContext):  # Dagster announces the assets of a run
             log.announce(work)
-        all_of_them = [*work, *(result.work for result in failed)]
-        with progress_of(all_of_them, self.context.log) as progress:
-            bytes_left = {item.name: item.bytes for item in work}
-
-            def on_progress(item: Work, consumed: int) -> None:
-                consumed = min(consumed, bytes_left[item.name])
-                bytes_left[item.name] -= consumed
-                progress.advanced(consumed)
-
-            failures = Failures(self.builder.workspace.store)
-
-            def on_end(result: PartitionResult) -> None:
-                failures.record(result.work.name, result.failure, lasts=self._lasts(result))
-                progress.ended(result, is_current=log.write(result))
-                results.append(result)
-
-            for result in failed:
-                on_end(result)
-            executor = new_executor(self.builder, work, processes, cluster=cluster, on_start=progress.started, on_progress=on_progress)
+        results: list[PartitionResult] = []
+        with progress_of([*work, *(result.work for result in failed)], self.context.log) as progress:
             try:
-                with closing(build_partitions(work, executor)) as ended:
-                    for result in ended:
-                        # A version that is reused reports no bytes.
-                        on_progress(result.work, bytes_left[result.work.name])
-                        on_end(result)
+                with closing(self._built(work, processes, cluster, progress)) as built:
+                    for result in chain(failed, built):
+                        self._record_failure(result)
+                        progress.ended(result, is_current=log.write(result))
+                        results.append(result)
             finally:
                 log.flush()  # also if the run is cancelled
             self.builder.workspace.store.refresh()  # the processes that built the partitions have published them
             log.close()
         self._raise(results)
+
+    def _built(
+        self, work: Sequence[Work], processes: int | None, cluster: RayAddress | None, progress: RunProgress
+    ) -> Generator[PartitionResult, None, None]:
+        """Build partitions, tell the progress how much of their sources was read, and yield the outcome of each."""
+        left = {item.name: item.bytes for item in work}
+
+        def advance(item: Work, consumed: int) -> None:
+            consumed = min(consumed, left[item.name])
+            left[item.name] -= consumed
+            progress.advanced(consumed)
+
+        executor = new_executor(self.builder, work, processes, cluster=cluster, on_start=progress.started, on_progress=advance)
+        with closing(build_partitions(work, executor)) as ended:
+            for result in ended:
+                advance(result.work, left[result.work.name])  # nothing was read of a version that is reused
+                yield result
+
+    def _record_failure(self, result: PartitionResult) -> None:
+        """Record the failure of a partition for ``phyagi-assets status``, or that the last one is over."""
+        Failures(self.builder.workspace.store).record(result.work.name, result.failure, lasts=self._lasts(result))
 
     def _lasts(self, result: PartitionResult) -> bool:
         """Return whether a partition failed, and will fail again until an input changes."""
