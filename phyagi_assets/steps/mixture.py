@@ -30,6 +30,8 @@ from phyagi_assets.steps.mixture_version import (
     published_mixture,
 )
 from phyagi_assets.steps.step import Built, Option, Scope, Step, Workspace, reuse_or_build
+from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 
 logger = logging.getLogger(__name__)
@@ -75,24 +77,22 @@ def build_mixture(
     if left_out:
         what = counted(len(left_out), "partition")
         logger.warning("%s leaves out %s that failed: %s", mixture.config.name, what, listed(left_out, _LISTED))
-    store, address, at = workspace.store, mixture_address(mixture), at_position
+    store, address = workspace.store, mixture_address(mixture)
     with store.planning():  # keeps the versions that the plan names in place until it is published
         caches = published_caches(mixture, corpora, partitions, store)
         inputs = {corpus: {partition_key(cache): cache.fingerprint for cache in found} for corpus, found in caches.items()}
         wanted = expected_mixture(mixture, workspace, inputs)
         check_alike(mixture, caches)
         published = published_as(wanted, address, store)
-        if published:
-            if packed_corpora(published.manifest):
-                packed_indices(mixture, caches, store)  # builds those that are gone
-            checks = check_found(published, lambda found: check_plan(found, store))
-            if checks[0].passed or APPENDED in published.manifest.settings:  # earlier segments cannot be rebuilt from the current caches
-                if at is not None:
-                    logger.info(
-                        "%s: no segment begins at position %s, because the published plan is up to date", mixture.config.name, f"{at:,}"
-                    )
-                return Built(artifact=published, reused=True, seconds=0.0, checks=checks)
-            at = None
+        if published and (reused := _reused(published, mixture, caches, store)):
+            if at_position is not None:
+                logger.info(
+                    "%s: no segment begins at position %s, because the published plan is up to date",
+                    mixture.config.name,
+                    f"{at_position:,}",
+                )
+            return reused
+        at = None if published else at_position  # a damaged plan is written again as it was
         earlier = plan_to_extend(mixture, caches, store, at) if at is not None else None
         indices = packed_indices(mixture, caches, store)
         if earlier:
@@ -106,6 +106,16 @@ def build_mixture(
             return replace(wanted, counts={split: of for split, of in counts.items() if of["tokens"]}, details=_details(caches, left_out))
 
         return reuse_or_build(store, address, wanted, fill, examine=lambda artifact: check_plan(artifact, store))
+
+
+def _reused(published: Artifact, mixture: Mixture, caches: Caches, store: Store) -> Built | None:
+    """Return the published plan of these caches if it is kept; None if it is damaged and has to be written again."""
+    if packed_corpora(published.manifest):
+        packed_indices(mixture, caches, store)  # builds those that are gone
+    checks = check_found(published, lambda found: check_plan(found, store))
+    if checks[0].passed or APPENDED in published.manifest.settings:  # earlier segments cannot be rebuilt from the current caches
+        return Built(artifact=published, reused=True, seconds=0.0, checks=checks)
+    return None
 
 
 def _details(caches: Caches, left_out: Sequence[str]) -> dict[str, Any]:
