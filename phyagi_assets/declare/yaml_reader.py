@@ -101,6 +101,11 @@ class _Reader:
         self._resolver = yaml.resolver.Resolver()
 
     def read(self) -> Any:
+        """Return the values of the file, and set `text`, its text."""
+        self.text = self._decoded()
+        return self._parsed()
+
+    def _decoded(self) -> str:
         try:
             if not self.path.is_file() and self.path.exists():  # reading a named pipe could block for ever
                 raise DeclarationError(self.path, "is not a regular file; a declaration is a YAML file")
@@ -109,26 +114,28 @@ class _Reader:
             content = self.path.read_bytes()
             if content.startswith(_UTF_16) or b"\0" in content[:4]:
                 raise DeclarationError(self.path, "is UTF-16 or UTF-32 text; save the file as UTF-8", line=1)
-            self.text = text = content.decode()
+            return content.decode()
         except OSError as problem:
             raise DeclarationError(self.path, f"cannot be read: {problem.strerror}") from None
         except UnicodeDecodeError as problem:
             line = problem.object.count(b"\n", 0, problem.start) + 1
             message = f"is not UTF-8: {problem.reason} at byte {problem.start}; save the file as UTF-8"
             raise DeclarationError(self.path, message, line=line) from None
+
+    def _parsed(self) -> Any:
         try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            root = yaml.compose(self.text, Loader=yaml.SafeLoader)
             if not isinstance(root, yaml.MappingNode):
                 raise DeclarationError(self.path, "holds no keys; a declaration is a mapping such as 'name: my_corpus'", line=1)
             return self._value(root, ())
         except yaml.MarkedYAMLError as problem:
             mark = problem.problem_mark or problem.context_mark
             found = ", ".join(filter(None, (problem.context, problem.problem)))
-            message = f"is not YAML: {found}{remedy(found, problem, text)}"
+            message = f"is not YAML: {found}{remedy(found, problem, self.text)}"
             raise DeclarationError(self.path, message, line=mark.line + 1 if mark else None) from None
         except yaml.reader.ReaderError as problem:
-            line = text.count("\n", 0, problem.position) + 1
-            found = f"character #x{ord(text[problem.position]):04x}: {problem.reason}"
+            line = self.text.count("\n", 0, problem.position) + 1
+            found = f"character #x{ord(self.text[problem.position]):04x}: {problem.reason}"
             raise DeclarationError(self.path, f"is not YAML: {found}; remove the character", line=line) from None
         except RecursionError:
             raise DeclarationError(self.path, "is nested too deeply, or an alias is inside the value that it names") from None
