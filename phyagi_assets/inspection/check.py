@@ -1,6 +1,6 @@
 """The check of a data folder and its store: every problem with the declarations, the artifacts and the links."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -68,13 +68,8 @@ def check_everything(workspace: Workspace, linked: Sequence[Path], *, discard: b
     ]
     loops = links_in_loops([workspace.data, *linked])
     problems += [Problem(kind="link", message=_loop(link)) for link in loops]
-    foreign = [each for each in store.survey().foreign if each.path not in loops]
-    blocked = _places(workspace) if foreign and not store.is_remote else {}
-    for each in foreign:
-        if address := blocked.get(each.path):
-            message = f"{each}, where the store keeps the pointer of an artifact; move it away"
-            problems.append(Problem(kind="artifact", message=message, address=address))
-    left_alone = [str(each) for each in foreign if each.path not in blocked]
+    blocking, left_alone = _foreign(workspace, loops)
+    problems += blocking
     discarded: list[str] = []
     if discard:
         store.remove_abandoned_files(everywhere=True)
@@ -88,6 +83,17 @@ def check_everything(workspace: Workspace, linked: Sequence[Path], *, discard: b
         left_alone=tuple(left_alone),
         discarded=tuple(discarded),
     )
+
+
+def _foreign(workspace: Workspace, loops: Collection[Path]) -> tuple[list[Problem], list[str]]:
+    """Return the problems with what the store did not make where it would keep a pointer, and messages about the rest of such entries."""
+    foreign = [each for each in workspace.store.survey().foreign if each.path not in loops]
+    places = _places(workspace) if foreign and not workspace.store.is_remote else {}
+    message = "{}, where the store keeps the pointer of an artifact; move it away"
+    blocking = [
+        Problem(kind="artifact", message=message.format(each), address=places[each.path]) for each in foreign if each.path in places
+    ]
+    return blocking, [str(each) for each in foreign if each.path not in places]
 
 
 def _places(workspace: Workspace) -> dict[Path | str, str]:
