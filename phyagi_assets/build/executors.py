@@ -4,6 +4,7 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,16 +12,21 @@ from typing import Any
 from phyagi_assets.build.on_nodes import folders_of_task, node_check, run_on_node
 from phyagi_assets.build.tasks import Builder, ChunkTask, PartitionTask, Task, TaskResult
 from phyagi_assets.build.work import Work
+from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.executor import Executor, InProcessExecutor
 from phyagi_assets.execution.process_pool import ProcessPool
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.execution.ray_cluster import RayExecutor
+from phyagi_assets.execution.thread_pool import ThreadPool
 from phyagi_assets.processors import THREADS, processors
 from phyagi_assets.store.pickling import Pickling
 from phyagi_assets.tokenizers.prepare import find_identities
 
 PROCESSORS_EACH = 8
 """Number of processors that one process can keep busy: the work per batch outside of the engine is sequential."""
+
+_IN_FLIGHT, _BYTES_IN_FLIGHT = 16, 16 << 20
+"""Largest number and size of the partitions that one process builds at the same time in a bucket, where small ones mostly wait."""
 
 
 def processes_by_default() -> int:
@@ -76,6 +82,11 @@ def new_executor(
         )
     size = min(processes_by_default() if processes is None else processes, sum(item.chunks for item in work))
     builder.workspace.identities.find_on_hub(corpora)  # if each process asked the Hub, a branch could move in between
+    if size <= 1 and builder.workspace.store.is_remote:
+        built = {item.corpus for item in work if not item.is_only_recorded}
+        with suppress(PhyagiAssetsError):  # once, before all threads need them; the step that needs them raises the error
+            find_identities([builder.corpora[name] for name in built], builder.workspace.identities, builder.workspace.store)
+        return ThreadPool(run=builder.run, threads=_IN_FLIGHT, weight=_size, most=_BYTES_IN_FLIGHT, **calls)
     if size <= 1:
         return InProcessExecutor(run=builder.run, **calls)
     return ProcessPool(run=builder.run, size=size, threads=_threads(size), **calls)
@@ -85,6 +96,11 @@ def _threads(size: int) -> int:
     """Return the number of engine threads per process: its share of the processors, or the limit set for this process if it is lower."""
     share, given = max(1, processors() // size), os.environ.get(THREADS, "")
     return min(share, int(given)) if given.isdecimal() and int(given) else share
+
+
+def _size(task: Task) -> int:
+    """Return the size of the source of a task, in bytes. A partition whose source was not listed counts as large."""
+    return task.work.partition.bytes if task.work.partition else _BYTES_IN_FLIGHT + 1
 
 
 def _task_name(task: Task) -> str:

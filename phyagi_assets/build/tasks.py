@@ -77,7 +77,7 @@ class Builder:
         if isinstance(task, ChunkTask):
             task.chunk.run(self.workspace, on_progress)
             return None
-        if task.work.unrecorded.keys() >= set(task.work.steps):  # nothing is built
+        if task.work.is_only_recorded:
             return self._partition(task, on_progress)
         if task.divided:  # other processes have written to the store
             self.workspace.store.refresh()

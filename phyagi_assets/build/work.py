@@ -38,6 +38,11 @@ class Work:
     were published, and are not fetched."""
 
     @property
+    def is_only_recorded(self) -> bool:
+        """Whether nothing is built."""
+        return self.unrecorded.keys() >= set(self.steps)
+
+    @property
     def name(self) -> str:
         """Name of the partition for messages, as ``corpus/partition``."""
         return f"{self.corpus}/{self.key}"

@@ -1,5 +1,7 @@
 """Files that many versions in a bucket have in common, such as those of a tokenizer: one object each, named by content."""
 
+import os
+import shutil
 import threading
 import time
 from collections.abc import Collection, Mapping
@@ -63,10 +65,13 @@ class SharedFiles:
                 self._listed[name], self._sound[name] = stored, stored.e_tag
 
     def fetch(self, record: FileRecord, path: Path) -> None:
-        """Fetch a file, and link it to a path."""
+        """Fetch a file, and link it to a path, unless another thread or process has done so meanwhile."""
         copy = self._copies / shared_name(record)
         if not record.is_size_of(copy):
             self.folder.download(shared_name(record), copy, record.bytes, record.xxh3_128)
-        with suppress(FileNotFoundError):
-            path.unlink()
-        link(copy, path)
+        if record.is_size_of(path):
+            return
+        if os.path.lexists(path):
+            path.unlink(missing_ok=True)
+        with suppress(shutil.SameFileError):  # it is there by now
+            link(copy, path)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Barrier, Event, Lock, Thread, Timer
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ import pytest
 from phyagi_assets.errors import DeclarationError, MissingArtifactsError, OutOfMemoryError, PhyagiAssetsError, SourceError
 from phyagi_assets.execution.executor import Executor, InProcessExecutor, OnProgress, TaskCrashed, WorkerDied, outcome_of
 from phyagi_assets.execution.process_pool import ProcessPool
+from phyagi_assets.execution.thread_pool import ThreadPool
 from phyagi_assets.tokenizers.engines import translate_panics
 
 logger = logging.getLogger("phyagi_assets.tests")
@@ -257,7 +258,12 @@ def in_process(run: Any, **options: Any) -> InProcessExecutor[Any, Any]:
     return InProcessExecutor(run=run, **{"name": item_name, "on_start": id, "on_progress": unheard, **options})
 
 
-@pytest.mark.parametrize("executor_of", [in_process, pool_of])
+def in_threads(run: Any, **options: Any) -> ThreadPool[Any, Any]:
+    options = {"name": item_name, "on_start": id, "on_progress": unheard, "threads": 2, "weight": abs, "most": 1000, **options}
+    return ThreadPool(run=run, **options)
+
+
+@pytest.mark.parametrize("executor_of", [in_process, in_threads, pool_of])
 def test_tasks_submitted_meanwhile_are_run_and_dropped_ones_are_not(executor_of: Callable[..., Executor[Any, Any]]) -> None:
     executor = executor_of(size_of)
     ended = []
@@ -268,17 +274,63 @@ def test_tasks_submitted_meanwhile_are_run_and_dropped_ones_are_not(executor_of:
             executor.submit(101)
             executor.submit(100, first=True)
     assert sorted(ended) == [*range(1, 21), 100, 101]
-    assert ended.index(100) < ended.index(20) < ended.index(101) or executor.size > 1
+    assert ended.index(100) < ended.index(20) < ended.index(101) or executor_of is not in_process
 
 
 def size_of(item: int, _on_progress: OnProgress) -> int:
     return abs(item)
 
 
-def test_error_of_a_task_in_this_process_is_its_outcome_and_the_others_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("executor_of", [in_process, in_threads])
+def test_error_of_a_task_in_this_process_is_its_outcome_and_the_others_are_run(
+    executor_of: Callable[..., Executor[Any, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAYON_NUM_THREADS", "3")
     progress: list[tuple[int, int]] = []
-    executor = in_process(partial(counting, tmp_path), on_progress=lambda task, consumed: progress.append((task, consumed)))
+    executor = executor_of(partial(counting, tmp_path), on_progress=lambda task, consumed: progress.append((task, consumed)))
     found = dict(results(executor, [1, 13, 14, 15, 2]))
-    assert [type(outcome) for outcome in found.values()] == [tuple, SourceError, TaskCrashed, OutOfMemoryError, tuple]
-    assert progress == [(1, 1), (2, 2)]
+    types = {1: tuple, 13: SourceError, 14: TaskCrashed, 15: OutOfMemoryError, 2: tuple}
+    assert {item: type(outcome) for item, outcome in found.items()} == types
+    assert sorted(progress) == [(1, 1), (2, 2)]
+
+
+def test_threads_run_small_tasks_at_the_same_time_and_a_large_one_alone() -> None:
+    running, seen, together = list[int](), dict[int, list[int]](), Barrier(3)
+
+    def run(item: int, _on_progress: OnProgress) -> int:
+        running.append(item)
+        if item < 10:
+            together.wait(30)
+        seen[item] = sorted(running)
+        if item < 10:
+            together.wait(30)
+        running.remove(item)
+        return item
+
+    found = dict(results(in_threads(run, threads=3, most=10), [1, 2, 3, 11, 12]))
+    assert found == {item: item for item in (1, 2, 3, 11, 12)}
+    assert seen == {1: [1, 2, 3], 2: [1, 2, 3], 3: [1, 2, 3], 11: [11], 12: [12]}
+
+
+def test_threads_that_are_interrupted_end_their_tasks_and_begin_no_others() -> None:
+    begun, goes_on = Barrier(3), Event()
+    ended = list[int]()
+
+    def run(item: int, _on_progress: OnProgress) -> int:
+        if item:
+            begun.wait(30)
+            goes_on.wait(30)
+        ended.append(item)
+        return item
+
+    running = results(in_threads(run, threads=3), [0, 1, 2, 3, 4])
+    assert next(running) == (0, 0)
+    Timer(0.1, goes_on.set).start()
+    begun.wait(30)
+    running.close()
+    assert sorted(ended) == [0, 1, 2]
+
+
+def test_exit_in_a_thread_ends_the_consumer() -> None:
+    with pytest.raises(SystemExit):
+        list(results(in_threads(lambda _item, _on_progress: sys.exit(3)), [1]))

@@ -193,6 +193,19 @@ def test_files_of_the_tokenizer_are_stored_once(store: BucketStore, machine: Ope
     assert machine("third").open("corpus/stage/b", intact=True) is None
 
 
+def test_file_of_a_tokenizer_is_never_missing_while_others_fetch_it(machine: Open) -> None:
+    written = write(machine("here"), "text")
+    there = machine("there")
+    found = [there.find(ADDRESS, written.fingerprint) for _ in range(8)]
+
+    def is_complete(artifact: Artifact | None) -> bool:
+        assert artifact
+        return contents(artifact.folder()).keys() >= written.manifest.files.keys()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(is_complete, found))
+
+
 def test_damage_on_the_way_is_fetched_again(machine: Open, s3: S3Server) -> None:
     write(machine("here"), "text")
     found = machine("there").open(ADDRESS)
