@@ -15,8 +15,9 @@ STORE_VARIABLE = "PHYAGI_ASSETS_STORE"
 REPORTS_VARIABLE = "PHYAGI_ASSETS_REPORTS"
 CACHE_VARIABLE = "PHYAGI_ASSETS_CACHE"
 CACHE_BYTES_VARIABLE = "PHYAGI_ASSETS_CACHE_BYTES"
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-"""The beginning of a URI. ``pathlib`` makes ``s3:/bucket`` of ``s3://bucket``, and a drive has one letter."""
+_SCHEME = re.compile(r"\s*((?i:s3|gs|az)(?=:)|[A-Za-z][A-Za-z0-9+.-]+(?=:/))")
+"""The beginning of a URI, also of one with a space before it, or of a bucket without slashes. ``pathlib`` makes ``s3:/bucket`` of
+``s3://bucket``, and a drive has one letter."""
 
 
 _BUCKET = re.compile(r"(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*(?:/(?![./])[^/?#@\\\s]+(?: +[^/?#@\\\s]+)*)*/?")
@@ -217,7 +218,7 @@ def local_folder(named: str | Path, what: str) -> Path:
     PhyagiAssetsError
         It is a URI, or its path cannot be used.
     """
-    if not str(named):
+    if not str(named).strip():
         raise PhyagiAssetsError(f"the {what} has an empty name, perhaps from an unset variable; name a folder")
     if scheme := _SCHEME.match(str(named)):
         raise PhyagiAssetsError(f"the {what} is a folder on this machine; {scheme[1]}: addresses are not supported for it")

@@ -117,7 +117,7 @@ def _version_copies(artifacts: Iterable[Artifact], target: Store, published: Col
 def copy_versions(
     work: Sequence[VersionCopy], named: Named = lambda _: (), unread: Collection[Version] = ()
 ) -> Iterator[tuple[VersionCopy, Sequence[str]]]:
-    """Copy versions, several addresses at once, and yield them when they are done: plans after all others.
+    """Copy versions, several partitions at once, and yield them when they are done: plans after all others.
 
     Yields
     ------
@@ -137,10 +137,11 @@ def copy_versions(
         return [(item, _lacking(item, left_out, named) or item.run()) for item in items]
 
     for plans in (False, True):
-        together: dict[tuple[int, str], list[VersionCopy]] = {}  # versions of one address wait for each other anyway
+        together: dict[tuple[int, str, str], list[VersionCopy]] = {}  # versions of one partition wait for each other anyway
         for item in work:
-            if item.artifact.version.address.is_of_partition is not plans:
-                together.setdefault((id(item.target), item.artifact.address), []).append(item)
+            of = item.artifact.version.address
+            if of.is_of_partition is not plans:
+                together.setdefault((id(item.target), of.name, of.key), []).append(item)
         failed = set()
         for items in concurrently(run, together.values(), _AT_ONCE):
             failed |= {item.artifact.version for item, reasons in items if reasons}

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formatting import parsed_size
-from phyagi_assets.settings import BucketAddress
+from phyagi_assets.settings import BucketAddress, local_folder
 from phyagi_assets.store.addresses import Version
 from phyagi_assets.store.artifact import FinishedFile
 from phyagi_assets.store.disk import replace_file, writing_to
@@ -45,9 +45,12 @@ def scratch_folder(address: str) -> Path:
     ------
     StoreError
         The folder cannot be created, or belongs to another user.
+    PhyagiAssetsError
+        The variable does not name a folder.
     """
     named = os.environ.get(SCRATCH_VARIABLE)
-    base = Path(named).expanduser().absolute() if named else Path(tempfile.gettempdir()) / f"phyagi-assets-{os.getuid()}"
+    default = Path(tempfile.gettempdir()) / f"phyagi-assets-{os.getuid()}"
+    base = local_folder(named, f"scratch folder (${SCRATCH_VARIABLE})") if named else default
     try:
         base.mkdir(mode=0o777 if named else 0o700, parents=True, exist_ok=True)
         status = base.lstat()

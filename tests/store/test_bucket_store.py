@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.inspection.garbage import Cleaning
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.store import bucket_store
@@ -323,6 +323,10 @@ def test_scratch_folder_that_cannot_be_used_is_named_with_its_setting(tmp_path: 
     monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", str(tmp_path / "file" / "scratch"))
     with pytest.raises(StoreError, match=r"scratch: cannot be created: Not a directory.*\$PHYAGI_ASSETS_SCRATCH"):
         store_in_bucket(PLACE)
+    for name, message in (("~nobody-here/x", "cannot be found"), ("s3://b/x", "is a folder on this machine")):
+        monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", name)
+        with pytest.raises(PhyagiAssetsError, match=rf"the scratch folder \(\$PHYAGI_ASSETS_SCRATCH\) .*{message}"):
+            store_in_bucket(PLACE)
     monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", str(tmp_path / "scratch"))
     monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH_BYTES", "much")
     with pytest.raises(StoreError, match=r"\$PHYAGI_ASSETS_SCRATCH_BYTES: 'much' is not a size"):
