@@ -173,7 +173,7 @@ class BucketFolder:
 
         def get(client: ObjectStore) -> int:
             found, read = obstore.get(client, self._key(key), options={"range": (start, stop)}), 0
-            with path.open("wb", buffering=0) as file:
+            with path.open("r+b", buffering=0) as file:  # ext4 writes a file to the disk at once that was truncated
                 for chunk in found.stream(min_chunk_size=_STREAMED):
                     read += len(chunk)
                     _write_all(file, memoryview(chunk))
