@@ -91,6 +91,9 @@ class _Running:
         self._waiting: dict[int, tuple[Future[bytes], PartRequest]] = {}
         self._lock = threading.Lock()
         self._starts = 0
+        """Number of times that the process was started since it last answered a request."""
+        self._problem: StoreError | None = None
+        """Why it is not started again."""
         self._is_ending = threading.Event()
         self._start()
 
@@ -98,16 +101,17 @@ class _Running:
         self._starts += 1
         self._connection, theirs = Pipe()
         program = f"from phyagi_assets.objects.fetching import serve; serve({theirs.fileno()})"
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or f"{Path.cwd()}" for path in sys.path)}
         self._process = subprocess.Popen(
-            [sys.executable, "-c", program],
+            [sys.executable, "-P", "-c", program],  # -P: no module is imported from the working directory
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             env=environment,
             start_new_session=True,  # an interrupt ends the reader, whose end ends this process
         )
         theirs.close()
-        self._connection.send(self._folder)
+        with suppress(OSError):  # the receiver notices that the process ended
+            self._connection.send(self._folder)
         weakref.finalize(self, _end, self._is_ending, self._connection, self._process, os.getpid())
         arguments = (weakref.ref(self), self._connection, self._is_ending)
         threading.Thread(target=_receive, args=arguments, name="fetched parts", daemon=True).start()
@@ -115,6 +119,10 @@ class _Running:
     def submit(self, requests: Sequence[tuple[int, PartRequest]]) -> list["Future[bytes]"]:
         futures: list[Future[bytes]] = [Future() for _ in requests]
         with self._lock:
+            if self._problem:
+                for future in futures:
+                    future.set_exception(self._problem)
+                return futures
             self._waiting |= {number: (future, request) for future, (number, request) in zip(futures, requests, strict=True)}
             with suppress(OSError):  # the receiver notices that the process ended
                 self._connection.send(requests)
@@ -122,6 +130,7 @@ class _Running:
 
     def answer(self, number: int, found: bytes | BaseException) -> None:
         with self._lock:
+            self._starts = 0
             future, _ = self._waiting.pop(number)
         if isinstance(found, BaseException):
             future.set_exception(found)
@@ -139,12 +148,12 @@ class _Running:
                     self._connection.send([(number, request) for number, (_, request) in left.items()])
                 return
             self._waiting.clear()
-        problem = StoreError(
-            f"{self._folder.address}: the process that fetches from it ended {self._starts} times, at last with exit code {code}; "
-            "check its messages, and whether the machine has enough memory"
-        )
+            self._problem = StoreError(
+                f"{self._folder.address}: the process that fetches from it ended {self._starts} times, at last with exit code {code}; "
+                "check its messages, and whether the machine has enough memory"
+            )
         for future, _ in left.values():
-            future.set_exception(problem)
+            future.set_exception(self._problem)
 
 
 def _receive(running: "weakref.ref[_Running]", connection: Connection, is_ending: threading.Event) -> None:
