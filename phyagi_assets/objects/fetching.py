@@ -26,7 +26,21 @@ from phyagi_assets.objects.bucket import BucketFolder
 _THREADS = 32
 """Number of requests at the same time."""
 _MOST_STARTS = 3
-"""Number of times that the process is started for requests that it did not answer."""
+"""Number of times that the process is started without answering a request."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FilePart:
+    """Part of an object that is written to a file."""
+
+    start: int
+    """First byte."""
+    stop: int
+    """Byte after the last one."""
+    draft: str
+    """Path of the file, which exists, while it is written."""
+    path: str
+    """Path to which the complete file is renamed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,10 +57,8 @@ class PartRequest:
     """Size that the whole object must have, in bytes; 0 for any."""
     urgency: int = 0
     """Requests with smaller numbers are made first."""
-    draft: str = ""
-    """Path at which the part is written to a file; if empty, the part is returned."""
-    path: str = ""
-    """Path to which the complete file is renamed."""
+    files: Sequence[FilePart] = ()
+    """Files to which parts of it are written; if there are none, the part is returned."""
 
 
 class FetchingProcess:
@@ -206,21 +218,38 @@ def serve(descriptor: int) -> None:
 def _answered(folder: BucketFolder, request: PartRequest) -> Any:
     """Return the part, an empty part if it was written to a file, or the exception to raise in the reader."""
     try:
-        if not request.path:
-            content, size = folder.read_range(request.key, request.start, request.stop)
-            _require_size(folder, request, size)
-            return content
-        draft = Path(request.draft)
+        if not request.files:
+            return _read(folder, request)
         try:
-            _require_size(folder, request, folder.download_range(request.key, request.start, request.stop, draft))
-            draft.replace(request.path)
+            _write(folder, request)
+            for file in request.files:
+                Path(file.draft).replace(file.path)
         finally:
-            draft.unlink(missing_ok=True)
+            for file in request.files:
+                Path(file.draft).unlink(missing_ok=True)
         return b""
     except (PhyagiAssetsError, OSError) as problem:
         return problem
     except BaseException as problem:
         return RuntimeError(f"{type(problem).__name__}: {problem}")
+
+
+def _read(folder: BucketFolder, request: PartRequest) -> bytes:
+    content, size = folder.read_range(request.key, request.start, request.stop)
+    _require_size(folder, request, size)
+    return content
+
+
+def _write(folder: BucketFolder, request: PartRequest) -> None:
+    """Write the files of a request; a single one may be large, and is written as it arrives."""
+    if len(request.files) == 1:
+        size = folder.download_range(request.key, request.start, request.stop, Path(request.files[0].draft))
+        _require_size(folder, request, size)
+        return
+    content = memoryview(_read(folder, request))
+    for file in request.files:
+        with Path(file.draft).open("r+b") as draft:
+            draft.write(content[file.start - request.start : file.stop - request.start])
 
 
 def _require_size(folder: BucketFolder, request: PartRequest, size: int) -> None:

@@ -65,6 +65,16 @@ class Blocks:
         left = unpermuted(number, slots.blocks, key) + size - moment.slot[group]
         return np.where(left <= 0, 1.0, np.minimum(1.0, left / size))
 
+    def begins(self, group: Ints, number: Ints, moment: "Moment") -> Ints:
+        """Return the position at which each block is used first in the current epoch of its group, to within a slot.
+
+        The position of a block that has been used before is not after the given moment.
+        """
+        slots, key = self._slots(group, moment.epoch[group])
+        draws = slots.begin(unpermuted(number, slots.blocks, key)) - moment.index[group]
+        begins: Ints = moment.position + (draws / self.share[group]).astype(np.int64)
+        return begins
+
     def next_uses(self, group: Ints, number: Ints, moment: "Moment") -> Ints:
         """Return the position from a given moment on at which each block is used next, to within a slot."""
         slots, key = self._slots(group, moment.epoch[group])

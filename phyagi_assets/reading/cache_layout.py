@@ -3,7 +3,7 @@
 import logging
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -115,6 +115,17 @@ class BlockUses:
             for i, use in zip(chosen, of.next_uses(group, number, self._moment(of, position)).tolist(), strict=True):
                 uses[i] = use
         return uses
+
+    def begin_soon(self, blocks: Sequence[tuple[int, int]], position: int) -> Mapping[tuple[int, int], int]:
+        """Return those of the blocks whose use begins within half a window after a position, with the position of their first use."""
+        found: dict[tuple[int, int], int] = {}
+        for of, chosen, group, number in self._by_segment(blocks, position):
+            exist = (number >= 0) & (number < -(-of.samples // np.maximum(of.block, 1))[group])
+            begins = of.begins(group[exist], number[exist], self._moment(of, position))
+            soon = (position < begins) & (begins <= position + of.window // 2)
+            known = [blocks[chosen[i]] for i in np.flatnonzero(exist)[soon].tolist()]
+            found.update(zip(known, begins[soon].tolist(), strict=True))
+        return found
 
     def _by_segment(self, blocks: Sequence[tuple[int, int]], position: int) -> Iterator[tuple[Blocks, list[int], Ints, Ints]]:
         """Yield the segments that read blocks, with the indices of these blocks, and their groups and numbers."""

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from phyagi_assets.reading.block_cache import Block, BlockCache, NotReserved
 from phyagi_assets.reading.byte_ranges import Ranges, RemoteArray
 from phyagi_assets.reading.cache_layout import BlockUses
 from phyagi_assets.reading.caller_pace import JUDGED, CallerPace
+from phyagi_assets.reading.early_blocks import LARGEST_TOGETHER, BlockKey, EarlyBlocks
 from phyagi_assets.reading.whole_arrays import WholeArrays, block_request, uses_of_kept
 from phyagi_assets.settings import CACHE_BYTES_VARIABLE
 
@@ -46,8 +47,6 @@ _WORTH_WAITING = 8
 """A slow caller waits for a block on its way if it needs 1/_WORTH_WAITING of it or more; fewer bytes are fetched on their own."""
 _GAP = 512
 """Largest number of unused bytes between two ranges that are fetched together."""
-_LARGEST_PART = 4 << 20
-"""Largest number of bytes of ranges that are fetched together."""
 _TO_ARRIVE = 1.0
 """Time to wait for a block that another process fetches, in seconds."""
 _NO_BLOCK = -1 << 40
@@ -95,8 +94,9 @@ class RangeReader:
         self._pace = CallerPace()
         """Pace of the caller: only a slow one gets ranges one by one until all blocks are there, so that nothing delays them."""
         self._serial = 0
-        self._done: deque[tuple[tuple[int, int], Block, Path, Future[bytes]]] = deque()
-        """Blocks that have arrived or failed."""
+        self._done: deque[tuple[Sequence[BlockKey], Sequence[tuple[Block, Path]], Future[bytes]]] = deque()
+        """Requests for blocks that were answered or failed: the blocks, with their drafts, and the future."""
+        self._early = EarlyBlocks(self._arrays, self._uses)
         self._filler: WholeArrays | None = None
         self._single = min(JUDGED, -(-sum(array.size for array in self._arrays if array.is_whole) // _BYTES_PER_SINGLE))
         """Number of single ranges of whole arrays that may still be requested for a fast caller."""
@@ -250,6 +250,7 @@ class RangeReader:
     def _request_blocks(self, keys: Sequence[tuple[int, int]], position: int) -> set[tuple[int, int]]:
         """Start fetching the blocks that are worth caching and fit; return those that are cached or being fetched."""
         coming, wanted, to_judge = set(), [], []
+        self._early.note_used(keys, self._is_coming)
         for key in keys:
             if self._is_coming(key):
                 coming.add(key)
@@ -258,25 +259,47 @@ class RangeReader:
             elif self._filler is None or self._filler.is_ended or (self._single <= 0 and not self._pace.is_slow):
                 wanted.append(key)  # otherwise it comes in the background
         wanted += [key for key, is_worth in zip(to_judge, self._uses.are_worth(to_judge, position), strict=True) if is_worth]
-        blocks = [self._block_of(key) for key in wanted]
-        drafts = self._cache.reserve(blocks, position, self._next_uses)
-        found = [(key, block, draft) for key, block, draft in zip(wanted, blocks, drafts, strict=True) if draft is not NotReserved.FULL]
-        coming.update(key for key, _, _ in found)
-        self._coming.update((key, None) for key, _, _ in found)
-        own = [(key, block, draft) for key, block, draft in found if isinstance(draft, Path)]
-        requests = [block_request(self._cache, self._arrays[key[0]], block, draft, self._serial) for key, block, draft in own]
-        for (key, block, draft), future in zip(own, self._fetching.submit(requests) if requests else [], strict=True):
-            self._coming[key] = future
-            future.add_done_callback(lambda done, found=(key, block, draft): self._done.append((*found, done)))  # type: ignore[misc]
+        drafts = self._reserved(wanted, position)
+        coming |= drafts.keys()
+        self._coming.update(dict.fromkeys(drafts))
+        own = {key: draft for key, draft in drafts.items() if isinstance(draft, Path)}
+        is_urgent = len(self._ahead) == 1
+        if beside := {} if is_urgent else self._early.beside(own, position, self._is_coming):
+            found = self._reserved(list(beside), max(beside.values()))
+            self._early.note_fetched(found, beside)
+            own |= {key: draft for key, draft in found.items() if isinstance(draft, Path)}
+        self._request(own)
         return coming
+
+    def _reserved(self, keys: Sequence[BlockKey], position: int) -> dict[BlockKey, Path | NotReserved]:
+        """Reserve room for blocks as `BlockCache.reserve` does; blocks for which there is none are left out."""
+        drafts = self._cache.reserve([self._block_of(key) for key in keys], position, self._next_uses)
+        return {key: draft for key, draft in zip(keys, drafts, strict=True) if draft is not NotReserved.FULL}
+
+    def _request(self, drafts: Mapping[BlockKey, Path]) -> None:
+        """Fetch blocks to their drafts, small ones that are consecutive with one request."""
+        runs: list[list[BlockKey]] = []
+        for key in sorted(drafts):
+            is_next = bool(runs) and runs[-1][-1] == (key[0], key[1] - 1)
+            if is_next and self._block_of(key).stop - self._block_of(runs[-1][0]).start <= LARGEST_TOGETHER:
+                runs[-1].append(key)
+            else:
+                runs.append([key])
+        blocks = [[(self._block_of(key), drafts[key]) for key in run] for run in runs]
+        requests = [block_request(self._cache, self._arrays[run[0][0]], of, self._serial) for run, of in zip(runs, blocks, strict=True)]
+        for run, of, future in zip(runs, blocks, self._fetching.submit(requests) if requests else [], strict=True):
+            self._coming.update(dict.fromkeys(run, future))
+            future.add_done_callback(lambda done, run=run, of=of: self._done.append((run, of, done)))  # type: ignore[misc]
 
     def _collect(self) -> None:
         """Take note of the blocks that have arrived."""
         while self._done:
-            key, block, draft, done = self._done.popleft()
-            self._coming.pop(key, None)
+            run, blocks, done = self._done.popleft()
+            for key in run:
+                self._coming.pop(key, None)
             if problem := done.exception():
-                self._cache.release(block, draft, problem)
+                for block, draft in blocks:
+                    self._cache.release(block, draft, problem)
         if self._filler and self._filler.problem:
             raise self._filler.problem
 
@@ -299,7 +322,7 @@ class RangeReader:
             if (number, first, stop) in self._parts:
                 continue
             of = self._arrays[number]
-            if last == number and first <= requests[-1].stop + _GAP and stop - requests[-1].start <= _LARGEST_PART:
+            if last == number and first <= requests[-1].stop + _GAP and stop - requests[-1].start <= LARGEST_TOGETHER:
                 requests[-1] = replace(requests[-1], stop=max(stop, requests[-1].stop))
                 ranges[-1].append((number, first, stop))
             else:

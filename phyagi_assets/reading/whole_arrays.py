@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.objects.fetching import FetchingProcess, PartRequest
+from phyagi_assets.objects.fetching import FetchingProcess, FilePart, PartRequest
 from phyagi_assets.reading.block_cache import NEVER, Block, BlockCache
 from phyagi_assets.reading.byte_ranges import RemoteArray
 
@@ -15,9 +15,11 @@ _FILLING = 6
 """Number of blocks of whole arrays that are fetched in the background at the same time."""
 
 
-def block_request(cache: BlockCache, array: RemoteArray, block: Block, draft: Path, urgency: int) -> PartRequest:
-    path = str(cache.path(block))
-    return PartRequest(key=array.key, start=block.start, stop=block.stop, size=array.size, urgency=urgency, draft=str(draft), path=path)
+def block_request(cache: BlockCache, array: RemoteArray, blocks: Sequence[tuple[Block, Path]], urgency: int) -> PartRequest:
+    """Return the request for consecutive blocks of an array, each with its draft."""
+    files = [FilePart(start=block.start, stop=block.stop, draft=str(draft), path=str(cache.path(block))) for block, draft in blocks]
+    start, stop = files[0].start, files[-1].stop
+    return PartRequest(key=array.key, start=start, stop=stop, size=array.size, urgency=urgency, files=files)
 
 
 def uses_of_kept(kept: Container[str], blocks: Sequence[Block]) -> list[int]:
@@ -49,7 +51,7 @@ class WholeArrays:
                 if not isinstance(draft, Path):
                     self._free.release()
                     continue
-                future = self._fetching.submit([block_request(self._cache, array, block, draft, 0)])[0]
+                future = self._fetching.submit([block_request(self._cache, array, [(block, draft)], 0)])[0]
                 future.add_done_callback(partial(self._arrived, block, draft))
         except StoreError as problem:
             self.problem = problem

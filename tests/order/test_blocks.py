@@ -29,7 +29,8 @@ def test_next_use_and_rest_of_a_block_are_those_of_the_order(window: int, positi
         numbers = list(range(-(-samples // block)))
         moment = blocks.moment(position)
         groups = np.full(len(numbers), of)
-        uses, shares = (found(groups, np.array(numbers), moment).tolist() for found in (blocks.next_uses, blocks.share_to_come))
+        asked = blocks.next_uses, blocks.share_to_come, blocks.begins
+        uses, shares, begins = (found(groups, np.array(numbers), moment).tolist() for found in asked)
         true = [position + int(np.flatnonzero((group == of) & (number == one))[0]) for one in numbers]
         slot = (block + 2) / float(blocks.share[of]) + 4
         drawn = int(blocks.drawn(position)[of])
@@ -39,5 +40,6 @@ def test_next_use_and_rest_of_a_block_are_those_of_the_order(window: int, positi
             size = min(block, samples - one * block)
             share = shares[one]
             assert abs(share * size - left) <= 1 or (left <= 1 and share == 1.0)
+            assert begins[one] == uses[one] if begins[one] > position else left < size or true[one] <= position + slot
             assert uses[one] <= true[one] + slot
             assert uses[one] >= true[one] - slot or share * size <= 1  # its last sample is in this slot, and may have been read
