@@ -41,4 +41,5 @@ def ui(output: Output, host: str, port: int, settings: Settings) -> None:
     sys.stdout.flush()
     workspace = Path(__file__).parents[1] / "workspace.yaml"  # the package's own, so that the code location always has the same name
     command = [sys.executable, "-m", "phyagi_assets.orchestration.ui_services", host, str(port), str(workspace)]
-    os.execve(sys.executable, command, {REPORTS_VARIABLE: "/reports", **environment})
+    # Python files in the current folder, such as a yaml.py, must not replace the modules that Dagster imports.
+    os.execve(sys.executable, command, {REPORTS_VARIABLE: "/reports", "PYTHONSAFEPATH": "1", **environment})

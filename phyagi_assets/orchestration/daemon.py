@@ -15,6 +15,7 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from dagster._daemon import controller
 from dagster._daemon.cli import main
 
+from phyagi_assets.orchestration.server_log import shorten_failures
 from phyagi_assets.orchestration.sqlite import share_databases
 
 _BATCH = "DAGSTER_EVENT_BATCH_SIZE"
@@ -55,6 +56,7 @@ def store_events(storage: SqliteEventLogStorage, events: Sequence[dg.EventLogEnt
 
 if __name__ == "__main__":
     share_databases()
+    shorten_failures()
     vars(controller)[_INTERVAL] = _SECONDS
     os.environ.setdefault(_BATCH, str(_MOST_EVENTS))
     SqliteEventLogStorage.store_event_batch = store_events  # type: ignore[method-assign, assignment]

@@ -3,6 +3,7 @@
 import re
 import sqlite3
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from dagster_shared.error import SerializableErrorInfo
 
 from phyagi_assets.errors import StoreError
 
-_DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
-"""Databases to which Dagster's daemon writes, as paths in the folder of the instance."""
+_EVENTS = "history/runs/index.db"
+"""Database of the events of all runs, as a path in the folder of the instance."""
+_DATABASES = ("history/runs.db", _EVENTS, "schedules/schedules.db")
+"""Databases to which Dagster's daemon writes."""
 _ABANDONED = 60.0
-"""Age after which an empty database is considered abandoned by the process that created it, in seconds."""
+"""Age after which an unfinished database is considered abandoned by the process that created it, in seconds."""
 _OF_DATABASE = re.compile(r"^sqlalchemy\.exc\.\w+: \([\w.]+\) (.+)", re.MULTILINE)
 """First line of SQLAlchemy's message for a database error; the statement and its parameters follow."""
 
@@ -24,14 +27,14 @@ def databases_in(home: str) -> list[Path]:
 
 
 def require_usable_databases(home: str) -> None:
-    """Remove empty databases, which Dagster cannot use because they have no tables, and check that the others can be read.
+    """Remove a database whose creation was not finished, and check that the others can be read.
 
     With a damaged database, the servers would start all the same, and fail with unclear errors.
     """
-    for path in databases_in(home):
-        with suppress(OSError):
-            if _is_abandoned(path):
-                path.unlink()
+    events = Path(home) / _EVENTS
+    with suppress(OSError, sqlite3.Error):
+        if _is_abandoned(events):
+            remove_databases([events])
     for path in databases_in(home):
         try:
             with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path)) as database:  # it may be locked
@@ -40,11 +43,24 @@ def require_usable_databases(home: str) -> None:
             raise StoreError(records_problem(home, f"{path.name}: {problem}")) from None
 
 
-def _is_abandoned(path: Path) -> bool:
-    """Return whether a database is empty, as a full disk leaves it behind, and no other process is creating it."""
-    seen = path.stat()
-    logs = [path.with_name(f"{path.name}-{log}") for log in ("wal", "journal")]  # SQLite would apply one to the new database
-    return seen.st_size == 0 and abs(time.time() - seen.st_mtime) > _ABANDONED and not any(log.exists() for log in logs)
+def _is_abandoned(events: Path) -> bool:
+    """Return whether the database of events lacks tables, and no other process is creating it.
+
+    Dagster creates these tables only together with the file, so it cannot use what a full disk or a killed process leaves behind.
+    """
+    if abs(time.time() - events.stat().st_mtime) < _ABANDONED or events.with_name(f"{events.name}-journal").exists():
+        return False
+    with closing(sqlite3.connect(events)) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        is_finished = "alembic_version" in tables  # which is created last
+        return not is_finished and ("event_logs" not in tables or database.execute("SELECT 1 FROM event_logs LIMIT 1").fetchone() is None)
+
+
+def remove_databases(paths: Iterable[Path]) -> None:
+    """Remove databases with their logs, which SQLite would apply to new databases of the same names."""
+    for path in paths:
+        for file in (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm"), path):
+            file.unlink(missing_ok=True)
 
 
 def database_failure_message(error: SerializableErrorInfo, home: str) -> str:
@@ -52,12 +68,16 @@ def database_failure_message(error: SerializableErrorInfo, home: str) -> str:
 
     The message leaves out the SQL statement that failed.
     """
+    found = next(filter(None, (_OF_DATABASE.search(cause.message) for cause in causes(error))), None)
+    return records_problem(home, found[1]) if found else ""
+
+
+def causes(error: SerializableErrorInfo) -> Iterator[SerializableErrorInfo]:
+    """Yield an error, its cause, the cause of that, and so on."""
     following: SerializableErrorInfo | None = error
     while following:
-        if found := _OF_DATABASE.search(following.message):
-            return records_problem(home, found[1])
+        yield following
         following = following.cause or following.context
-    return ""
 
 
 def records_problem(home: str, found: str) -> str:

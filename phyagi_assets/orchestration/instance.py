@@ -17,7 +17,7 @@ from dagster._core.instance.ref import InstanceRef
 from sqlalchemy.exc import DatabaseError
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
-from phyagi_assets.orchestration.databases import databases_in, records_problem, require_usable_databases
+from phyagi_assets.orchestration.databases import databases_in, records_problem, remove_databases, require_usable_databases
 from phyagi_assets.orchestration.sqlite import fast_records
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
 from phyagi_assets.store.disk import replace_file
@@ -160,7 +160,12 @@ def _opened(settings: Settings, home: str) -> dg.DagsterInstance:
             reference = InstanceRef.from_dir(home, overrides=_WITHOUT_CAPTURE)
             if _keeps_records(reference, home):
                 require_usable_databases(home)
-            return dg.DagsterInstance.from_ref(reference)
+            found = databases_in(home)
+            try:
+                return dg.DagsterInstance.from_ref(reference)
+            except DatabaseError:  # the disk is full: Dagster does not create the missing tables later
+                remove_databases(path for path in databases_in(home) if path not in found)
+                raise
     except PermissionError as problem:
         raise StoreError(
             f"{problem.filename or home}: you may not write here; ask for the right to, or name a store of your own with --store or "

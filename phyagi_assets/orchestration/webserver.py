@@ -7,6 +7,7 @@ a process of its own, because the report of a large corpus takes more memory and
 """
 
 import html
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,10 +18,14 @@ from typing import Any
 import dagster_webserver.app
 from dagster_webserver.cli import main
 from dagster_webserver.webserver import DagsterWebserver
+from sqlalchemy.exc import DatabaseError
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 
+from phyagi_assets.orchestration.databases import records_problem
+from phyagi_assets.orchestration.server_log import shorten_failures
 from phyagi_assets.orchestration.sqlite import share_databases
 from phyagi_assets.settings import Settings
 
@@ -47,12 +52,25 @@ def report(request: Request) -> Response:
     return _refusal(name, done.stderr)
 
 
-def _refusal(name: str, reason: str) -> Response:
-    return HTMLResponse(f"<!doctype html><title>{html.escape(name)}</title><pre>{html.escape(reason)}</pre>", 404, headers=_HEADERS)
+def _refusal(title: str, reason: str, status: int = 404) -> Response:
+    page = f'<!doctype html><title>{html.escape(title)}</title><pre style="white-space: pre-wrap">{html.escape(reason)}</pre>'
+    return HTMLResponse(page, status, headers=_HEADERS)
+
+
+def _without_records(_request: Request, problem: Exception) -> Response:
+    """Answer with the reason why Dagster's databases cannot be used, as when the disk is full."""
+    found = " ".join(str(getattr(problem, "orig", problem)).split())
+    return _refusal("Dagster", records_problem(os.environ["DAGSTER_HOME"], found), 503)
 
 
 class Webserver(DagsterWebserver[Any, Any]):
-    """Dagster's web server with one more route."""
+    """Dagster's web server with one more route, and with a message while its databases cannot be used."""
+
+    def create_asgi_app(self, **options: Any) -> Starlette:
+        """Return the application."""
+        app: Starlette = super().create_asgi_app(**options)
+        app.add_exception_handler(DatabaseError, _without_records)
+        return app
 
     def build_routes(self) -> Any:
         """Return the routes, with reports before the UI, which answers to every other address."""
@@ -63,5 +81,6 @@ class Webserver(DagsterWebserver[Any, Any]):
 
 if __name__ == "__main__":
     share_databases()
+    shorten_failures()
     vars(dagster_webserver.app)[DagsterWebserver.__name__] = Webserver
     main()  # type: ignore[no-untyped-call]

@@ -2,13 +2,15 @@
 
 import os
 import re
+import sqlite3
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
 import sqlalchemy
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._utils.error import serializable_error_info_from_exc_info
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
@@ -182,6 +184,24 @@ def test_damaged_database_is_an_error_with_a_remedy_and_an_empty_one_is_created_
     os.utime(database, (0, 0))
     with open_instance(settings) as instance:
         assert (instance.get_dynamic_partitions("plays"), instance.get_runs(), instance.all_instigator_state()) == ([], [], [])
+
+
+def test_databases_that_were_not_created_completely_are_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise sqlalchemy.exc.OperationalError("", {}, sqlite3.OperationalError("database or disk is full"))
+
+    settings = Settings(data=tmp_path / "data", store=tmp_path / "data" / "store")
+    with monkeypatch.context() as full:
+        full.setattr(sqlite_event_log, "stamp_alembic_rev", fail)
+        with pytest.raises(StoreError, match="disk is full"), open_instance(settings):
+            pass
+    events = settings.dagster_home / "history" / "runs" / "index.db"
+    assert not events.exists()
+    with closing(sqlite3.connect(events)) as database:  # as a process leaves it that was killed
+        database.execute("CREATE TABLE event_logs (id INTEGER)")
+    os.utime(events, (0, 0))
+    with open_instance(settings) as instance:
+        assert instance.get_dynamic_partitions("plays") == []
 
 
 @pytest.mark.parametrize(("mode", "mask", "warns"), [(0o2775, 0o022, True), (0o2775, 0o002, False), (0o2755, 0o022, False)])

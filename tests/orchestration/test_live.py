@@ -44,6 +44,7 @@ def dagster(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """The UI as started by the command, in the folder of another project."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "workspace.yaml").write_text("load_from: [{python_module: another_project}]\n")
+    (elsewhere / "yaml.py").write_text("raise ImportError('of another project')\n")
     with live_dagster(settings, cwd=elsewhere) as running:
         _until_partitions_are_known(running)
         yield running
