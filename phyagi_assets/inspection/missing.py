@@ -21,5 +21,8 @@ def no_address(name: str, store: Store) -> StoreError:
     published = list(store.list())
     corpus, _, key = name.partition("/")
     of_partition = [found for found in published if found.name == corpus and found.key == key.rpartition("/")[2]]
-    meant = did_you_mean(name, of_partition or published) or (f"; did you mean {of_partition[0]!r}?" if of_partition else "")
+    if of_partition and "/" not in key:
+        meant = f"; it has these artifacts of the partition: {listed(of_partition)}"
+    else:
+        meant = did_you_mean(name, of_partition or published) or (f"; did you mean {of_partition[0]!r}?" if of_partition else "")
     return StoreError(f"{store} has nothing named {name!r}, as an address or as the path of an artifact{meant}")

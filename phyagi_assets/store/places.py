@@ -45,7 +45,7 @@ def advice_on_absent(name: str, store: Store) -> str:
                 "; that folder does not exist. Change to the folder that contains the data folder, or name the store with --store (in "
                 f"Python, store=) or ${STORE_VARIABLE}"
             )
-    return f"; materialize it with: phyagi-assets materialize {name}" if is_part(name) else ""
+    return f"; if it is declared, materialize it with: phyagi-assets materialize {name}" if is_part(name) else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -311,6 +311,7 @@ def test_inspect_shows_mixtures_corpora_addresses_and_files(built: Path) -> None
     for name, hint in {
         "nothing": "materialize it with: phyagi-assets materialize nothing",
         "first/numpy_cache/none": "as an address or as the path of an artifact",
+        "first/all": "it has these artifacts of the partition: first/numpy_cache/all, first/raw_dataset/all, first/tokenized_arrow/all",
     }.items():
         done = run("inspect", name, "--data", built)
         assert done.returncode == 1

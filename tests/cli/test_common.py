@@ -32,7 +32,7 @@ def test_name_in_a_store_that_does_not_exist_is_an_error_that_says_where_to_go(w
     assert "that folder does not exist. Change to the folder that contains the data folder" in done.stderr
     (tmp_path / "data" / "corpora").mkdir(parents=True)
     done = CliRunner().invoke(main, [*words.split(), "--data", str(tmp_path / "data")])
-    assert done.stderr.strip().endswith("; materialize it with: phyagi-assets materialize x")
+    assert done.stderr.strip().endswith("; if it is declared, materialize it with: phyagi-assets materialize x")
     done = CliRunner().invoke(main, [*words.replace(" x", " x" + "x" * 300, 1).split(), "--data", str(tmp_path / "data")])
     assert (done.exit_code, done.stderr[:7]) == (1, "error: "), done.exception
 

@@ -254,7 +254,8 @@ def test_mixture_name_is_looked_up_in_the_given_or_configured_store(
 def test_missing_mixture_raises_an_error_that_lists_the_mixtures(workspace: Workspace, tmp_path: Path) -> None:
     _declare_and_build(workspace, name="another")
     with pytest.raises(
-        StoreError, match=r"'web' is neither .* \(there: another, mix\); materialize it with: phyagi-assets materialize web"
+        StoreError,
+        match=r"'web' is neither .* \(there: another, mix\); if it is declared, materialize it with: phyagi-assets materialize web",
     ):
         load_mixture("web", store=workspace.store.root)
     with pytest.raises(StoreError, match=r"'mux' is neither .* \(there: another, mix\); did you mean 'mix'\?"):

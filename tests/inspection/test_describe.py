@@ -91,11 +91,15 @@ def test_inspection_of_a_corpus_or_mixture_lists_its_parts(workspace: Workspace)
 
 @pytest.mark.usefixtures("built")
 def test_unknown_name_is_an_error_with_advice(workspace: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"has nothing named 'd' \(there: [^)]+\); materialize it with: phyagi-assets materialize d"):
+    with pytest.raises(
+        StoreError, match=r"has nothing named 'd' \(there: [^)]+\); if it is declared, materialize it with: phyagi-assets materialize d"
+    ):
         inspect_named("d", workspace.store)
-    for unknown, meant in (("c/a", "c/numpy_cache/a"), ("c/tokenised/b", "c/tokenized_arrow/b"), ("c/raw_dataset", "c/raw_dataset/[ab]")):
+    for unknown, meant in (("c/tokenised/b", "c/tokenized_arrow/b"), ("c/raw_dataset", "c/raw_dataset/[ab]")):
         with pytest.raises(StoreError, match=f"has nothing named '{unknown}', .*; did you mean '{meant}'"):
             inspect_named(unknown, workspace.store)
+    with pytest.raises(StoreError, match="it has these artifacts of the partition: c/numpy_cache/a, c/raw_dataset/a, c/tokenized_arrow/a"):
+        inspect_named("c/a", workspace.store)
     (workspace.data / "store" / "e" / "raw_dataset").mkdir(parents=True)  # as failed builds leave it
     with pytest.raises(StoreError, match=r"has nothing of 'e' to show yet; phyagi-assets status shows its state"):
         inspect_named("e", workspace.store)
