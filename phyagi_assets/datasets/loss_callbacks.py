@@ -29,83 +29,88 @@ class Recorder(Protocol):
         """Write what was recorded."""
 
 
+class _TrainerHooks:
+    """The methods of a callback of a Trainer. A hook takes the columns of the mixture out of the inputs of the model."""
+
+    def __init__(self, ledger: Recorder) -> None:
+        self._ledger = ledger
+        self._batch: dict[str, Any] | None = None
+        self._step = 0
+        self._is_hooked = self._is_asked = False
+
+    def compute_loss(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Return the loss of a batch, and record it if the model is in training."""
+        self._is_asked = True
+        if not self._is_hooked and torch.is_grad_enabled():
+            raise ValueError(
+                "callbacks: the Trainer calls compute_loss of a callback that it was not given; pass it too: callbacks=[callback]"
+            )
+        logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs if isinstance(outputs, torch.Tensor) else outputs[0]
+        losses, targets = token_losses(logits, labels, shift_labels=self._ledger.shift_labels, ignore_index=self._ledger.ignore_index)
+        if self._batch is not None:
+            if "position" not in self._batch:
+                raise ValueError(
+                    "position: the Trainer has taken it out of the batch, or the samples are not those of a mixture; set "
+                    "remove_unused_columns=False in the TrainingArguments, and train on a MixtureStream or mixture.train"
+                )
+            self._ledger.record(losses, targets, self._batch, step=self._step)
+        return reduced(losses, targets, num_items_in_batch, ignore_index=self._ledger.ignore_index)
+
+    def on_init_end(self, args: Any, *_: Any, model: Any = None, **__: Any) -> None:
+        """Hook into the model."""
+        self._hook(args, model)
+
+    def on_train_begin(self, args: Any, state: Any, _control: Any, model: Any = None, **__: Any) -> None:
+        """Hook into the model, if it did not exist earlier or the Trainer was given the callback later."""
+        self._step = state.global_step
+        self._hook(args, model)
+
+    def on_step_begin(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
+        """Take over the number of the step."""
+        self._step = state.global_step
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Check that the Trainer takes its losses from here."""
+        if not self._is_asked:
+            raise ValueError(
+                "compute_loss_func: the Trainer does not call compute_loss of the ledger's callback, so no loss is recorded; pass it "
+                "too: compute_loss_func=callback.compute_loss"
+            )
+
+    def on_save(self, *_: Any, **__: Any) -> None:
+        """Write the ledger with each checkpoint, and its rest at the end."""
+        self._ledger.flush()
+
+    on_train_end = on_save
+
+    def _hook(self, args: Any, model: Any) -> None:
+        if args.label_smoothing_factor:
+            raise ValueError(
+                f"label_smoothing_factor: is {args.label_smoothing_factor}, which the Trainer ignores if it has a "
+                "compute_loss_func; set it to 0, or train without the ledger"
+            )
+        if model is None:
+            return
+        self._is_hooked = True
+        if earlier := getattr(model, _HOOK, None):
+            earlier.remove()
+        setattr(model, _HOOK, model.register_forward_pre_hook(self._take, with_kwargs=True))
+
+    def _take(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Take the columns of the mixture out of the inputs of the model."""
+        taken = {name: kwargs[name] for name in _COLUMNS if name in kwargs}
+        self._batch = taken if module.training else None
+        return args, {name: value for name, value in kwargs.items() if name not in taken}
+
+
 def trainer_callback(ledger: Recorder) -> Any:
     """Return a callback of ``transformers.Trainer``, whose `compute_loss` is the ``compute_loss_func`` of the Trainer."""
     from transformers import TrainerCallback
 
-    class LossLedgerCallback(TrainerCallback):  # type: ignore[misc]
-        """Records the losses of a Trainer. A hook takes the columns of the mixture out of the inputs of the model."""
+    class LossLedgerCallback(_TrainerHooks, TrainerCallback):  # type: ignore[misc]
+        """Records the losses of a Trainer."""
 
-        def __init__(self) -> None:
-            self._batch: dict[str, Any] | None = None
-            self._step = 0
-            self._is_hooked = self._is_asked = False
-
-        def compute_loss(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> torch.Tensor:
-            """Return the loss of a batch, and record it if the model is in training."""
-            self._is_asked = True
-            if not self._is_hooked and torch.is_grad_enabled():
-                raise ValueError(
-                    "callbacks: the Trainer calls compute_loss of a callback that it was not given; pass it too: callbacks=[callback]"
-                )
-            logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs if isinstance(outputs, torch.Tensor) else outputs[0]
-            losses, targets = token_losses(logits, labels, shift_labels=ledger.shift_labels, ignore_index=ledger.ignore_index)
-            if self._batch is not None:
-                if "position" not in self._batch:
-                    raise ValueError(
-                        "position: the Trainer has taken it out of the batch, or the samples are not those of a mixture; set "
-                        "remove_unused_columns=False in the TrainingArguments, and train on a MixtureStream or mixture.train"
-                    )
-                ledger.record(losses, targets, self._batch, step=self._step)
-            return reduced(losses, targets, num_items_in_batch, ignore_index=ledger.ignore_index)
-
-        def on_init_end(self, args: Any, *_: Any, model: Any = None, **__: Any) -> None:
-            """Hook into the model."""
-            self._hook(args, model)
-
-        def on_train_begin(self, args: Any, state: Any, _control: Any, model: Any = None, **__: Any) -> None:
-            """Hook into the model, if it did not exist earlier or the Trainer was given the callback later."""
-            self._step = state.global_step
-            self._hook(args, model)
-
-        def on_step_begin(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
-            """Take over the number of the step."""
-            self._step = state.global_step
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            """Check that the Trainer takes its losses from here."""
-            if not self._is_asked:
-                raise ValueError(
-                    "compute_loss_func: the Trainer does not call compute_loss of the ledger's callback, so no loss is recorded; pass it "
-                    "too: compute_loss_func=callback.compute_loss"
-                )
-
-        def on_save(self, *_: Any, **__: Any) -> None:
-            """Write the ledger with each checkpoint, and its rest at the end."""
-            ledger.flush()
-
-        on_train_end = on_save
-
-        def _hook(self, args: Any, model: Any) -> None:
-            if args.label_smoothing_factor:
-                raise ValueError(
-                    f"label_smoothing_factor: is {args.label_smoothing_factor}, which the Trainer ignores if it has a "
-                    "compute_loss_func; set it to 0, or train without the ledger"
-                )
-            if model is None:
-                return
-            self._is_hooked = True
-            if earlier := getattr(model, _HOOK, None):
-                earlier.remove()
-            setattr(model, _HOOK, model.register_forward_pre_hook(self._take, with_kwargs=True))
-
-        def _take(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            """Take the columns of the mixture out of the inputs of the model."""
-            taken = {name: kwargs[name] for name in _COLUMNS if name in kwargs}
-            self._batch = taken if module.training else None
-            return args, {name: value for name, value in kwargs.items() if name not in taken}
-
-    return LossLedgerCallback()
+    return LossLedgerCallback(ledger)
 
 
 def lightning_callback(ledger: Recorder) -> Any:
