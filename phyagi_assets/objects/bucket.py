@@ -85,8 +85,14 @@ class BucketFolder:
     named: str = ""
     read_timeout: float = 60.0
     waits_for_access: bool = False
-    _clients: list[Clients] = field(default_factory=list, init=False, repr=False, compare=False)
-    """The clients, once they are needed."""
+    _clients: Clients = field(init=False, repr=False, compare=False)
+    """Clients that the folders inside share."""
+
+    def __post_init__(self) -> None:
+        self._share(Clients(self._scheme, self.read_timeout, waits_for_access=self.waits_for_access))
+
+    def _share(self, clients: Clients) -> None:
+        object.__setattr__(self, "_clients", clients)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return BucketFolder, (self.address, self.retry_policy, self.named, self.read_timeout, self.waits_for_access)
@@ -104,7 +110,7 @@ class BucketFolder:
     def folder(self, name: str) -> "BucketFolder":
         """Return a folder inside this one, which shares its clients and its name in messages."""
         inner = replace(self, address=f"{self.address.rstrip('/')}/{name}", named=self.named or self.address)
-        object.__setattr__(inner, "_clients", self._clients)
+        inner._share(self._clients)
         return inner
 
     def list(self, prefix: str = "") -> list[StoredObject]:
@@ -355,11 +361,9 @@ class BucketFolder:
         return self._retried(what, lambda clients: clients.ask(self._place[0], named))
 
     def _retried(self, what: str, action: Callable[[Clients], Result], *, lists: bool = False) -> Result:
-        if not self._clients:
-            self._clients.append(Clients(self._scheme, self.read_timeout, waits_for_access=self.waits_for_access))
-        clients = self._clients[0]
+        what = f"{self.named or self.address}: {what}"
         try:
-            return clients.with_retries(self.retry_policy, f"{self.named or self.address}: {what}", lambda: action(clients), lists=lists)
+            return self._clients.with_retries(self.retry_policy, what, lambda: action(self._clients), lists=lists)
         except SourceDownError as problem:
             raise StoreError(f"{problem}") from None
         except SourceError as problem:
