@@ -58,8 +58,8 @@ def without_failed(
         where = f"{mixture.path.parent.name}/{mixture.path.name}"
         raise PhyagiAssetsError(f"{message}; fix {'them' if len(failed) > 1 else 'it'}, or set on_failed_partition: skip in {where}")
     dropped = set(failed)
-    kept = {corpus: [key for key in of if f"{corpus}/{key}" not in dropped] for corpus, of in keys.items()}
-    if empty := [corpus for corpus, of in kept.items() if keys[corpus] and not of]:
+    kept = {corpus: [key for key in own if f"{corpus}/{key}" not in dropped] for corpus, own in keys.items()}
+    if empty := [corpus for corpus, left in kept.items() if keys[corpus] and not left]:
         raise PhyagiAssetsError(f"not built, because all partitions of {listed(empty)} failed; a corpus is not left out as a whole")
     return AvailablePartitions(keys=kept, left_out=sorted(dropped))
 
@@ -87,8 +87,8 @@ def available_partitions(
     if not mixture.config.skips_failed:
         return AvailablePartitions(keys=keys, left_out=())
     failed: list[str] = []
-    for name, of in keys.items():
-        if lasting := lasting_failures((f"{name}/{key}" for key in of), workspace.store):
+    for name, keys_of_corpus in keys.items():
+        if lasting := lasting_failures((f"{name}/{key}" for key in keys_of_corpus), workspace.store):
             found = workspace.sources.partitions(corpora[name], seconds=seconds)
             failed += [each for each in lasting if not _is_built(corpora[name], found.get(each.partition("/")[2]), workspace)]
     return without_failed(mixture, keys, failed, failed)

@@ -147,4 +147,4 @@ def _with_unpartitioned(partitions: ExaminedCatalog, selection: Selection, works
 
 def known_inputs(versions: Versions) -> dict[str, dict[str, str]]:
     """Return the fingerprints of a mixture's inputs, by corpus and partition, with an empty string where one is not known yet."""
-    return {corpus: {key: fingerprint or "" for key, fingerprint in of.items()} for corpus, of in versions.items()}
+    return {corpus: {key: fingerprint or "" for key, fingerprint in fingerprints.items()} for corpus, fingerprints in versions.items()}

@@ -107,7 +107,7 @@ class MixtureScan:
         store, name = self._workspace.store, mixture.config.name
         keys = {part: self._partitions[part] for part in mixture.config.corpora}
         there = available_partitions(mixture, self._corpora, keys, self._workspace, seconds=_LISTING_SECONDS)
-        inputs = {part: {key: self._inputs_of(part, step).published[key] for key in of} for part, of in there.keys.items()}
+        inputs = {part: {key: self._inputs_of(part, step).published[key] for key in keys_read} for part, keys_read in there.keys.items()}
         expected = mixture_artifact(mixture, inputs, self._workspace, step)
         assert expected.manifest is not None, "the fingerprints of published caches are known"
         digest = mixture_inputs_digest(mixture, expected.manifest)
@@ -116,15 +116,15 @@ class MixtureScan:
         plan = store.open(step.address(name), intact=True)
         missing = {
             f"{part}/{key}": found
-            for part, of in inputs.items()
-            for key, found in of.items()
+            for part, fingerprints in inputs.items()
+            for key, found in fingerprints.items()
             if key not in self._inputs_of(part, step).intact
         }
         return ScannedMixture(
             inputs_digest=digest,
             is_current=False,
             other=plan.fingerprint if plan and plan.fingerprint != expected.manifest.fingerprint else "",
-            missing=[*(part for part, of in inputs.items() if not of), *missing],
+            missing=[*(part for part, fingerprints in inputs.items() if not fingerprints), *missing],
             is_damaged=any(missing.values()),
         )
 

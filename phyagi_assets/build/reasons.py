@@ -40,13 +40,13 @@ def _of_inputs(expected: Manifest, published: Manifest, tokenizer: str) -> Itera
         yield from _of_names("source file", "", before, now)
         return
     if expected.step == TOKENIZE.name:
-        new, old = (str(of.inputs.get("tokenizer", "")) for of in (expected, published))
+        new, old = (str(manifest.inputs.get("tokenizer", "")) for manifest in (expected, published))
         if new != old:
             name = str(_mapping(published.details.get("tokenizer")).get("name", ""))
             yield f"tokenizer changed: {_tokenizer(old, name)} → {_tokenizer(new, tokenizer)}"
         return
     for name in {**published.inputs, **expected.inputs}:
-        if not any(isinstance(of.inputs.get(name), Mapping) for of in (expected, published)):
+        if not any(isinstance(manifest.inputs.get(name), Mapping) for manifest in (expected, published)):
             continue
         before, now = _mapping(published.inputs.get(name)), _mapping(expected.inputs.get(name))
         if not before:
@@ -73,7 +73,7 @@ def _of_names(kind: str, prefix: str, before: Mapping[str, Any], now: Mapping[st
 
 
 def _of_settings(expected: Manifest, published: Manifest) -> Iterator[str]:
-    before, now = (dict(_flattened(of.settings)) for of in (published, expected))
+    before, now = (dict(_flattened(manifest.settings)) for manifest in (published, expected))
     for name in sorted({**before, **now}):
         if name == "appended" or name.startswith("appended."):  # how a plan continues an earlier one is not declared
             continue
@@ -82,7 +82,7 @@ def _of_settings(expected: Manifest, published: Manifest) -> Iterator[str]:
             yield from _of_exclusions(old or (), new or ())
         elif _text(old) != _text(new):
             yield f"{name}: {_value(old)} → {_value(new)}"
-    earlier, order = ([item["corpus"] for item in of.settings.get("datasets") or ()] for of in (published, expected))
+    earlier, order = ([item["corpus"] for item in manifest.settings.get("datasets") or ()] for manifest in (published, expected))
     if earlier != order and sorted(earlier) == sorted(order):
         yield f"order of datasets: {', '.join(earlier)} → {', '.join(order)}"
 
@@ -100,7 +100,7 @@ def _flattened(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[
             yield from _flattened(value, f"{prefix}{name}.")
         elif isinstance(value, list) and value and all(isinstance(item, Mapping) and "corpus" in item for item in value):
             for item in value:
-                yield from _flattened({key: of for key, of in item.items() if key != "corpus"}, f"{prefix}{name}.{item['corpus']}.")
+                yield from _flattened({key: value for key, value in item.items() if key != "corpus"}, f"{prefix}{name}.{item['corpus']}.")
         else:
             yield f"{prefix}{name}", value
 

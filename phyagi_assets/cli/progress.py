@@ -67,7 +67,7 @@ class ConsoleProgress:
 
     def started(self, name: str) -> None:
         """Show the name of the partition or other item that is started."""
-        steps = " … ".join(dict.fromkeys((of[0], of[-1]))) if (of := list(self._steps.get(name, ()))) else ""
+        steps = " … ".join(dict.fromkeys((names[0], names[-1]))) if (names := list(self._steps.get(name, ()))) else ""
         number = min(self._ended + 1, self._count)
         self._show(f"{number:,} of {self._count:,} {name}{': ' * bool(steps)}{steps}")
         if self._count < _STARTED:

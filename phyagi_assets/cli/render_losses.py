@@ -47,12 +47,17 @@ def show_losses(console: Console, report: LossReport) -> None:
 def _table_of_corpora(report: LossReport, console: Console) -> Table:
     """Return a table of the losses of each corpus, with curves that fill the remaining width."""
     rows = [
-        (escape(of.corpus), short(of.tokens), f"{of.share:.1%}", *(_loss(number) for number in (of.loss, of.first, of.last)))
-        for of in report.corpora
+        (
+            escape(corpus.corpus),
+            short(corpus.tokens),
+            f"{corpus.share:.1%}",
+            *(_loss(number) for number in (corpus.loss, corpus.first, corpus.last)),
+        )
+        for corpus in report.corpora
     ]
     room = console.width - Measurement.get(console, console.options, _aligned(rows)).maximum - _BETWEEN
     (low, high), width = _bounds(report.corpora), max(_NARROWEST, min(_CURVE, room))
-    curves = [_sparkline([point.loss for point in of.curve], low, high, width) for of in report.corpora]
+    curves = [_sparkline([point.loss for point in corpus.curve], low, high, width) for corpus in report.corpora]
     return _aligned([(*row, curve) for row, curve in zip(rows, curves, strict=True)])
 
 
@@ -75,10 +80,10 @@ def _show_spike(console: Console, spike: LossSpike) -> None:
 
 def _show_document(console: Console, document: LossDocument) -> None:
     positions = listed([f"{position:,}" for position in document.positions], _LISTED)
-    of = "" if document.is_measured else " (of the whole samples)"
+    scope = "" if document.is_measured else " (of the whole samples)"
     title = f"{document.corpus}/{document.partition}  {document.file} row {document.row + 1:,}, id {document.id}"
     at = "position" if len(document.positions) == 1 else "positions"
-    said = f"loss {_loss(document.loss)} over {counted(document.tokens, 'token')}{of}; {at} {positions}"
+    said = f"loss {_loss(document.loss)} over {counted(document.tokens, 'token')}{scope}; {at} {positions}"
     console.print(boxed(console, f"{said}\n{' '.join(document.text.split())}", title))
 
 

@@ -112,25 +112,25 @@ def _not_counted(what: str, keys: Sequence[str]) -> str:
 
 
 def _composition(mixture: MixtureOverview) -> str:
-    is_packed = any(of.fill is not None for of in mixture.components)
+    is_packed = any(component.fill is not None for component in mixture.components)
     rows = [
         [
-            f'<span class="key" style="background:{PALETTE[i % len(PALETTE)]}"></span>{escape(of.corpus)}',
-            escape(of.amount),
-            f"{of.tokens:,}",
-            f"{of.drawn:,}",
-            f"{of.part:.2%}",
-            f"{of.epochs:.3g}",
-            f"{of.uncovered:,}",
-            *([] if not is_packed else [""] if of.fill is None else [f"{of.fill:.2%}"]),
+            f'<span class="key" style="background:{PALETTE[i % len(PALETTE)]}"></span>{escape(component.corpus)}',
+            escape(component.amount),
+            f"{component.tokens:,}",
+            f"{component.drawn:,}",
+            f"{component.part:.2%}",
+            f"{component.epochs:.3g}",
+            f"{component.uncovered:,}",
+            *([] if not is_packed else [""] if component.fill is None else [f"{component.fill:.2%}"]),
         ]
-        for i, of in enumerate(mixture.components)
+        for i, component in enumerate(mixture.components)
     ]
     heads = ["corpus", "declared", "training tokens", "samples in an epoch", "share", "epochs", "tokens in no sample"]
     heads += ["packed, full"] * is_packed
-    bar = shares("Share of each corpus in the samples", [(of.corpus, of.part) for of in mixture.components])
+    bar = shares("Share of each corpus in the samples", [(component.corpus, component.part) for component in mixture.components])
     note = f"At every prefix of an epoch, each corpus is within {largest_deviation(mixture.plan):.3g} samples of its share."
-    held = [f"{name} ({short_counted(of.total('validation', 'tokens'), 'token')})" for name, of in mixture.plan.evaluated()]
+    held = [f"{name} ({short_counted(plan.total('validation', 'tokens'), 'token')})" for name, plan in mixture.plan.evaluated()]
     evaluated = f"<p class='faint'>For evaluation only: {escape(', '.join(held))}.</p>" if held else ""
     return f"<h2>Composition</h2><figure>{bar}</figure>{_table(heads, rows, numbers_from=2)}<p class='faint'>{note}</p>{evaluated}"
 
@@ -156,7 +156,7 @@ def _unpublished(corpus: str) -> str:
 
 
 def _tokens_by_partition(corpus: CorpusOverview, level: int = 2) -> str:
-    values = [(key, float(of["tokens"])) for key, of in corpus.totals.items()]
+    values = [(key, float(totals["tokens"])) for key, totals in corpus.totals.items()]
     if len(values) < 2:
         return ""
     chart = columns(f"Tokens by partition of {corpus.name}", values, "tokens")
@@ -184,11 +184,13 @@ def _duplicates(corpus: CorpusOverview, level: int = 2) -> str:
 
 def _documents(samples: Sequence[Sample]) -> str:
     shown = [
-        f'<div class="document"><p class="faint">{escape(of.where)}, {counted(of.tokens, "token")}</p>'
-        f'<pre tabindex="0">{_text(of.text)}</pre></div>'
-        for of in samples
+        f'<div class="document"><p class="faint">{escape(sample.where)}, {counted(sample.tokens, "token")}</p>'
+        f'<pre tabindex="0">{_text(sample.text)}</pre></div>'
+        for sample in samples
     ]
-    return f"<h2>Documents chosen at random</h2>{_LEGEND if any('<mark>' in of for of in shown) else ''}{''.join(shown)}" if shown else ""
+    return (
+        f"<h2>Documents chosen at random</h2>{_LEGEND if any('<mark>' in text for text in shown) else ''}{''.join(shown)}" if shown else ""
+    )
 
 
 _LEGEND = "<p class='faint'>What is trained on is <mark>marked</mark>.</p>"
@@ -198,17 +200,18 @@ def _samples(samples: Sequence[ExplainedSample]) -> str:
     shown = []
     for sample in samples:
         documents = "".join(
-            f'<div class="document"><p class="faint">tokens {of.start:,}–{of.end:,} of the sample: {escape(of.file)} row {of.row + 1:,}, '
-            f"id {of.id}, tokens {of.part}</p>"
-            f'<pre tabindex="0">{_text(_beginning(of.marked))}</pre></div>'
-            for of in sample.documents
+            f'<div class="document"><p class="faint">tokens {document.start:,}–{document.end:,} of the sample: {escape(document.file)} '
+            f"row {document.row + 1:,}, "
+            f"id {document.id}, tokens {document.part}</p>"
+            f'<pre tabindex="0">{_text(_beginning(document.marked))}</pre></div>'
+            for document in sample.documents
         )
         where = f"{escape(sample.corpus)}/{escape(sample.partition)}, epoch {sample.epoch:,}"
         shown.append(f"<h3>Position {sample.position:,}: {where}</h3>{documents}")
     if not shown:
         return ""
     note = "<p class='faint'>Each block is the part of one document that the sample contains.</p>"
-    return f"<h2>Samples chosen at random</h2>{note}{_LEGEND if any('<mark>' in of for of in shown) else ''}{''.join(shown)}"
+    return f"<h2>Samples chosen at random</h2>{note}{_LEGEND if any('<mark>' in text for text in shown) else ''}{''.join(shown)}"
 
 
 def _beginning(marked: str) -> str:
@@ -234,12 +237,12 @@ def _partitions(corpus: CorpusOverview, level: int = 2) -> str:
     rows = [
         [
             escape(key),
-            f"{of['tokens']:,}",
-            f"{of['documents']:,}",
+            f"{totals['tokens']:,}",
+            f"{totals['documents']:,}",
             short_size(corpus.caches[key].manifest.own_bytes),
             *(f"<code>{fingerprint[:8]}</code>" for fingerprint in corpus.fingerprints[key].values()),
         ]
-        for key, of in islice(corpus.totals.items(), _LISTED)
+        for key, totals in islice(corpus.totals.items(), _LISTED)
     ]
     left = len(corpus.caches) - len(rows)
     more = f"<p class='faint'>and {counted(left, 'partition')} more</p>" if left > 0 else ""

@@ -64,20 +64,20 @@ def _corpora(report: StatusReport) -> Table:
 
 def _mixtures(report: StatusReport) -> Table:
     table = ruled_table(("mixture", "state", "samples", "tokens", "plan", "last built"), texts=_TEXTS)
-    for of in report.mixtures:
-        plan = (of.fingerprint or "")[:8]
-        table.add_row(escape(of.name), of.state, f"{of.samples:,}", short(of.tokens), plan, _minute(of.last_built))
+    for mixture in report.mixtures:
+        plan = (mixture.fingerprint or "")[:8]
+        table.add_row(escape(mixture.name), mixture.state, f"{mixture.samples:,}", short(mixture.tokens), plan, _minute(mixture.last_built))
     return table
 
 
 def _not_current(report: StatusReport) -> Iterator[str]:
     """Yield one line for each failure, and one for the partitions of each corpus that have the same state."""
     for corpus in report.corpora:
-        for of in corpus.not_current:
-            if of.state == "failed":
-                yield f"{corpus.name}/{of.partition}: failed ({_minute(of.failed_at)}): {of.problem}"
+        for partition in corpus.not_current:
+            if partition.state == "failed":
+                yield f"{corpus.name}/{partition.partition}: failed ({_minute(partition.failed_at)}): {partition.problem}"
         for state in ("stale", "never built"):
-            if keys := [of.partition for of in corpus.not_current if of.state == state]:
+            if keys := [partition.partition for partition in corpus.not_current if partition.state == state]:
                 yield f"{corpus.name}: {state}: {listed(keys)}"
     for mixture in report.mixtures:
         if mixture.skipped:

@@ -59,7 +59,7 @@ class LoadedMixture(OpenedMixture[MixedDataset]):
         dataset = datasets.get(split)
         if dataset is None:
             raise IndexError(
-                f"there is no split {split!r}; there are: {', '.join(name for name, of in datasets.items() if of is not None)}"
+                f"there is no split {split!r}; there are: {', '.join(name for name, known in datasets.items() if known is not None)}"
             )
         position, count = checked_int("position", position, least=-LARGEST), checked_int("count", count)
         explainer = self._explainers.setdefault(split, Explainer(dataset.plan, dataset.order, dataset.shards, self._fetch))

@@ -88,7 +88,7 @@ _HINTS: tuple[tuple[tuple[str, ...], type, str], ...] = (
 
 def _hint(kind: str, found: Any, at: KeyPath) -> str:
     """Return a hint for a value that YAML may have read as another type than its writer meant, or an empty string."""
-    if hint := next((hint for kinds, of, hint in _HINTS if kind in kinds and isinstance(found, of)), None):
+    if hint := next((hint for kinds, types, hint in _HINTS if kind in kinds and isinstance(found, types)), None):
         names_files = isinstance(found, list) and at[:2] == ("source", "path")
         return f"; {hint}" + ("; a pattern such as raw/**/*.jsonl names several files" if names_files else "")
     if not isinstance(found, str) or kind not in ("float_type", "int_type"):

@@ -80,7 +80,7 @@ class RayExecutor(Executor[Task, Result]):
         if self.waiting:
             with connected(self.cluster), self.check.marked():
                 findings = check_nodes(self.check)
-                unseen = {node: frozenset(folder.path for folder in of.unseen) for node, of in findings.items() if not of.problem}
+                unseen = {node: frozenset(folder.path for folder in found.unseen) for node, found in findings.items() if not found.problem}
                 if unseen:
                     self._regroup(unseen)
                     yield from self._failed(self.queues.pop(frozenset(), ()), frozenset.intersection(*unseen.values()))

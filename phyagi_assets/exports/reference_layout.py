@@ -114,7 +114,9 @@ def cache_copies(store: Store, target: Target, names: Sequence[str]) -> list[Cac
     corpora = {version.address.name for version in survey}
     chosen: dict[Address, tuple[Version, str]] = {}
     for name in names or sorted(corpora):
-        for cache in _caches(store, name, [of.version for of in survey if of.is_published and of.address.name == name], corpora):
+        for cache in _caches(
+            store, name, [version.version for version in survey if version.is_published and version.address.name == name], corpora
+        ):
             known, by = chosen.setdefault(cache.address, (cache, name))
             if known != cache:
                 raise StoreError(
@@ -158,13 +160,13 @@ def _join(cache: Artifact, folder: Path) -> Manifest:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, folder / name)
     dtype = np.dtype(manifest.details["dtype"])
-    for split, of in manifest.counts.items():
+    for split, counts_of_split in manifest.counts.items():
         for ending in _ARRAYS:
             _joined(array_path(folder, split, ending), _blocks(cache, split, ending), dtype if ending == IDS else _ARRAYS[ending])
-        if "trained" in of:
+        if "trained" in counts_of_split:
             _joined(array_path(folder, split, LABELS), _labels(cache, split), np.dtype(np.int32))
-    details = {name: of for name, of in manifest.details.items() if name != PIECES}
-    counts = {split: {name: of for name, of in of_split.items() if name != "trained"} for split, of_split in manifest.counts.items()}
+    details = {name: value for name, value in manifest.details.items() if name != PIECES}
+    counts = {split: {name: count for name, count in of_split.items() if name != "trained"} for split, of_split in manifest.counts.items()}
     files = records_of(folder)
     for name in others:
         if files[name] != manifest.files[name]:

@@ -72,7 +72,7 @@ class BucketTarget:
         except StoreError:
             return None
         sizes = {stored.key.removeprefix(f"{name}/"): stored.size for stored in self._bucket.list(name)}
-        is_whole = manifest is not None and all(sizes.get(file) == of.bytes for file, of in manifest.files.items())
+        is_whole = manifest is not None and all(sizes.get(file) == record.bytes for file, record in manifest.files.items())
         return manifest if is_whole else None
 
     def work_folder(self) -> Path:

@@ -148,7 +148,7 @@ class SplitArrays:
 
     def _joined(self, ending: str, dtype: npt.DTypeLike, row: tuple[int, ...] = (), count: str = "documents") -> JoinedArray:
         """Return an array, given the name of the count in the manifest that is its length."""
-        return JoinedArray(self.paths(ending), [of[count] for of in self._counts.values()], np.dtype(dtype), row)
+        return JoinedArray(self.paths(ending), [counts[count] for counts in self._counts.values()], np.dtype(dtype), row)
 
     @cached_property
     def ids(self) -> JoinedArray:
@@ -158,16 +158,16 @@ class SplitArrays:
     @cached_property
     def ends(self) -> npt.NDArray[np.int64]:
         """End of each document in the token array, 1-D."""
-        tokens = [of["tokens"] for of in self._counts.values()]
+        tokens = [counts["tokens"] for counts in self._counts.values()]
         ends = self._joined(DOCUMENTS, np.int64)
-        for number, of in enumerate(tokens):
+        for number, end in enumerate(tokens):
             piece = ends.piece(number)
-            if (int(piece[-1]) if len(piece) else 0) != of:
-                raise StoreError(f"{ends.paths[number]}: its last document does not end at token {of:,}, the end of its array; {REMEDY}")
+            if (int(piece[-1]) if len(piece) else 0) != end:
+                raise StoreError(f"{ends.paths[number]}: its last document does not end at token {end:,}, the end of its array; {REMEDY}")
         if len(tokens) == 1:
             return ends[:]
         before = np.cumsum(tokens, dtype=np.int64) - tokens
-        return ends[:] + np.repeat(before, [of["documents"] for of in self._counts.values()])
+        return ends[:] + np.repeat(before, [counts["documents"] for counts in self._counts.values()])
 
     @cached_property
     def origins(self) -> npt.NDArray[np.int64]:
@@ -183,10 +183,10 @@ class SplitArrays:
     def mask(self) -> SplitMask | None:
         """The mask; None if everything is trained on."""
         counts = list(self._counts.values())
-        if not all("trained" in of for of in counts):
+        if not all("trained" in count for count in counts):
             return None
         octets = [open_array(path, mapped=True) for path in self.paths(MASK)]
-        return SplitMask(octets, [of["tokens"] for of in counts])
+        return SplitMask(octets, [count["tokens"] for count in counts])
 
 
 def pieces_of(cache: Path, split: str) -> SplitArrays | None:

@@ -275,7 +275,7 @@ def _rows(table: pa.Table) -> LossRows:
     corpus = columns["corpus"]
     columns |= {"corpus": corpus.indices, "document": columns["document"].fill_null(WHOLE_SAMPLE)}
     values = {name: column.to_numpy(zero_copy_only=False) for name, column in columns.items()}
-    whole = {name: of.astype(np.float64 if name == "loss" else np.int64) for name, of in values.items()}
+    whole = {name: column.astype(np.float64 if name == "loss" else np.int64) for name, column in values.items()}
     return LossRows(**whole, names=tuple(corpus.dictionary.to_pylist()))
 
 

@@ -48,7 +48,7 @@ def index_version(corpus: str, partition: str, cache: str, seq_len: int) -> Vers
 def planned_index(artifact: Artifact, path: str) -> PlannedIndex:
     """Return the record of an index in a plan, given its path relative to the folder of the plan."""
     manifest = artifact.manifest
-    samples = {split: of["samples"] for split, of in manifest.counts.items()}
+    samples = {split: counts["samples"] for split, counts in manifest.counts.items()}
     return PlannedIndex(path=path, fingerprint=artifact.fingerprint, samples=samples, merged=bool(manifest.details["merged"]))
 
 

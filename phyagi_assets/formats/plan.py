@@ -183,8 +183,8 @@ class Group:
         """Return the number of training samples that the partitions of the group make."""
         if self.packed:
             return sum(corpus.partitions[partition].packed_samples("train") for partition in self.partitions)
-        tokens = [of.tokens for of in self.token_ranges(corpus)]
-        return samples_in(sum(tokens), seq_len) if self.crosses else sum(samples_in(of, seq_len) for of in tokens)
+        tokens = [range_.tokens for range_ in self.token_ranges(corpus)]
+        return samples_in(sum(tokens), seq_len) if self.crosses else sum(samples_in(count, seq_len) for count in tokens)
 
     def token_ranges(self, corpus: PlannedCorpus, split: str = "train") -> Iterator[TokenRange]:
         """Yield the tokens that the group reads, in reading order, without empty partitions."""
@@ -327,8 +327,8 @@ class Plan:
         """
         sources = self._sources(source)
         if count == "samples":
-            return sum(of.samples if split == "train" else self._evaluated(of, split) for of in sources)
-        return sum(getattr(shard, count) for of in sources for shard in self.shards(of, split))
+            return sum(each.samples if split == "train" else self._evaluated(each, split) for each in sources)
+        return sum(getattr(shard, count) for each in sources for shard in self.shards(each, split))
 
     def _evaluated(self, source: Source, split: str) -> int:
         if source.packed:
@@ -336,18 +336,18 @@ class Plan:
         tokens = [shard.tokens for shard in self.shards(source, split)]
         if self.current.crosses:
             return -(-sum(tokens) // self.seq_len)
-        return sum(samples_in(of, self.seq_len) for of in tokens)
+        return sum(samples_in(count, self.seq_len) for count in tokens)
 
     def uncovered(self, source: Source | None = None) -> int:
         """Return the number of training tokens in no sample, in one source or in the whole last segment.
 
         A token that is only the label of the last token of a sample counts as uncovered. Packed samples contain every token.
         """
-        return sum(self.total("train", "tokens", of) - self.seq_len * of.samples for of in self._sources(source) if not of.packed)
+        return sum(self.total("train", "tokens", each) - self.seq_len * each.samples for each in self._sources(source) if not each.packed)
 
     def padding(self, source: Source | None = None) -> int:
         """Return the number of tokens of padding in the packed training samples of one source or of the whole last segment."""
-        return sum(self.seq_len * of.samples - self.total("train", "tokens", of) for of in self._sources(source) if of.packed)
+        return sum(self.seq_len * each.samples - self.total("train", "tokens", each) for each in self._sources(source) if each.packed)
 
     def _sources(self, source: Source | None) -> Sequence[Source]:
         """Return one source, or all of the last segment."""
@@ -398,12 +398,12 @@ def _record(value: Any, later: set[int]) -> Any:
         return value
     record = {}
     for key in fields(value):
-        of, since = getattr(value, key.name), SINCE.get(key.name, OLDEST_FORMAT)
+        content, since = getattr(value, key.name), SINCE.get(key.name, OLDEST_FORMAT)
         if since > FORMAT:
-            if of == key.default:
+            if content == key.default:
                 continue
             later.add(since)
-        record[key.name] = _record(of, later)
+        record[key.name] = _record(content, later)
     return record
 
 

@@ -133,14 +133,14 @@ def _open_pieces(pieces: SplitArrays) -> TokenFile:
 
 def _dtype_and_vocabulary(manifest: Manifest, cache: Path) -> tuple[np.dtype[Any], Vocabulary | None]:
     try:
-        dtype, of = np.dtype(manifest.details["dtype"]), manifest.details["tokenizer"]
-        if of is None:  # not one of transformers
+        dtype, tokenizer = np.dtype(manifest.details["dtype"]), manifest.details["tokenizer"]
+        if tokenizer is None:  # not one of transformers
             return dtype, None
         backend = manifest.files.get(BACKEND)
         return dtype, Vocabulary(
-            size=of["vocab_size"],
-            max_id=of["max_id"],
-            eos_token_id=of["eos_token_id"],
+            size=tokenizer["vocab_size"],
+            max_id=tokenizer["max_id"],
+            eos_token_id=tokenizer["eos_token_id"],
             file=cache / BACKEND,
             checksum=backend.xxh3_128 if backend else None,
         )

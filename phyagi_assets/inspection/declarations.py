@@ -58,8 +58,10 @@ def _unlike(mixture: Mixture, corpora: Mapping[str, Corpus], prepared: Mapping[s
     for what in ("tokenizer", "dtype"):
         found: dict[str, str] = {}
         for name in parts:
-            of = prepared[name]
-            found.setdefault(of.artifact.fingerprint if what == "tokenizer" else str(of.dtype(corpora[name].config.dtype)), name)
+            tokenizer = prepared[name]
+            found.setdefault(
+                tokenizer.artifact.fingerprint if what == "tokenizer" else str(tokenizer.dtype(corpora[name].config.dtype)), name
+            )
         if len(found) > 1:
             one, other = list(found.values())[:2]
             shown = [str(getattr(corpora[name].config, what)) for name in (one, other)]

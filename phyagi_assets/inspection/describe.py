@@ -137,20 +137,20 @@ def inspect_corpus(store: Store, name: str, keys: Collection[str] | None = None)
         raise nothing_named(name, store)
     caches, retired = without_retired(published, keys)
     of_caches = [cache.CACHE.totals(artifact.manifest) for artifact in caches.values()]
-    totals = {count: sum(of[count] for of in of_caches) for count in ("documents", "tokens")}
+    totals = {count: sum(counts[count] for counts in of_caches) for count in ("documents", "tokens")}
     facts = {"partitions": _flat(len(caches)), **{count: _flat(total) for count, total in totals.items()}}
     details = next(iter(caches.values())).manifest.details
     facts |= {key: _flat(details[key]) for key in ("dtype", "tokenizer", "engine")}
     facts |= cache.trained_facts(artifact.manifest for artifact in caches.values())
     if skipped := _skipped(caches.values()):
-        files = _flat([f"{of['file']} ({_flat(of['rows left out'])})" for of in skipped])
-        facts["rows left out"] = f"{sum(int(of['rows left out']) for of in skipped):,}: {files}"
+        files = _flat([f"{file['file']} ({_flat(file['rows left out'])})" for file in skipped])
+        facts["rows left out"] = f"{sum(int(file['rows left out']) for file in skipped):,}: {files}"
     if retired:
         facts["retired partitions"] = f"{counted(len(retired), 'partition')} whose files are gone, not counted: {_flat(retired)}"
     if empty := [key for key, artifact in caches.items() if not artifact.manifest.counts]:
         facts["empty partitions"] = f"{len(empty):,}: {_flat(empty)}"
     parts = tuple(
-        {"partition": key, **{f"{split} tokens": of["tokens"] for split, of in artifact.manifest.counts.items()}}
+        {"partition": key, **{f"{split} tokens": counts["tokens"] for split, counts in artifact.manifest.counts.items()}}
         for key, artifact in caches.items()
     )
     lengths = np.concatenate([array_lengths(artifact) for artifact in caches.values()])

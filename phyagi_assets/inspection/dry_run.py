@@ -92,11 +92,13 @@ def dry_run(selection: Selection, workspace: Workspace) -> DryRunReport:
             current += stale is None
     for name, declared in selection.catalog.mixtures.items():
         parts = declared.config.corpora
-        broken = sorted(of for of in failed if of.partition("/")[0] in parts)
-        keys = {part: [*caches.get(part, {}), *(of.partition("/")[2] for of in broken if of.startswith(f"{part}/"))] for part in parts}
+        broken = sorted(each for each in failed if each.partition("/")[0] in parts)
+        keys = {
+            part: [*caches.get(part, {}), *(each.partition("/")[2] for each in broken if each.startswith(f"{part}/"))] for part in parts
+        }
         try:
             if broken:
-                without_failed(declared, keys, broken, lasting=[of for of in broken if "/" in of])
+                without_failed(declared, keys, broken, lasting=[each for each in broken if "/" in each])
             steps = _mixture(declared, {part: caches[part] for part in parts}, workspace, selection.flow)
         except PhyagiAssetsError as problem:
             failed[name] = str(problem)

@@ -71,12 +71,12 @@ def _of_plan(version: StoredVersion, home: Path, store: Store, corpus: str, ids:
     if evaluated := [number for number in named if number in plan.evaluation]:
         searched.append((EVALUATION, "validation", dict(plan.evaluated())[corpus], evaluated))
     paths, indices = PlanPaths(plan, home), PackedIndices(plan, home)
-    for shown, split, of, numbers in searched:
+    for shown, split, searched_plan, numbers in searched:
         partitions = [(number, *numbered) for number in numbers for numbered in enumerate(plan.corpora[number].partitions)]
         holding = [found for found in partitions if split in found[2].shards]
         if not holding:
             continue
-        order = MixtureOrder(of, split, indices)
+        order = MixtureOrder(searched_plan, split, indices)
         below = until if until is not None and split == "train" else len(order)
         positions: dict[str, set[int]] = {}
         for number, index, partition in holding:

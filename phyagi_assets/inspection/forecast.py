@@ -175,7 +175,7 @@ def _amount(config: MixtureConfig, corpus: str) -> str:
 def _partitions(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspace) -> dict[str, dict[str, Partition]]:
     """Return the partitions that a mixture reads, by corpus and key."""
     listed = {name: workspace.sources.partitions(corpora[name]) for name in mixture.config.corpora}
-    available = available_partitions(mixture, corpora, {name: list(of) for name, of in listed.items()}, workspace)
+    available = available_partitions(mixture, corpora, {name: list(partitions) for name, partitions in listed.items()}, workspace)
     return {name: {key: listed[name][key] for key in keys} for name, keys in available.keys.items()}
 
 

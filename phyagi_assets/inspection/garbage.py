@@ -278,6 +278,6 @@ def _cache(corpus: str, partition: str, fingerprint: str) -> Version:
 
 def _named_by_manifest(manifest: Manifest) -> set[Version]:
     try:
-        return {_cache(corpus, key, of) for corpus, caches in manifest.inputs.items() for key, of in caches.items()}
+        return {_cache(corpus, key, fingerprint) for corpus, caches in manifest.inputs.items() for key, fingerprint in caches.items()}
     except (AttributeError, TypeError):
         raise StoreError(f"neither the plan nor the manifest of {manifest.fingerprint} tells what it names") from None

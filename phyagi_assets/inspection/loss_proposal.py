@@ -111,8 +111,8 @@ def propose(ledger: Ledger, plan: Plan) -> Proposal:
     lines = [f"# {RULE}", "datasets:", *(f"  - {{corpus: {name}, share: {share}}}" for name, share in zip(names, shares, strict=True))]
     return Proposal(
         corpora=tuple(
-            ProposedShare(corpus=name, declared=float(of), trained=float(had), speed=float(speed * 1e9), share=float(share))
-            for name, of, had, speed, share in zip(names, declared, trained, speeds, shares, strict=True)
+            ProposedShare(corpus=name, declared=float(amount), trained=float(had), speed=float(speed * 1e9), share=float(share))
+            for name, amount, had, speed, share in zip(names, declared, trained, speeds, shares, strict=True)
         ),
         declaration="\n".join(lines) + "\n",
     )
@@ -125,7 +125,7 @@ def _learning_speed(ledger: Ledger, corpus: str) -> tuple[float, float]:
     total = int(chosen.tokens.sum())
     after = np.cumsum(chosen.tokens)
     point = np.minimum(_POINTS - 1, _POINTS * (after - chosen.tokens) // max(1, total))
-    tokens, losses, ends = (np.bincount(point, of, _POINTS) for of in (chosen.tokens, chosen.loss, chosen.tokens * after))
+    tokens, losses, ends = (np.bincount(point, values, _POINTS) for values in (chosen.tokens, chosen.loss, chosen.tokens * after))
     is_used = (tokens > 0) & (np.arange(_POINTS) >= _WARM_UP * _POINTS) & np.isfinite(losses)
     points = int(is_used.sum())
     if points < _FEWEST_POINTS:

@@ -36,8 +36,10 @@ class Losses:
         steps, index = np.unique(rows.step, return_inverse=True)
         shape = len(rows.names), len(steps)
         cell = rows.corpus * len(steps) + index
-        loss, tokens = (np.bincount(cell, of, shape[0] * shape[1]).astype(np.float64).reshape(shape) for of in (rows.loss, rows.tokens))
-        expected = np.stack([_before(*of) for of in zip(loss, tokens, strict=True)])
+        loss, tokens = (
+            np.bincount(cell, values, shape[0] * shape[1]).astype(np.float64).reshape(shape) for values in (rows.loss, rows.tokens)
+        )
+        expected = np.stack([_before(*both) for both in zip(loss, tokens, strict=True)])
         return cls(rows=rows, steps=steps, index=index, loss=loss, tokens=tokens, expected=expected)
 
     def excess_of_rows(self) -> Floats:

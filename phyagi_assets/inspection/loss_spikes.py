@@ -77,10 +77,10 @@ def outlying_documents(losses: Losses, explainer: Explainer, spikes: Sequence[Lo
     peers = rows.corpus[known] * 64 + np.frexp(rows.tokens[known])[1]
     order = np.argsort(peers, kind="stable")
     chosen = np.zeros(len(excess), np.bool_)
-    for of in np.split(order, np.flatnonzero(np.diff(peers[order])) + 1):
-        if len(of) >= _FEWEST_PEERS:
-            above = per_token[of] - np.median(per_token[of])
-            chosen[known[of]] = above > _OUTLIER * 1.4826 * np.median(np.abs(above))
+    for members in np.split(order, np.flatnonzero(np.diff(peers[order])) + 1):
+        if len(members) >= _FEWEST_PEERS:
+            above = per_token[members] - np.median(per_token[members])
+            chosen[known[members]] = above > _OUTLIER * 1.4826 * np.median(np.abs(above))
     for spike in spikes:
         chosen &= (rows.step < spike.first - 1) | (rows.step > spike.last)
     yield from _documents(rows, excess, chosen, explainer)[:documents]

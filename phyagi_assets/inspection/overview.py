@@ -61,12 +61,12 @@ class CorpusOverview:
     def tokens(self) -> dict[str, int]:
         """Number of tokens by split."""
         counts = [cache.manifest.counts for cache in self.caches.values()]
-        return {split: tokens for split in SPLITS if (tokens := sum(of[split]["tokens"] for of in counts if split in of))}
+        return {split: tokens for split in SPLITS if (tokens := sum(each[split]["tokens"] for each in counts if split in each))}
 
     @property
     def documents(self) -> int:
         """Number of documents."""
-        return sum(of["documents"] for of in self.totals.values())
+        return sum(totals["documents"] for totals in self.totals.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +171,7 @@ def _duplicates(caches: Iterable[Artifact]) -> int:
 
 def _documents(caches: Mapping[str, Artifact], count: int) -> Iterator[Sample]:
     """Yield documents chosen at random: first a partition, by its number of documents, then a document."""
-    counts = [(key, split, of["documents"]) for key, artifact in caches.items() for split, of in artifact.manifest.counts.items()]
+    counts = [(key, split, count["documents"]) for key, artifact in caches.items() for split, count in artifact.manifest.counts.items()]
     if not any(documents for *_, documents in counts):
         return
     ends = np.cumsum([documents for *_, documents in counts])

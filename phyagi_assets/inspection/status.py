@@ -106,9 +106,11 @@ class StatusReport(Report):
 def status(catalog: Catalog, workspace: Workspace) -> StatusReport:
     """Return the state of the corpora and mixtures of a catalog."""
     found = {name: _corpus(corpus, workspace) for name, corpus in catalog.corpora.items()}
-    corpora, caches = tuple(state for state, _ in found.values()), {name: of for name, (_, of) in found.items()}
+    corpora, caches = tuple(state for state, _ in found.values()), {name: caches_of_corpus for name, (_, caches_of_corpus) in found.items()}
     problems = {corpus.name for corpus in corpora if corpus.problem}
-    failed = [f"{corpus.name}/{of.partition}" for corpus in corpora for of in corpus.not_current if of.state == "failed"]
+    failed = [
+        f"{corpus.name}/{partition.partition}" for corpus in corpora for partition in corpus.not_current if partition.state == "failed"
+    ]
     lasting = lasting_failures(failed, workspace.store)
     return StatusReport(
         data=str(workspace.data),
@@ -138,15 +140,15 @@ def _corpus(corpus: Corpus, workspace: Workspace) -> tuple[CorpusStatus, dict[st
             step, caches[partition.key] = last.name, None
         if step:
             not_current.append(_stale(cache, step, artifact, workspace))
-    counts = [of for artifact in published for of in artifact.manifest.counts.values()]
+    counts = [count for artifact in published for count in artifact.manifest.counts.values()]
     state = CorpusStatus(
         name=corpus.config.name,
         partitions=len(partitions),
         current=len(partitions) - len(not_current),
         stale=len(not_current),
-        failed=sum(of.state == "failed" for of in not_current),
-        documents=sum(of["documents"] for of in counts),
-        tokens=sum(of["tokens"] for of in counts),
+        failed=sum(partition.state == "failed" for partition in not_current),
+        documents=sum(count["documents"] for count in counts),
+        tokens=sum(count["tokens"] for count in counts),
         bytes=sum(artifact.manifest.own_bytes for artifact in published),
         last_built=_time(max((artifact.written for artifact in published), default=None)),
         not_current=tuple(not_current),
@@ -217,8 +219,8 @@ def _mixture(
     (step,) = FLOW.of(Scope.MIXTURE)
     parts = declared.config.corpora
     skips = declared.config.skips_failed
-    skipped = {of for of in lasting if skips and of.partition("/")[0] in parts}
-    read = {part: {key: of for key, of in caches[part].items() if f"{part}/{key}" not in skipped} for part in parts}
+    skipped = {failed for failed in lasting if skips and failed.partition("/")[0] in parts}
+    read = {part: {key: fingerprint for key, fingerprint in caches[part].items() if f"{part}/{key}" not in skipped} for part in parts}
     artifact, plan, is_current, problem = None, None, False, None
     try:
         artifact = workspace.store.open(step.address(name))

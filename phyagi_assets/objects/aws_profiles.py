@@ -48,7 +48,11 @@ def s3_settings() -> S3Settings:
     named = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
     config, credentials = _read("AWS_CONFIG_FILE", "config"), _read("AWS_SHARED_CREDENTIALS_FILE", "credentials")
     name = named or "default"
-    sections = [of for of in (config.get(f"profile {name}"), config.get(name) if name == "default" else None, credentials.get(name)) if of]
+    sections = [
+        section
+        for section in (config.get(f"profile {name}"), config.get(name) if name == "default" else None, credentials.get(name))
+        if section
+    ]
     if named and not sections:
         raise SourceError(f"AWS_PROFILE: profile {name!r} is not in ~/.aws/config or ~/.aws/credentials")
     profile = {key: value for section in sections for key, value in section.items()}

@@ -47,7 +47,9 @@ def _schema(declared: Corpus | Mixture, columns: Mapping[str, Column]) -> dg.Tab
     """Return the columns of the artifacts of a declaration; None if the artifacts are not tables."""
     has_masks = isinstance(declared.config, CorpusConfig) and declared.config.messages is not None
     found = [
-        dg.TableColumn(name, of.type, description=of.description) for name, of in columns.items() if has_masks or not of.of_conversations
+        dg.TableColumn(name, column.type, description=column.description)
+        for name, column in columns.items()
+        if has_masks or not column.of_conversations
     ]
     return dg.TableSchema(found) if found else None
 

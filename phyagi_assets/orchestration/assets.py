@@ -189,7 +189,7 @@ def _asset(declared: Corpus | Mixture, step: Step, materialize: Callable[..., An
         automation_condition=follow_condition() if step.scope is Scope.CORPUS else None,
         required_resource_keys={WORKSPACE},
         check_specs=check_specs(name, step),
-        config_schema={option: _field(of) for option, of in step.options.items()},
+        config_schema={option: _field(declared) for option, declared in step.options.items()},
         **shown_attributes(declared, step),
     )(materialize)
     return made

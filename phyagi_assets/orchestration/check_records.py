@@ -69,8 +69,8 @@ def insert_passed(instance: dg.DagsterInstance, run: dg.DagsterRun, step: str, r
     rows = list(_rows(results, _materialized(storage, partitions), run, step, now))
     if rows:
         with storage.index_transaction() as connection:
-            for key, of in partitions.items():
-                connection.execute(_records_of_run(run, key, of))
+            for key, keys in partitions.items():
+                connection.execute(_records_of_run(run, key, keys))
             connection.execute(AssetCheckExecutionsTable.insert(), rows)
 
 
@@ -90,10 +90,11 @@ def _materialized(
 ) -> Mapping[dg.AssetKey, Mapping[str, int]]:
     """Return the id of the latest materialization of each partition of the checked assets."""
     of_assets: dict[dg.AssetKey, set[str]] = {}
-    for key, of in partitions.items():
-        of_assets.setdefault(key.asset_key, set()).update(of)
+    for key, keys in partitions.items():
+        of_assets.setdefault(key.asset_key, set()).update(keys)
     return {
-        key: storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, of) for key, of in of_assets.items()
+        key: storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, keys)
+        for key, keys in of_assets.items()
     }
 
 

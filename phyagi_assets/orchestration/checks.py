@@ -48,15 +48,15 @@ def outcome(built: Built, describe: Callable[[Built], Facts]) -> Iterator[dg.Ass
 def check_results(checks: Sequence[Check]) -> list[dg.AssetCheckResult]:
     """Return the results of Dagster's checks of a version, each of which summarizes several checks of this package."""
     groups: dict[str, list[Check]] = {}
-    for of in checks:
-        groups.setdefault(of.part_of, []).append(of)
-    return [_result(name, of) for name, of in groups.items()]
+    for check in checks:
+        groups.setdefault(check.part_of, []).append(check)
+    return [_result(name, members) for name, members in groups.items()]
 
 
 def _result(name: str, checks: Sequence[Check]) -> dg.AssetCheckResult:
-    failures = [of for of in checks if not of.passed]
-    lines = [f"| {of.name} | {'passed' if of.passed else '**failed**'} | {of.found} |" for of in checks]
+    failures = [check for check in checks if not check.passed]
+    lines = [f"| {check.name} | {'passed' if check.passed else '**failed**'} | {check.found} |" for check in checks]
     table = dg.MetadataValue.md("\n".join(["| check | result | found |", "| --- | --- | --- |", *lines]))
-    numbers = {f"{of.name}: {what}": value for of in checks for what, value in of.numbers.items()}
-    found = "; ".join(of.found for of in failures or checks)
+    numbers = {f"{check.name}: {what}": value for check in checks for what, value in check.numbers.items()}
+    found = "; ".join(check.found for check in failures or checks)
     return dg.AssetCheckResult(check_name=name, passed=not failures, description=found, metadata={"checks": table, **numbers})

@@ -35,10 +35,15 @@ class CorpusTotals:
             return {}
         if (corpus, step.name) not in self._of:
             self._of[corpus, step.name] = self._published(corpus, step)
-        of = self._of[corpus, step.name]
-        of.put(key, totals)
-        rows = {ROW_COUNT: of.sums[_ROWS]} if _ROWS in totals else {}
-        return {"corpus partitions": len(of.keys), **{f"corpus {name}": total for name, total in of.sums.items()}, **_plot(of), **rows}
+        known = self._of[corpus, step.name]
+        known.put(key, totals)
+        rows = {ROW_COUNT: known.sums[_ROWS]} if _ROWS in totals else {}
+        return {
+            "corpus partitions": len(known.keys),
+            **{f"corpus {name}": total for name, total in known.sums.items()},
+            **_plot(known),
+            **rows,
+        }
 
     def _published(self, corpus: str, step: Step) -> "_Published":
         found = _Published()

@@ -94,7 +94,10 @@ def notice(run: dg.DagsterRun, error: str, ui: str) -> str:
 def _reason(context: dg.RunFailureSensorContext) -> str:
     """Return the errors of the steps that failed, or that of the run if no step did, as when it could not start."""
     failures = [event.step_failure_data for event in context.get_step_failure_events()]
-    told = [(of.user_failure_data.description if of.user_failure_data else "") or (of.error.message if of.error else "") for of in failures]
+    told = [
+        (failure.user_failure_data.description if failure.user_failure_data else "") or (failure.error.message if failure.error else "")
+        for failure in failures
+    ]
     return "\n".join(found.strip() for found in told if found) or context.failure_event.message or ""
 
 

@@ -199,7 +199,9 @@ class Runner:
                 self.outcome.failed[name] = str(problem)
                 return
             self.outcome.skipped[name] = list(there.left_out)
-            caches = {part: {key: of[key] for key in there.keys[part] if key in of} for part, of in caches.items()}
+            caches = {
+                part: {key: fingerprints[key] for key in there.keys[part] if key in fingerprints} for part, fingerprints in caches.items()
+            }
         look = partial(mixture_artifact, declared, known_inputs(caches), self._workspace, step)
         self._run_unless_current(name, step, look, {} if at is None else run_config(op_name(name, step), **{AT_POSITION: at}))
 

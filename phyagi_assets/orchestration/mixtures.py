@@ -66,7 +66,11 @@ def mixtures_sensor(
         earlier = _recalled(context.cursor)
         tick = _Tick.at(context.instance, catalog, workspace, flow, earlier, seconds=seconds)
         requests: list[dg.RunRequest] = []
-        told = [f"{of.name}: {of.reason}; correct it, then {RELOAD}" for of in catalog.broken if of.path.parent.name == "mixtures"]
+        told = [
+            f"{declaration.name}: {declaration.reason}; correct it, then {RELOAD}"
+            for declaration in catalog.broken
+            if declaration.path.parent.name == "mixtures"
+        ]
         for name in _in_turn(list(catalog.mixtures), earlier.get(_NEXT)):
             answer = tick.answer(catalog.mixtures[name])
             if answer.request:
@@ -209,7 +213,7 @@ class _Tick:
 
     def _activity(self, mixture: Mixture, step: Step) -> str:
         """Return the reason why a mixture or its corpora may change soon; empty if nothing is being built."""
-        if waits := [of for of in (*mixture.config.corpora, mixture.config.name) if of in self.busy]:
+        if waits := [each for each in (*mixture.config.corpora, mixture.config.name) if each in self.busy]:
             return f"waiting for {listed(waits, _LISTED)}: being built or queued"
         if part := self.scan.changed_just_now(mixture, step):
             return f"waiting for the next tick: {part} has just changed"

@@ -67,5 +67,5 @@ def run_config(op: str, **options: Any) -> dict[str, Any]:
 def configured(run: dg.DagsterRun, option: str) -> Mapping[str, Any]:
     """Return the value of an option of the only op of a run, by corpus or partition; empty if it is not set."""
     config: Any = run.run_config
-    found: Mapping[str, Any] = next((of["config"][option] for of in config.get("ops", {}).values() if option in of.get("config", {})), {})
+    found: Mapping[str, Any] = next((op["config"][option] for op in config.get("ops", {}).values() if option in op.get("config", {})), {})
     return found

@@ -140,7 +140,9 @@ class PartitionLog:
     def _materialization(self, work: Work, done: StepResult) -> dg.AssetMaterialization:
         step = self._builder.flow[done.step]
         limits = {
-            f"{of.name.replace('_', ' ')}, %": round(100 * of.numbers["share"], 3) for of in done.checks if of.part_of == WITHIN_LIMITS
+            f"{check.name.replace('_', ' ')}, %": round(100 * check.numbers["share"], 3)
+            for check in done.checks
+            if check.part_of == WITHIN_LIMITS
         }
         facts = {**self._totals.facts(work.corpus, step, work.key, done.totals), **done.facts, **limits}
         if step.input is None and (left_out := self._left_out_of(work.corpus)):

@@ -25,16 +25,16 @@ def recorded_of_partitions(instance: dg.DagsterInstance, corpus: str, flow: Flow
     steps = list(flow.of(Scope.PARTITION))
     recorded = {step.name: _of_step(instance, dg.AssetKey([corpus, step.name])) for step in steps}
     checks = [dg.AssetCheckKey(dg.AssetKey([corpus, step.name]), check) for step in steps for check in step.checks]
-    for of in instance.event_log_storage.get_asset_check_partition_info(checks):
-        versions = recorded[of.check_key.asset_key.path[-1]]
-        if of.latest_execution_status is AssetCheckExecutionRecordStatus.FAILED and of.partition_key in versions:
-            versions[of.partition_key] = CHECK_FAILED
+    for latest in instance.event_log_storage.get_asset_check_partition_info(checks):
+        versions = recorded[latest.check_key.asset_key.path[-1]]
+        if latest.latest_execution_status is AssetCheckExecutionRecordStatus.FAILED and latest.partition_key in versions:
+            versions[latest.partition_key] = CHECK_FAILED
     return recorded
 
 
 def _of_step(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str]:
     tags = instance.event_log_storage.get_latest_tags_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION])
-    return {partition: of[DATA_VERSION] for partition, of in tags.items() if DATA_VERSION in of}
+    return {partition: own[DATA_VERSION] for partition, own in tags.items() if DATA_VERSION in own}
 
 
 def recorded_version(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:

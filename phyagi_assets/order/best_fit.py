@@ -177,8 +177,8 @@ class _Spaces:
         if space not in self._ranges:
             self._ranges[space] = deque()
             insort(self._known, space)
-        of = self._ranges[space]
-        of.appendleft((first, samples)) if to_front else of.append((first, samples))
+        ranges = self._ranges[space]
+        ranges.appendleft((first, samples)) if to_front else ranges.append((first, samples))
 
 
 def _in_order(starts: Ints, tokens: Ints, sample: Ints, samples: int, total: int, seq_len: int) -> PackedSamples:

@@ -83,8 +83,8 @@ def plan_lines(plan: Plan) -> list[str]:
         is_packed = component.fill is not None
         rest = f"packed, {100 * (component.fill or 0):.2f} % full" if is_packed else f"{component.uncovered:,} of them in no sample"
         lines.append(f"{component.corpus} {component.amount}  {short_counted(component.tokens, 'training token')} in {partitions}, {rest}")
-    for name, of in plan.evaluated():
-        lines.append(f"{name} for evaluation only  {short_counted(of.total('validation', 'tokens'), 'token')}")
+    for name, evaluated_plan in plan.evaluated():
+        lines.append(f"{name} for evaluation only  {short_counted(evaluated_plan.total('validation', 'tokens'), 'token')}")
     for before, after in pairwise(plan.segments):
         lines.append(f"positions {before.start:,} to {after.start - 1:,}: {segment_corpora(plan, before)}")
     return lines

@@ -78,7 +78,7 @@ class MixtureOrder:
                 segment, groups, concat, seq_len=plan.seq_len, base=len(pieces), shuffled=in_training and plan.shuffle is not False
             )
             self._readers.append(reader)
-            pieces += [piece for of in groups for piece in of]
+            pieces += [piece for own in groups for piece in own]
         self.division = Division([placed.shard for placed in self.shards])
         self._pieces = Pieces(pieces)
         self._is_packed = np.array([piece.packed for piece in pieces], dtype=bool)
@@ -95,20 +95,20 @@ class MixtureOrder:
             ranges = [TokenRange(partition=partition, start=0, stop=count * plan.seq_len) for partition, count in counts if count]
         return [
             Piece(
-                shard=self._shard(corpus, source.corpus, of.partition, split),
-                start=of.start,
-                stop=of.stop,
+                shard=self._shard(corpus, source.corpus, range_.partition, split),
+                start=range_.start,
+                stop=range_.stop,
                 is_last=not group.crosses or number == len(ranges),
                 packed=group.packed,
             )
-            for number, of in enumerate(ranges, start=1)
+            for number, range_ in enumerate(ranges, start=1)
         ]
 
     def _shard(self, corpus: PlannedCorpus, number: int, partition: int, split: str) -> int:
         index = self._index.setdefault((number, partition), len(self.shards))
         if index == len(self.shards):
-            of = corpus.partitions[partition]
-            self.shards.append(PlacedShard(corpus=number, partition=partition, shard=of.shards[split], index=of.index))
+            planned = corpus.partitions[partition]
+            self.shards.append(PlacedShard(corpus=number, partition=partition, shard=planned.shards[split], index=planned.index))
         return index
 
     def __len__(self) -> int:

@@ -64,7 +64,10 @@ def packed_runs(found: Sequence[PackedIn], width: int) -> Runs:
         tokens = np.insert(tokens, ends[padded], padding[padded])
         counts[padded] += 1
     sample = np.arange(len(counts)).repeat(counts)
-    shard, single = _of_each(found, sample, [of.shard for of in found]), _of_each(found, sample, [not of.index.merged for of in found])
+    shard, single = (
+        _of_each(found, sample, [part.shard for part in found]),
+        _of_each(found, sample, [not part.index.merged for part in found]),
+    )
     padding_at = ends[padded] + np.arange(len(padded))
     shard[padding_at], single[padding_at] = PADDING, True
     at = np.cumsum(tokens)
@@ -86,19 +89,19 @@ def _of_each(found: Sequence[PackedIn], sample: Ints, values: Sequence[int]) -> 
     """Return the value of the token array of each run, given the sample of each run and a value for each token array."""
     if len(set(values)) == 1:
         return np.full(len(sample), values[0])
-    of_samples = np.empty(sum(len(of.samples) for of in found), np.asarray(values).dtype)
-    for of, value in zip(found, values, strict=True):
-        of_samples[of.samples] = value
+    of_samples = np.empty(sum(len(part.samples) for part in found), np.asarray(values).dtype)
+    for part, value in zip(found, values, strict=True):
+        of_samples[part.samples] = value
     return of_samples[sample]
 
 
 def _in_order(found: Sequence[PackedIn]) -> tuple[Ints, Ints, Ints]:
     """Return the number of parts of each sample, and the first token and length of each part, in the order of all samples."""
-    columns = [of.parts() for of in found]
+    columns = [part.parts() for part in found]
     if len(columns) == 1:
         return columns[0]
     counts, start, tokens = (np.concatenate(column) for column in zip(*columns, strict=True))
-    order = np.argsort(np.concatenate([of.samples for of in found]))
+    order = np.argsort(np.concatenate([part.samples for part in found]))
     first, counts = (np.cumsum(counts) - counts)[order], counts[order]
     part = concatenated_ranges(first, counts)
     return counts, start[part], tokens[part]

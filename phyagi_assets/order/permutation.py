@@ -80,7 +80,7 @@ def _cycle_walk(
     while len(outside) > _FEW:
         value[outside] = rounds(value[outside], high[outside], low[outside], keys[outside])
         outside = outside[value[outside] >= sizes[outside]]
-    few = (of[outside].tolist() for of in (value, sizes, high, low, keys))
+    few = (column[outside].tolist() for column in (value, sizes, high, low, keys))
     for place, (one, limit, *sides_and_key) in zip(outside.tolist(), zip(*few, strict=True), strict=True):
         inside = rounds_of_one(one, *sides_and_key)
         while inside >= limit:

@@ -121,7 +121,7 @@ def extended(
     segment = Segment(start=start, sources=_sources(parts, [index[part.corpus] for part in parts], groups))
     segment = _with_blocks(segment, plan, known={group.key for groups, _ in before.values() for group in groups})
     ancestors = [Ancestor(fingerprint=plan.fingerprint, agrees_until=start)]
-    ancestors += [Ancestor(fingerprint=of.fingerprint, agrees_until=min(of.agrees_until, start)) for of in plan.ancestors]
+    ancestors += [Ancestor(fingerprint=ancestor.fingerprint, agrees_until=min(ancestor.agrees_until, start)) for ancestor in plan.ancestors]
     return replace(
         plan,
         fingerprint=fingerprint,
@@ -208,17 +208,17 @@ def _groups(
     listed = {index for group in continued for index in group.partitions} | {each.partition for each in left}
     empty = [TokenRange(partition=index, start=0, stop=0) for index in wanted if index not in listed]
     known = {index for group in old for index in group.partitions}
-    ranges = sorted([*left, *empty], key=lambda of: (of.partition not in known, of.partition, of.start))
+    ranges = sorted([*left, *empty], key=lambda range_: (range_.partition not in known, range_.partition, range_.start))
     if not ranges:
         return tuple(continued)
     cuts = [
-        Cut(place=place, start=of.start, stop=of.stop)
-        for place, of in enumerate(ranges)
-        if of.tokens and of.tokens != corpus.partitions[of.partition].shards["train"].tokens
+        Cut(place=place, start=range_.start, stop=range_.stop)
+        for place, range_ in enumerate(ranges)
+        if range_.tokens and range_.tokens != corpus.partitions[range_.partition].shards["train"].tokens
     ]
     new = Group(
-        partitions=tuple(of.partition for of in ranges),
-        samples=samples_in(sum(of.tokens for of in ranges), seq_len),
+        partitions=tuple(range_.partition for range_ in ranges),
+        samples=samples_in(sum(range_.tokens for range_ in ranges), seq_len),
         offset=0,
         key=_key(seed),
         cuts=tuple(cuts),
@@ -235,10 +235,10 @@ def _uncovered_ranges(corpus: PlannedCorpus, wanted: Sequence[int], groups: Sequ
     covered: dict[int, list[tuple[int, int]]] = {}
     for group in groups:
         rest = group.samples * seq_len
-        for of in group.token_ranges(corpus):
-            tokens = min(of.tokens, rest) if group.crosses else samples_in(of.tokens, seq_len) * seq_len
+        for range_ in group.token_ranges(corpus):
+            tokens = min(range_.tokens, rest) if group.crosses else samples_in(range_.tokens, seq_len) * seq_len
             rest -= tokens
-            covered.setdefault(of.partition, []).append((of.start, of.start + tokens))
+            covered.setdefault(range_.partition, []).append((range_.start, range_.start + tokens))
     left = []
     for index in wanted:
         shard = corpus.partitions[index].shards.get("train")
@@ -251,7 +251,7 @@ def _uncovered_ranges(corpus: PlannedCorpus, wanted: Sequence[int], groups: Sequ
 
 
 def _sources(parts: Sequence[MixturePart], corpora: Sequence[int], groups: Sequence[tuple[Group, ...]]) -> tuple[Source, ...]:
-    own = [sum(group.samples for group in of) for of in groups]
+    own = [sum(group.samples for group in of_corpus) for of_corpus in groups]
     return tuple(
         Source(
             corpus=corpus,
@@ -259,7 +259,7 @@ def _sources(parts: Sequence[MixturePart], corpora: Sequence[int], groups: Seque
             share=part.share,
             rate=rate,
             drawn=drawn,
-            groups=of,
+            groups=of_corpus,
         )
-        for part, corpus, of, (rate, drawn) in zip(parts, corpora, groups, amounts(parts, own), strict=True)
+        for part, corpus, of_corpus, (rate, drawn) in zip(parts, corpora, groups, amounts(parts, own), strict=True)
     )

@@ -67,7 +67,7 @@ def _corpus(plan: Plan, source: Source, seq_len: int, find_index: FindIndex) -> 
     name, partitions = plan.corpora[source.corpus].name, plan.partitions(source)
     if source.packed:
         indices = [find_index(name, partition, seq_len) for partition in partitions]
-        if bare := next((of for of, index in zip(partitions, indices, strict=True) if index is None), None):
+        if bare := next((partition for partition, index in zip(partitions, indices, strict=True) if index is None), None):
             raise ValueError(
                 f"seq_len: corpus {name!r} of mixture {plan.name!r} is packed, and partition {bare.key!r} has no index of samples of "
                 f"{seq_len:,} tokens; to build the indices, declare a mixture of the same corpora with seq_len: {seq_len} and "

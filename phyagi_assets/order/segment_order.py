@@ -63,7 +63,9 @@ class SegmentOrder:
         )
         self._key = np.array([group.key for group in groups], dtype=np.uint64)
         total = segment.total_rate
-        self._share = np.array([of.rate / total * group.samples / max(of.samples, 1) for of in segment.sources for group in of.groups])
+        self._share = np.array(
+            [source.rate / total * group.samples / max(source.samples, 1) for source in segment.sources for group in source.groups]
+        )
         """Share of the positions at which a sample of each group is read."""
         self._is_windowed = shuffled and bool(self._block.any())
 
@@ -100,7 +102,7 @@ class SegmentOrder:
         """Return the indices in epochs of a group at which samples are read."""
         if not self._shuffled:
             return sample
-        samples, block = (np.full(len(sample), of[group]) for of in (self._samples, self._block))
+        samples, block = (np.full(len(sample), column[group]) for column in (self._samples, self._block))
         key = epoch_key(np.full(len(sample), self._key[group]), epoch)
         return unwindowed(sample, samples, block, key) if block.any() else unpermuted(sample, samples, key)
 
@@ -127,7 +129,7 @@ class SegmentOrder:
     def blocks(self, start: int) -> Blocks:
         """Return the blocks, given the first position of the segment."""
         shards: dict[int, ShardBlocks] = {}
-        by_size = sorted(self._stream.pieces(), key=lambda of: of[0].stop - of[0].start)
+        by_size = sorted(self._stream.pieces(), key=lambda placed: placed[0].stop - placed[0].start)
         for piece, group, first in by_size:  # the blocks of an array are those of its largest piece
             if self._is_windowed and self._block[group]:
                 shards[piece.shard] = ShardBlocks(group=group, first=first, tokens=int(self._block[group]) * self._seq_len)
@@ -147,8 +149,10 @@ class SegmentOrder:
     def _drawn(self, start: int, position: int) -> Ints:
         """Return the number of samples of each group before a position of the plan, and in earlier segments."""
         given = self._schedule.given(max(0, position - start)).tolist()
-        of_groups = [self._within[number].given(of).tolist() if number in self._within else [of] for number, of in enumerate(given)]
-        return self._offset + np.array([count for of in of_groups for count in of], dtype=np.int64)
+        of_groups = [
+            self._within[number].given(draws).tolist() if number in self._within else [draws] for number, draws in enumerate(given)
+        ]
+        return self._offset + np.array([count for draws in of_groups for count in draws], dtype=np.int64)
 
 
 def group_draws(segment: Segment, concat: Concat, position: int) -> dict[tuple[int, int], int]:

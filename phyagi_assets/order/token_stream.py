@@ -26,7 +26,9 @@ class TokenStream:
         self._seq_len, self._groups = seq_len, groups
         self._pieces = [piece for of_group in pieces for piece in of_group]
         self._group_of_piece = [number for number, of_group in enumerate(pieces) for _ in of_group]
-        counted = np.array([self._counted(piece, of) for of, own in zip(groups, pieces, strict=True) for piece in own], dtype=np.int64)
+        counted = np.array(
+            [self._counted(piece, group) for group, own in zip(groups, pieces, strict=True) for piece in own], dtype=np.int64
+        )
         self._shard = np.array([piece.shard for piece in self._pieces], dtype=np.int64)
         self._end = np.cumsum(counted, dtype=np.int64)
         """End of each piece in the stream."""

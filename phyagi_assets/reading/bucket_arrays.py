@@ -175,7 +175,7 @@ class BucketShards(TokenShards):
             content = self._part(shard, DOCUMENTS, 0, _WHOLE)
             path = self.arrays[shard].path.with_suffix(DOCUMENTS)
             ends = self._ends[shard] = self._checked_ends(_parsed(content, path), shard)
-            while len(self._ends) > 1 and sum(of.nbytes for of in self._ends.values()) > _ENDS_IN_MEMORY:
+            while len(self._ends) > 1 and sum(ends.nbytes for ends in self._ends.values()) > _ENDS_IN_MEMORY:
                 self._ends.popitem(last=False)
         else:
             with suppress(KeyError):  # another thread has removed it

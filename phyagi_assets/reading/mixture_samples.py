@@ -166,7 +166,7 @@ class MixtureSamples:
 
     def expect(self, reads: Iterator[Ints]) -> None:
         """Fetch ahead for reads to come, given the positions of each, if the arrays are not on this machine."""
-        self.shards.expect((int(of[0]), self.order.runs(self._located(of), int(self.shift_labels))) for of in reads)
+        self.shards.expect((int(positions[0]), self.order.runs(self._located(positions), int(self.shift_labels))) for positions in reads)
 
     def _guess(self, positions: Ints) -> None:
         """Expect reads to go on as before, if they have the same number of consecutive positions, and the same distance."""

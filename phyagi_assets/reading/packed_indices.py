@@ -17,7 +17,10 @@ class PackedIndices:
 
     def __init__(self, plan: Plan, home: Path) -> None:
         self._folders = {
-            index.fingerprint: (PlanPaths(plan, home).resolve(index.path), {split: of.tokens for split, of in partition.shards.items()})
+            index.fingerprint: (
+                PlanPaths(plan, home).resolve(index.path),
+                {split: shard.tokens for split, shard in partition.shards.items()},
+            )
             for partition in plan.all_partitions()
             if (index := partition.index)
         }

@@ -34,9 +34,14 @@ def announce(mapped: Callable[[int], tuple[mmap.mmap, int]], file: Ints, begin: 
     order = np.lexsort((begin, file))
     begin, size = begin[order], size[order]
     pieces = -(-size // _MAX_BYTES)
-    of = np.repeat(np.arange(len(begin)), pieces)
+    range_of_piece = np.repeat(np.arange(len(begin)), pieces)
     done = concatenated_ranges(0, pieces) * _MAX_BYTES
-    cut = zip(file[order][of].tolist(), (begin[of] + done).tolist(), np.minimum(size[of] - done, _MAX_BYTES).tolist(), strict=True)
+    cut = zip(
+        file[order][range_of_piece].tolist(),
+        (begin[range_of_piece] + done).tolist(),
+        np.minimum(size[range_of_piece] - done, _MAX_BYTES).tolist(),
+        strict=True,
+    )
     for number, ranges in groupby(cut, key=itemgetter(0)):
         mapping, offset = mapped(number)
         for _, first, length in ranges:

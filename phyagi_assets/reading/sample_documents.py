@@ -69,7 +69,7 @@ class SampleDocuments:
         """Return, for each token of some samples, its position in its document, and the number of its document in the sample, from 0."""
         chosen = slice(self._first[begin], self._first[end])
         lengths = self._lengths[chosen]
-        opens, numbers = (of[chosen].repeat(lengths).reshape(-1, self._seq_len) for of in (self._opens, self._numbers))
+        opens, numbers = (column[chosen].repeat(lengths).reshape(-1, self._seq_len) for column in (self._opens, self._numbers))
         positions = np.subtract(self._places, opens, out=opens)
         return positions.astype(np.int64), numbers.astype(np.int64)
 

@@ -111,7 +111,8 @@ class ConversationColumn:
             beside = tools[part].to_pylist() if tools is not None else [None] * len(numbers)
             rows = zip(numbers.tolist(), messages[part].to_pylist(), beside, strict=True)
             return _texts(
-                ((number, _converted(convert(_under(of, path)), convert_tools(tool), self.name)) for number, of, tool in rows), problems
+                ((number, _converted(convert(_under(value, path)), convert_tools(tool), self.name)) for number, value, tool in rows),
+                problems,
             )
 
         return read

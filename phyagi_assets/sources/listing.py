@@ -171,7 +171,8 @@ def left_out_summary(left_out: Sequence[LeftOut]) -> str:
     for file in left_out:
         origins.setdefault(file.reason, []).append(file.origin)
     reasons = "; ".join(
-        f"{len(of):,} {reason} ({', '.join(of[:_EXAMPLES])}{', …' if len(of) > _EXAMPLES else ''})" for reason, of in origins.items()
+        f"{len(names):,} {reason} ({', '.join(names[:_EXAMPLES])}{', …' if len(names) > _EXAMPLES else ''})"
+        for reason, names in origins.items()
     )
     return f"{counted(len(left_out), 'file')} left out: {reasons}"
 

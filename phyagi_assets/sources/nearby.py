@@ -46,7 +46,7 @@ def pattern_of_files(folder: Path) -> str:
     """Return a pattern with the suffix of the first file in a folder, such as ``*.jsonl.gz``, or ``**/*.txt`` if it is in a subfolder."""
     names = _names(folder)
     files = [name for name in names if _is((folder / name).is_file)]
-    below = [] if files else [name for of in names[:_NAMED] for name in _names(folder / of) if _is((folder / of / name).is_file)]
+    below = [] if files else [name for inner in names[:_NAMED] for name in _names(folder / inner) if _is((folder / inner / name).is_file)]
     name = next(iter([*files, *below]), "x.txt")
     suffixes = PurePath(name).suffixes
     return f"{'**/' if below else ''}*{''.join(suffixes[-2:] if is_compressed(name) else suffixes[-1:])}"

@@ -81,8 +81,8 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
     def fill(folder: Path) -> Manifest | Assembled:
         _require_intact(tokenized, checksums=not chunks)  # the task of a chunk compares the checksum of its rows
         add_tokenizer(prepare_tokenizer(corpus, workspace.identities, workspace.store).artifact.folder(), folder, link)
-        of = tokenized.manifest
-        details = {**of.details, "tokenizer_fingerprint": of.inputs["tokenizer"], "engine": of.produced_with["engine"]}
+        encoded = tokenized.manifest
+        details = {**encoded.details, "tokenizer_fingerprint": encoded.inputs["tokenizer"], "engine": encoded.produced_with["engine"]}
         manifest = replace(wanted, details=details, produced_with={"numpy": np.__version__})
         settings = {name: manifest.details[name] for name in ("dtype", "tokenizer")}
         write_config(folder, {**settings, "append_eos": corpus.config.append_eos, "splits": corpus.config.splits})
@@ -139,9 +139,9 @@ def _chunks(corpus: Corpus, partition: Partition, wanted: Manifest, tokenized: A
     files = files_of_rows(tokenized)
     if len(files) < 2:
         return ()
-    name, of, splits = f"{corpus.config.name}/{partition.key}", tokenized.version, _splits(corpus, partition)
+    name, version, splits = f"{corpus.config.name}/{partition.key}", tokenized.version, _splits(corpus, partition)
     return [
-        CacheChunk(partition=name, fingerprint=wanted.fingerprint, tokenized=of, file=file, number=number, splits=splits)
+        CacheChunk(partition=name, fingerprint=wanted.fingerprint, tokenized=version, file=file, number=number, splits=splits)
         for number, file in enumerate(files)
     ]
 
@@ -152,10 +152,10 @@ def _assembled(manifest: Manifest, written: Sequence[PiecesOfChunk]) -> Assemble
     pieces: dict[str, list[dict[str, int]]] = {split: [] for split in SPLITS}
     for chunk in written:
         finished |= {piece_path(name, chunk.number): file for name, file in chunk.files.items()}
-        for split, of in chunk.counts.items():
-            pieces[split].append({"number": chunk.number, **of})
-    pieces = {split: of for split, of in pieces.items() if of}
-    counts = {split: {count: sum(piece[count] for piece in of) for count in of[0] if count != "number"} for split, of in pieces.items()}
+        for split, counts_of_split in chunk.counts.items():
+            pieces[split].append({"number": chunk.number, **counts_of_split})
+    pieces = {split: own for split, own in pieces.items() if own}
+    counts = {split: {count: sum(piece[count] for piece in own) for count in own[0] if count != "number"} for split, own in pieces.items()}
     return Assembled(manifest=replace(manifest, counts=counts, details={**manifest.details, PIECES: pieces}), finished=finished)
 
 
@@ -180,7 +180,7 @@ def _facts(built: Built) -> Facts:
     return {
         **headline,
         **length_facts(array_lengths(built.artifact)),
-        "splits": Rows(rows=[{"split": split, **of, "bytes": sizes[split]} for split, of in manifest.counts.items()]),
+        "splits": Rows(rows=[{"split": split, **counts, "bytes": sizes[split]} for split, counts in manifest.counts.items()]),
         **trained_facts([manifest]),
         "first tokens": Text(text=_preview(built.artifact) if built.preview is None else built.preview),
         "dtype": manifest.details["dtype"],
@@ -190,16 +190,16 @@ def _facts(built: Built) -> Facts:
 
 
 def _totals(manifest: Manifest) -> Totals:
-    tokens = {split: of["tokens"] for split, of in manifest.counts.items()}
+    tokens = {split: counts["tokens"] for split, counts in manifest.counts.items()}
     held_out = {f"{split} tokens": count for split, count in tokens.items() if split != "train"}
-    return {"documents": sum(of["documents"] for of in manifest.counts.values()), "tokens": sum(tokens.values()), **held_out}
+    return {"documents": sum(counts["documents"] for counts in manifest.counts.values()), "tokens": sum(tokens.values()), **held_out}
 
 
 def trained_facts(caches: Iterable[Manifest]) -> dict[str, str]:
     """Return the share of the tokens of caches that are trained on, for conversations."""
-    counts = [of for manifest in caches for of in manifest.counts.values()]
-    masked = [of["trained"] for of in counts if "trained" in of]
-    return {"trained on": shown_share(sum(masked), sum(of["tokens"] for of in counts))} if masked else {}
+    counts = [split_counts for manifest in caches for split_counts in manifest.counts.values()]
+    masked = [split_counts["trained"] for split_counts in counts if "trained" in split_counts]
+    return {"trained on": shown_share(sum(masked), sum(split_counts["tokens"] for split_counts in counts))} if masked else {}
 
 
 def _preview(artifact: Artifact) -> str:

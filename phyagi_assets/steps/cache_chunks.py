@@ -165,7 +165,7 @@ class CacheChunk:
         """Return the pieces; write them if that was not done before."""
         result = results.recall(self.number, ()) or self._write(workspace, results)
         found = result.found
-        checked, first = CheckedArrays.of_record(found["checked"]), {split: FirstIds(*of) for split, of in found["first"].items()}
+        checked, first = CheckedArrays.of_record(found["checked"]), {split: FirstIds(*ids) for split, ids in found["first"].items()}
         return PiecesOfChunk(number=self.number, counts=found["counts"], files=result.files, checked=checked, first=first)
 
     def _write(self, workspace: Workspace, results: ChunkFolder) -> ChunkResult:
@@ -185,7 +185,7 @@ class CacheChunk:
 
             counts = write_splits(rows_in(rows), writer, self.splits)
             checked = examine_arrays(path, counts, manifest.details["tokenizer"], append_eos=bool(manifest.settings["append_eos"]))
-            first = {split: _first_ids(path, split, has_mask="trained" in of) for split, of in counts.items()}
+            first = {split: _first_ids(path, split, has_mask="trained" in split_counts) for split, split_counts in counts.items()}
             return {"counts": counts, "checked": asdict(checked), "first": first}
 
         return results.write(self.number, (), write)

@@ -68,14 +68,16 @@ class ChunkFolder:
         with suppress(OSError, ValueError, TypeError, KeyError):
             record: Any = State(path).recall() if exchange is None else exchange.record(path) if path in sent else None
             if record["stamps"] == list(stamps) and all(
-                _is_as_written(file, of, time) if exchange is None else sent.get(file) == of.bytes
-                for file, of, time in ((self._path(number, name), of, time) for name, of, time in _files_of(record))
+                _is_as_written(file, file_record, time) if exchange is None else sent.get(file) == file_record.bytes
+                for file, file_record, time in (
+                    (self._path(number, name), file_record, time) for name, file_record, time in _files_of(record)
+                )
             ):
                 return self._result(number, record)
         return None
 
     def _result(self, number: int, record: Mapping[str, Any]) -> ChunkResult:
-        files = {name: FinishedFile(path=self._path(number, name), record=of) for name, of, _ in _files_of(record)}
+        files = {name: FinishedFile(path=self._path(number, name), record=file_record) for name, file_record, _ in _files_of(record)}
         return ChunkResult(files=files, found=record["found"])
 
     def write(self, number: int, stamps: Sequence[Any], write: Write) -> ChunkResult:
@@ -94,17 +96,17 @@ class ChunkFolder:
                     found = write(draft)
                 for name, path in drafts.items():
                     flush(path)
-                    final, of = self._path(number, name), FileRecord.of(path)
+                    final, file_record = self._path(number, name), FileRecord.of(path)
                     path.replace(final)
-                    files.append([name, of.bytes, of.xxh3_128, final.stat().st_mtime_ns])
+                    files.append([name, file_record.bytes, file_record.xxh3_128, final.stat().st_mtime_ns])
             finally:
                 for path in drafts.values():
                     path.unlink(missing_ok=True)
         record = {"stamps": list(stamps), "files": files, "found": dict(found)}
         self._record(number).remember(record)
         if exchange := self._store.exchange:
-            for name, of, _ in _files_of(record):
-                exchange.send(self._path(number, name), of.xxh3_128)
+            for name, file_record, _ in _files_of(record):
+                exchange.send(self._path(number, name), file_record.xxh3_128)
             exchange.send_record(self._record(number).path, record)
         return self._result(number, record)
 

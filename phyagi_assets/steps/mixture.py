@@ -103,7 +103,11 @@ def build_mixture(
             plan = plan_mixture(mixture, caches, indices, earlier, at=at or 0, fingerprint=wanted.fingerprint, store=store)
             (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
             counts = {split: {count: plan.total(split, count) for count in ("documents", "tokens", "samples")} for split in SPLITS}
-            return replace(wanted, counts={split: of for split, of in counts.items() if of["tokens"]}, details=_details(caches, left_out))
+            return replace(
+                wanted,
+                counts={split: split_counts for split, split_counts in counts.items() if split_counts["tokens"]},
+                details=_details(caches, left_out),
+            )
 
         return reuse_or_build(store, address, wanted, fill, examine=lambda artifact: check_plan(artifact, store))
 

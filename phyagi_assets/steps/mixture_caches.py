@@ -56,8 +56,8 @@ def published_caches(
 
 def check_alike(mixture: Mixture, caches: Caches) -> None:
     """Check that all caches have the same tokenizer and dtype: one model reads them all, so an id must mean the same in every corpus."""
-    for what, of in (("tokenizer", "tokenizer_fingerprint"), ("dtype", "dtype")):
-        found = {cache.manifest.details[of]: name for name, artifacts in caches.items() for cache in artifacts}
+    for what, detail in (("tokenizer", "tokenizer_fingerprint"), ("dtype", "dtype")):
+        found = {cache.manifest.details[detail]: name for name, artifacts in caches.items() for cache in artifacts}
         if len(found) > 1:
             one, other = list(found.values())[:2]
             message = (

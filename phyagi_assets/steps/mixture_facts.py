@@ -62,9 +62,9 @@ def _by_corpus(components: Sequence[Component]) -> Facts:
     """Return the numbers of the corpora with the largest shares one by one, so that Dagster plots them over time."""
     largest = sorted(components, key=lambda component: -component.drawn)[:_PLOTTED]
     return {
-        **{f"{of.corpus}: share, %": round(100 * of.part, 2) for of in largest},
-        **{f"{of.corpus}: epochs": round(of.epochs, 3) for of in largest},
-        **{f"{of.corpus}: training tokens": of.tokens for of in largest},
+        **{f"{component.corpus}: share, %": round(100 * component.part, 2) for component in largest},
+        **{f"{component.corpus}: epochs": round(component.epochs, 3) for component in largest},
+        **{f"{component.corpus}: training tokens": component.tokens for component in largest},
     }
 
 

@@ -41,8 +41,8 @@ def plan_mixture(
     """
     address = mixture_address(mixture)
     home = _home(store.version_path(address, fingerprint))
-    found = {name: [_planned(cache, home, indices.get(cache.address)) for cache in of] for name, of in caches.items()}
-    check_lengths(mixture, {name: _training_tokens(of) for name, of in found.items()})
+    found = {name: [_planned(cache, home, indices.get(cache.address)) for cache in artifacts] for name, artifacts in caches.items()}
+    check_lengths(mixture, {name: _training_tokens(partitions) for name, partitions in found.items()})
     (_, parts), *later = stages_from(at, mixture.config.timeline)
     if earlier is None:
         corpora = tuple(PlannedCorpus(name=part.corpus, partitions=tuple(found[part.corpus])) for part in parts)
@@ -53,9 +53,9 @@ def plan_mixture(
     for start, parts_then in later:
         plan = replace(extended(plan, fingerprint, start, parts_then, found), ancestors=plan.ancestors)
     plan = with_evaluation(plan, [evaluated_corpus(name, found[name]) for name in mixture.config.evaluation])
-    for name in (name for name, of in plan.evaluated() if not of.total("validation", "tokens")):
+    for name in (name for name, evaluated_plan in plan.evaluated() if not evaluated_plan.total("validation", "tokens")):
         logger.warning("%s: the corpus %s, for evaluation only, has no tokens; it is not in validation_by_corpus", plan.name, name)
-    trained = {part.corpus for of in (parts, *(then for _, then in later)) for part in of}
+    trained = {part.corpus for stage in (parts, *(then for _, then in later)) for part in stage}
     for split in _empty_splits([cache for name in trained for cache in caches[name]]):
         logger.warning(
             "%s: its %s split is empty, although corpora declare it: no document is in the declared shares; raise them", plan.name, split
@@ -67,7 +67,7 @@ def plan_mixture(
 def _empty_splits(caches: Sequence[Artifact]) -> list[str]:
     """Return the splits that some of the caches declare, and that are empty in all of them."""
     declared = {split for cache in caches for split in cache.manifest.settings.get("splits", {})}
-    return sorted(declared - {split for cache in caches for split, of in cache.manifest.counts.items() if of["documents"]})
+    return sorted(declared - {split for cache in caches for split, counts in cache.manifest.counts.items() if counts["documents"]})
 
 
 def _home(version: Path) -> Path:
@@ -119,7 +119,7 @@ def plan_to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> P
     declared = {"seq_len": config.seq_len, "seed": config.seed, "concat": config.concat, "shuffle": planned_shuffle(config)}
     for key, now in declared.items():
         if (before := getattr(plan, key)) != now:
-            one, other = (f"within {of.window:,} bytes" if isinstance(of, Window) else repr(of) for of in (now, before))
+            one, other = (f"within {shuffle.window:,} bytes" if isinstance(shuffle, Window) else repr(shuffle) for shuffle in (now, before))
             raise mixture.error(f"is {one} and was {other}, which a segment cannot change; materialize without a position", key)
     return until(plan, at)
 
@@ -160,12 +160,12 @@ def _check_draws(mixture: Mixture, plan: Plan) -> None:
 def _planned(cache: Artifact, home: Path, index: Artifact | None) -> PlannedPartition:
     manifest = cache.manifest
     pieces = {
-        split: tuple(PlannedPiece(number=piece["number"], tokens=piece["tokens"]) for piece in of)
-        for split, of in manifest.details.get(PIECES, {}).items()
+        split: tuple(PlannedPiece(number=piece["number"], tokens=piece["tokens"]) for piece in records)
+        for split, records in manifest.details.get(PIECES, {}).items()
     }
     shards = {
-        split: Shard(path=os.path.relpath(array_path(cache.path, split), home), **of, pieces=pieces.get(split, ()))
-        for split, of in manifest.counts.items()
+        split: Shard(path=os.path.relpath(array_path(cache.path, split), home), **counts, pieces=pieces.get(split, ()))
+        for split, counts in manifest.counts.items()
     }
     of_index = planned_index(index, os.path.relpath(index.path, home)) if index else None
     return PlannedPartition(key=partition_key(cache), fingerprint=cache.fingerprint, shards=shards, index=of_index)

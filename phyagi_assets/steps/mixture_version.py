@@ -44,7 +44,7 @@ def expected_mixture(mixture: Mixture, _workspace: Workspace, caches: Mapping[st
         settings[STAGES] = [{"start": start, "datasets": _drawn(config, parts)} for start, parts in config.timeline]
     if config.evaluation:
         settings["evaluation"] = list(config.evaluation)
-    inputs = {corpus: dict(of) for corpus, of in caches.items()}
+    inputs = {corpus: dict(fingerprints) for corpus, fingerprints in caches.items()}
     wanted = Manifest.expected(STEP, code_version=CODE_VERSION, inputs=inputs, settings=settings)
     by_default = [part.corpus for part in config.parts if config.is_packed_by_default(part)]
     return replace(wanted, details={_BY_DEFAULT: by_default}) if by_default else wanted

@@ -46,17 +46,17 @@ def _fill(folder: Path, cache: Artifact, seq_len: int, wanted: Manifest) -> Mani
     home = cache.folder(*_files_of_ends(cache)) if splits else cache.path
     counts: dict[str, Mapping[str, int]] = {}
     merged = False
-    for split, of in splits.items():
+    for split, in_cache in splits.items():
         file = array_path(home, split, DOCUMENTS)
         ends = SplitArrays(home, cache.manifest, split).ends
-        if (int(ends[-1]) if len(ends) else 0) != of["tokens"] or bool((np.diff(ends) < 0).any()):
+        if (int(ends[-1]) if len(ends) else 0) != in_cache["tokens"] or bool((np.diff(ends) < 0).any()):
             raise StoreError(f"{file}: is damaged: its documents do not end one after the other and with {split}.npy; {REMEDY}")
         samples = packed(ends, seq_len, merges=merges_documents(ends, seq_len))
         for ending, array in ((STARTS, samples.starts), (LENGTHS, samples.lengths), (SAMPLES, samples.ends)):
             np.save(array_path(folder, split, ending), array)
         counts[split] = {
-            "documents": of["documents"],
-            "tokens": of["tokens"],
+            "documents": in_cache["documents"],
+            "tokens": in_cache["tokens"],
             "samples": samples.samples,
             "parts": len(samples.starts),
             "bytes": samples.bytes,

@@ -76,8 +76,8 @@ def pins_of(raw: Artifact) -> Mapping[str, Pin]:
         if name.startswith(f"{PINS}/"):
             path = raw.folder(name) / name
             try:
-                for file, of in json.loads(path.read_bytes()).items():
-                    pins[file] = Pin(origin=str(of["uri"]), stamp=tuple(of["stamp"]))
+                for file, record in json.loads(path.read_bytes()).items():
+                    pins[file] = Pin(origin=str(record["uri"]), stamp=tuple(record["stamp"]))
             except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
                 raise StoreError(f"{path}: is damaged: {problem}; phyagi-assets check --discard removes it") from None
     return pins

@@ -18,8 +18,8 @@ _SHOWN = 100
 def skipped_rows(manifest: Manifest) -> list[dict[str, str | int | float]]:
     """Return one table row per file from which rows were left out."""
     return [
-        {"file": file, "rows left out": of["rows"], "of rows": of["of"], "the first": of["first"]}
-        for file, of in manifest.details.get(SKIPPED, {}).items()
+        {"file": file, "rows left out": skipped["rows"], "of rows": skipped["of"], "the first": skipped["first"]}
+        for file, skipped in manifest.details.get(SKIPPED, {}).items()
     ]
 
 

@@ -211,10 +211,10 @@ def _ignore_progress(_consumed: int) -> None:
 def _report(address: str, files: Sequence[Readable], tally: RowTotals) -> None:
     """Log the rows that were left out, and warn if the partition is empty."""
     skipped = tally.skipped(files)
-    for name, of in list(skipped.items())[:_REPORTED]:
-        logger.warning("%s: %s: %s of %s left out; %s", address, name, f"{of['rows']:,}", counted(of["of"], "row"), of["first"])
+    for name, found in list(skipped.items())[:_REPORTED]:
+        logger.warning("%s: %s: %s of %s left out; %s", address, name, f"{found['rows']:,}", counted(found["of"], "row"), found["first"])
     if len(skipped) > _REPORTED:
-        rows = sum(of["rows"] for of in list(skipped.values())[_REPORTED:])
+        rows = sum(rows_of_file["rows"] for rows_of_file in list(skipped.values())[_REPORTED:])
         logger.warning("%s: %s of %s left out", address, counted(rows, "row"), counted(len(skipped) - _REPORTED, "further file"))
     if tally.counts["tokens"] == 0:
         documents, removed = (tally.counts[name] for name in ("documents", "removed"))

@@ -72,4 +72,4 @@ class Exchange:
         by_partition: dict[str, list[tuple[datetime, str]]] = {}
         for stored in self.bucket.list():
             by_partition.setdefault("/".join(stored.key.split("/")[:3]), []).append((stored.written, stored.key))
-        self.bucket.delete(key for of in by_partition.values() if max(of)[0] < before for _, key in of)
+        self.bucket.delete(key for objects in by_partition.values() if max(objects)[0] < before for _, key in objects)

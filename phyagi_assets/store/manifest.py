@@ -116,7 +116,7 @@ class Manifest:
         """Parse the content of a manifest."""
         try:
             record = json.loads(content)
-            files = {name: FileRecord(**of) for name, of in record.pop("files").items()}
+            files = {name: FileRecord(**record_of_file) for name, record_of_file in record.pop("files").items()}
             manifest = cls(**record, files=files)
             manifest._require_types()
             return manifest

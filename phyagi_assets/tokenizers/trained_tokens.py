@@ -105,12 +105,12 @@ def _mask(rendered: Sequence[Rendered], encoded: Encoded, text_ends: Ints, token
                 firsts.append(start + first)
                 lasts.append(start + last)
         start = end
-    of = np.array(documents, np.int64)
-    begin = encoded.ends[of] - encoded.lengths[of]
+    rows = np.array(documents, np.int64)
+    begin = encoded.ends[rows] - encoded.lengths[rows]
     first_token, last_token = (np.searchsorted(token_ends, np.array(at, np.int64), side="right") for at in (firsts, lasts))
     # transformers takes an end at the first token of a text for a missing one, and trains on the rest of the text.
     marked = np.array([rendered[i].is_marked for i in documents], dtype=bool)
-    last_token = np.where(marked & (last_token == begin), encoded.ends[of] - 1, last_token)
+    last_token = np.where(marked & (last_token == begin), encoded.ends[rows] - 1, last_token)
     some = first_token <= last_token
     mask = np.zeros(len(encoded.ids), dtype=bool)
     for first, end in zip(first_token[some].tolist(), (last_token[some] + 1).tolist(), strict=True):

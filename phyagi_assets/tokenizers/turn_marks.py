@@ -137,7 +137,7 @@ def _is_constant(after: Collection[nodes.Node], template: nodes.Template) -> boo
         *(nodes.And, nodes.Or, nodes.Not, nodes.Compare, nodes.Operand, nodes.Test, nodes.Add, nodes.Concat),
     )
     set_here = {name.name for name in template.find_all(nodes.Name) if name.ctx != "load"}
-    set_here |= {macro.name for macro in template.find_all(nodes.Macro)} | {of.name for of in template.find_all(nodes.NSRef)}
+    set_here |= {macro.name for macro in template.find_all(nodes.Macro)} | {node.name for node in template.find_all(nodes.NSRef)}
     for part in after:
         for node in (part, *part.find_all(nodes.Node)):
             if not isinstance(node, pure) or (isinstance(node, nodes.Name) and node.name in set_here):

@@ -48,7 +48,7 @@ def examine_arrays(
         Counts of documents, tokens and, with masks, trained tokens by the beginning of the names of the files.
     """
     rules = IdRules.of(tokenizer, append_eos=append_eos)
-    return sum((_examined(path, stem, of, rules) for stem, of in counts.items()), CheckedArrays())
+    return sum((_examined(path, stem, expected, rules) for stem, expected in counts.items()), CheckedArrays())
 
 
 def _examined(path: Callable[[str], Path], stem: str, said: Mapping[str, int], rules: IdRules) -> CheckedArrays:
@@ -63,15 +63,15 @@ def _examined(path: Callable[[str], Path], stem: str, said: Mapping[str, int], r
         ones = sum(int(np.bitwise_count(octets).sum()) for octets in array_blocks(mask))
         found = replace(found, trained=ones)
         if array_length(mask) != mask_bytes(said["tokens"]) or ones != said[TRAINED]:
-            of = f"{counted(said['tokens'], 'token')}, {said[TRAINED]:,} of them trained on"
-            found = replace(found, broken_masks=(f"{stem}{MASK} is not the mask of {of}",))
+            expected = f"{counted(said['tokens'], 'token')}, {said[TRAINED]:,} of them trained on"
+            found = replace(found, broken_masks=(f"{stem}{MASK} is not the mask of {expected}",))
     return replace(found, ids=sum((rules.count(ids, lasts) for ids, lasts in _blocks(array, ends)), IdCounts()))
 
 
 def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
     """Check the token arrays of a partition."""
     manifest, folder = artifact.manifest, artifact.folder()
-    counts = {stem: of for split in manifest.counts for stem, of in counts_of_files(manifest, split).items()}
+    counts = {stem: of_array for split in manifest.counts for stem, of_array in counts_of_files(manifest, split).items()}
     append_eos = bool(tokenized.settings["append_eos"])
     found = examine_arrays(lambda name: folder / name, counts, manifest.details["tokenizer"], append_eos=append_eos)
     return array_checks(found, manifest, tokenized)
@@ -117,7 +117,7 @@ def _blocks(array: Path, ends: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDAr
 
 
 def _counts(cache: Manifest, tokenized: Manifest, documents: int, tokens: int) -> Check:
-    said = tuple(sum(of[count] for of in cache.counts.values()) for count in ("documents", "tokens"))
+    said = tuple(sum(counts[count] for counts in cache.counts.values()) for count in ("documents", "tokens"))
     before = (tokenized.counts["documents"] - tokenized.counts["empty"], tokenized.counts["tokens"])
     found = f"the arrays hold {counted(documents, 'document')} with {counted(tokens, 'token')}"
     passed = said == before == (documents, tokens)

@@ -68,7 +68,7 @@ def array_problems(plan: Plan, file: Path) -> Iterator[str]:
         File that holds the plan; the paths of the arrays are relative to its folder.
     """
     paths = PlanPaths(plan, file.parent)
-    for path, tokens in (of for shard in _shards(plan) for of in shard.files):
+    for path, tokens in (file for shard in _shards(plan) for file in shard.files):
         yield from _length_problem(paths.resolve(path), path, "a token array", tokens, counted(tokens, "token"))
     for index in _indices(plan):
         for split, samples in index.samples.items():
@@ -149,7 +149,7 @@ def _order(plan: Plan, file: Path | None) -> Check:
                 continue
             order = MixtureOrder(plan, split)
             order.locate(np.array([0, len(order) - 1], dtype=np.int64))
-            first = next(shard.files[0][0] for of in plan.current.sources for shard in plan.shards(of, split) if shard.tokens)
+            first = next(shard.files[0][0] for source in plan.current.sources for shard in plan.shards(source, split) if shard.tokens)
             if file:
                 np.asarray(np.load(PlanPaths(plan, file.parent).resolve(first), mmap_mode="r")[: plan.seq_len]).sum()
         except (ArithmeticError, ValueError, LookupError, MemoryError, OSError, TypeError) as error:

@@ -83,15 +83,15 @@ class IdRules:
         return [_vocabulary(found, self.max_id), *([] if self.eos is None else [_ends(found, self.eos)])]
 
 
-def _vocabulary(of: IdCounts, max_id: int) -> Check:
-    problem = f"{of.beyond:,} of {of.tokens:,} ids are not in the tokenizer's vocabulary, which ends at {max_id:,}"
-    otherwise = f"{of.tokens:,} ids, none above {of.largest:,}; the vocabulary ends at {max_id:,}"
-    numbers = {"tokens": of.tokens, "largest id": of.largest, "ids out of vocabulary": of.beyond}
-    return Check.of(VOCABULARY, [problem] if of.beyond else [], otherwise, numbers)
+def _vocabulary(rows: IdCounts, max_id: int) -> Check:
+    problem = f"{rows.beyond:,} of {rows.tokens:,} ids are not in the tokenizer's vocabulary, which ends at {max_id:,}"
+    otherwise = f"{rows.tokens:,} ids, none above {rows.largest:,}; the vocabulary ends at {max_id:,}"
+    numbers = {"tokens": rows.tokens, "largest id": rows.largest, "ids out of vocabulary": rows.beyond}
+    return Check.of(VOCABULARY, [problem] if rows.beyond else [], otherwise, numbers)
 
 
-def _ends(of: IdCounts, eos: int) -> Check:
-    problem = f"{of.without_eos:,} of {counted(of.documents, 'document')} without the EOS, {eos:,}, at the end"
-    otherwise = f"{counted(of.documents, 'document')} checked: each ends with the EOS, {eos:,}"
-    numbers = {"documents": of.documents, "documents without EOS": of.without_eos}
-    return Check.of(EOS, [problem] if of.without_eos else [], otherwise, numbers)
+def _ends(rows: IdCounts, eos: int) -> Check:
+    problem = f"{rows.without_eos:,} of {counted(rows.documents, 'document')} without the EOS, {eos:,}, at the end"
+    otherwise = f"{counted(rows.documents, 'document')} checked: each ends with the EOS, {eos:,}"
+    numbers = {"documents": rows.documents, "documents without EOS": rows.without_eos}
+    return Check.of(EOS, [problem] if rows.without_eos else [], otherwise, numbers)
