@@ -16,6 +16,8 @@ from phyagi_assets.store.scratch import SCRATCH_VARIABLE
 
 _TO_START = 300
 """Time for a process of Ray to start, in seconds. On a busy machine, it takes longer than the half minute that Ray itself waits."""
+_PAUSE = 0.1
+"""Time between two attempts to find a node that starts, in seconds."""
 _STARTED: list[Any] = []
 """All nodes that were started, so that they stay referenced. Otherwise only their exit handlers refer to nodes that have ended. A process
 that is forked afterwards drops these handlers (from Python 3.13 on), and crashes when the connection of a node is freed without its
@@ -68,16 +70,14 @@ def _slow_start_awaited() -> Iterator[None]:
     """Await nodes that start within the context for `_TO_START`. Ray has no setting for it."""
     from ray._private import services
 
-    get_node, until = services.get_node, time.monotonic() + _TO_START
+    get_node = services.get_node
 
     def awaited(*arguments: Any) -> Any:
-        while True:
-            try:
+        for _ in range(int(_TO_START / _PAUSE)):  # not until a moment, which may pass while the whole machine stands still
+            with suppress(RuntimeError):  # the node is not registered yet
                 return get_node(*arguments)
-            except RuntimeError:  # the node is not registered yet
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.1)
+            time.sleep(_PAUSE)
+        return get_node(*arguments)
 
     services.get_node = awaited
     try:
