@@ -69,12 +69,13 @@ class RayNodes:
 def _slow_start_awaited() -> Iterator[None]:
     """Await nodes that start within the context for `_TO_START`. Ray has no setting for it."""
     from ray._private import services
+    from ray.exceptions import RaySystemError
 
     get_node = services.get_node
 
     def awaited(*arguments: Any) -> Any:
         for _ in range(int(_TO_START / _PAUSE)):  # not until a moment, which may pass while the whole machine stands still
-            with suppress(RuntimeError):  # the node is not registered yet
+            with suppress(RuntimeError, RaySystemError):  # the node is not registered yet, or its cluster does not answer
                 return get_node(*arguments)
             time.sleep(_PAUSE)
         return get_node(*arguments)
