@@ -6,13 +6,15 @@ the dtype of token arrays; the steps do both.
 
 import os
 import resource
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +27,11 @@ from phyagi_assets.processors import threads
 SHARING = 2
 """Largest number of threads that share one cache of words and encode one at a time. Encoding takes 0.6 of their time, so that two seldom
 wait, and one cache is filled once; more threads would wait for each other most of the time."""
-GROWTH = 512 << 20
-"""Growth of a process, per `SHARING` threads, at which the caches of an engine without a bound are dropped, in bytes."""
-_CHECK_EVERY = 64 << 20
-"""Size of the text after which the growth is looked at, in bytes."""
+GROWTH = 256 << 20
+"""Growth of a process, per cache, at which the caches of an engine without a bound are dropped, in bytes. A smaller bound hardly
+lowers the peak for text whose words are all new, and drops the cache of natural text, which is of use."""
+_TO_FREE = 5.0
+"""Time to wait for other threads to finish encoding with dropped caches, in seconds."""
 
 
 def _named(package: str) -> str:
@@ -120,30 +123,38 @@ class GigatokenEngine:
         import gigatoken
 
         self._awkward, self._make = awkward, partial(gigatoken.Tokenizer, str(backend))
-        self._tokenizer, self._unchecked, self._base = self._make(), 0, memory_in_use()
-        self._growth = GROWTH * max(1, threads() // SHARING)
+        self._tokenizer, self._base, self._lock = self._make(), memory_in_use(), threading.Lock()
+        self._growth = GROWTH * (threads() if threads() > SHARING else 1)
 
     def encode(self, texts: pa.Array) -> Encoded:
         if not len(texts):
             return Encoded(ids=np.empty(0, np.uint32), ends=np.empty(0, np.int64))
-        self._renew(texts.nbytes)
+        tokenizer = self._bounded()
         _, offsets, data = texts.buffers()
         ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
         contents, index = self._awkward.contents, self._awkward.index
         letters = contents.NumpyArray(np.frombuffer(data or b"", np.uint8), parameters={"__array__": "char"})
         column = contents.ListOffsetArray(index.Index64(ends), letters, parameters={"__array__": "string"})
         with translate_panics():
-            encoded = self._tokenizer.encode_batch(self._awkward.Array(column), parallel=_in_parallel()).layout
+            encoded = tokenizer.encode_batch(self._awkward.Array(column), parallel=_in_parallel()).layout
         ends = np.asarray(encoded.offsets.data, np.int64)
         return Encoded(ids=np.asarray(encoded.content.data)[ends[0] : ends[-1]], ends=ends[1:] - ends[0])
 
-    def _renew(self, size: int) -> None:
-        """Drop the engine's cache if this process has grown, given the size of the text to encode. Other threads may be encoding."""
-        self._unchecked += size
-        if self._unchecked >= _CHECK_EVERY:
-            self._unchecked = 0
+    def _bounded(self) -> Any:
+        """Return the tokenizer, created anew if this process has grown.
+
+        Other threads wait for that, and the old caches are freed first. Otherwise, both would be in memory, and the growth from then on
+        would be measured from the size of both.
+        """
+        with self._lock:
             if memory_in_use() > self._base + self._growth:
-                self._tokenizer, self._base = self._make(), memory_in_use()
+                freed = threading.Event()
+                weakref.finalize(self._tokenizer, freed.set)
+                del self._tokenizer
+                freed.wait(_TO_FREE)
+                self._tokenizer = self._make()
+                self._base = memory_in_use()
+            return self._tokenizer
 
 
 def _in_parallel() -> bool:

@@ -1,6 +1,8 @@
 """The fast engines give the ids of the reference engine on strings that are hard to tokenize."""
 
 import os
+import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -94,10 +96,27 @@ def test_engine_with_an_unbounded_cache_is_recreated_when_the_process_has_grown(
     memory = iter([100, 100, 200, 200, 200])
     monkeypatch.setattr(engines, "memory_in_use", lambda: next(memory))
     monkeypatch.setattr(engines, "GROWTH", 50)
-    monkeypatch.setattr(engines, "_CHECK_EVERY", 1)
     engine, made = GigatokenEngine(backend), []
     for _ in range(3):
         engine.encode(pa.array(["a text"]))
-        made.append(engine._tokenizer)
-    assert made[0] is not made[1]
-    assert made[1] is made[2]
+        made.append(weakref.ref(engine._tokenizer))
+    assert made[0]() is None
+    assert made[1]() is made[2]() is not None
+
+
+def test_cache_that_another_thread_encodes_with_is_freed_before_the_growth_is_measured_anew(
+    prepared_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (backend,) = prepared_store.rglob("backend.json")
+    engine = GigatokenEngine(backend)
+    old, of_other_thread = weakref.ref(engine._tokenizer), [engine._tokenizer]
+    memory: list[str] = []
+
+    def measure() -> int:
+        memory.append("old cache" if old() else "new cache")
+        return engine._base + engine._growth + 1
+
+    monkeypatch.setattr(engines, "memory_in_use", measure)
+    threading.Timer(0.1, of_other_thread.clear).start()
+    assert len(engine.encode(pa.array(["a text"])).ids)
+    assert memory == ["old cache", "new cache"]
