@@ -96,7 +96,8 @@ class BucketShards(TokenShards):
             if array.has_mask or path == array.path:
                 described_array = layout.placed(described_array, number % self._count, is_mask=path != array.path)
             arrays.append(described_array)
-        self._reader = RangeReader(arrays, source.fetching, source.cache, BlockUses(layout.blocks, self._count), source.kept)
+        uses = BlockUses(layout.blocks, self._count)
+        self._reader = RangeReader(arrays, source.fetching, source.cache, uses, source.kept, plan.sample_bytes)
         self._keys = [array.key for array in arrays[: self._count]]
         self._ends: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
         self._masks: dict[int, tuple[Runs, Ints, npt.NDArray[np.uint8]]] = {}

@@ -64,12 +64,22 @@ class RangeReader:
     ----------
     kept
         Digests of all arrays of the plan that stay in the cache, to which those of this reader are added.
+    sample_bytes
+        Number of bytes per sample.
     """
 
     def __init__(
-        self, arrays: Sequence[RemoteArray], fetching: FetchingProcess, cache: BlockCache, uses: BlockUses, kept: set[str]
+        self,
+        arrays: Sequence[RemoteArray],
+        fetching: FetchingProcess,
+        cache: BlockCache,
+        uses: BlockUses,
+        kept: set[str],
+        sample_bytes: int,
     ) -> None:
         self._arrays, self._fetching, self._cache, self._uses, self._kept = list(arrays), fetching, cache, uses, kept
+        self._sample_bytes = sample_bytes
+        self._in_blocks = any(array.block and not array.is_whole for array in arrays)
         kept |= {array.digest for array in arrays if array.is_whole}
         columns = [[getattr(array, name) for array in arrays] for name in ("block", "phase", "overlap", "size")]
         self._block, self._phase, self._overlap, self._size = np.array(columns, dtype=np.int64).reshape(4, -1)
@@ -90,7 +100,8 @@ class RangeReader:
         self._ahead: deque[Ranges] = deque()
         self._ahead_bytes, self._read_bytes = 0, 0
         """Number of bytes of the reads ahead, and of those that were read."""
-        self._position = 0
+        self._position, self._last = 0, 0
+        """First positions of the present read, and of the last read ahead."""
         self._pace = CallerPace()
         """Pace of the caller: only a slow one gets ranges one by one until all blocks are there, so that nothing delays them."""
         self._serial = 0
@@ -102,7 +113,7 @@ class RangeReader:
         """Number of single ranges of whole arrays that may still be requested for a fast caller."""
 
     def __reduce__(self) -> tuple[type["RangeReader"], tuple[Any, ...]]:
-        return RangeReader, (self._arrays, self._fetching, self._cache, self._uses, self._kept)
+        return RangeReader, (self._arrays, self._fetching, self._cache, self._uses, self._kept, self._sample_bytes)
 
     @property
     def expects(self) -> bool:
@@ -187,15 +198,21 @@ class RangeReader:
     def _advance(self) -> None:
         """Fetch ahead, up to the limit, and at least one read."""
         most = _AHEAD_OF_WHOLE if self._filler else min(_AHEAD, max(_AHEAD_AT_FIRST, self._read_bytes // _OF_READ))
-        limit = min(most, self._cache.bound // 16)
-        while self._ahead_bytes < limit or len(self._ahead) < 2:
+        share = self._cache.bound // 16
+        while len(self._ahead) < 2 or (self._ahead_bytes < min(most, share) and self._span < share):
             following = next(self._future, None)
             if following is None:
                 break
             self._append(*following)
 
+    @property
+    def _span(self) -> int:
+        """Size of all samples up to the last read ahead, in bytes: other readers, which read between its samples, share the window."""
+        return (self._last - self._position) * self._sample_bytes if self._in_blocks else 0
+
     def _append(self, position: int, ranges: Ranges) -> None:
         self._serial += 1
+        self._last = position
         self._ahead.append(ranges)
         self._ahead_bytes += ranges.size
         array, begin, end, block, _ = self._pieces(ranges)
