@@ -17,6 +17,7 @@ from phyagi_assets.settings import Settings
 from phyagi_assets.store.addresses import Version, is_part, root_around
 from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.base import Store, find_version
+from phyagi_assets.store.disk import reading_from
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.places import advice_on_absent, artifact_in_bucket, open_store
 from phyagi_assets.suggestions import did_you_mean
@@ -72,14 +73,15 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan
             return FoundPlan(file=remote.file, remote=remote)
         stored = LocalStore(place)
         published = stored.pointer(f"{mixture}/{STEP}") if is_part(str(mixture)) else None
-        if published is None or not published.exists():
-            raise _no_mixture(mixture, stored)
+        with reading_from(place):
+            if published is None or not published.exists():
+                raise _no_mixture(mixture, stored)
         path = published
-    file = path / PLAN if path.is_dir() else path
     try:
+        file = path / PLAN if path.is_dir() else path
         return FoundPlan(file=_path_among_versions(plan_folder(file) / real_path(file).name))
     except OSError as problem:
-        raise StoreAccessError.of(file, problem) from None
+        raise StoreAccessError.of(problem.filename or path, problem) from None
 
 
 class RemotePlan:

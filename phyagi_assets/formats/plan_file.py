@@ -17,7 +17,7 @@ from typing import Any, get_args, get_type_hints
 
 import xxhash
 
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import StoreAccessError, StoreError
 from phyagi_assets.formats.plan import (
     FORMAT,
     OLDEST_FORMAT,
@@ -37,6 +37,7 @@ from phyagi_assets.formats.plan import (
 )
 from phyagi_assets.store.addresses import root_around
 from phyagi_assets.store.artifact import Artifact
+from phyagi_assets.store.disk import is_unreachable
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
 _NEWEST_FORMAT = PIECES_FORMAT
@@ -115,6 +116,8 @@ def read_plan(path: Path) -> Plan:
         _verify(path, content)
         text = content.decode("utf-8")
     except OSError as problem:
+        if is_unreachable(problem):
+            raise StoreAccessError.of(path, problem) from None
         raise StoreError(f"{path}: cannot be read: {problem.strerror}") from None
     except ValueError as problem:
         raise StoreError(f"{path}: is not a plan of a mixture: {problem}") from None
@@ -141,6 +144,8 @@ def _verify(path: Path, content: bytes) -> None:
         written = Manifest.read(path.parent).files[path.name]
     except KeyError:
         raise StoreError(f"{manifest}: is not the manifest of a plan; {remedy}") from None
+    except StoreAccessError:
+        raise
     except StoreError as problem:
         raise StoreError(f"{problem}; {remedy}") from None
     if len(content) != written.bytes or xxhash.xxh3_128_hexdigest(content) != written.xxh3_128:

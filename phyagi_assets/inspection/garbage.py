@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from phyagi_assets.errors import ForeignFilesError, StoreError
+from phyagi_assets.errors import ForeignFilesError, StoreAccessError, StoreError
 from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.formats.plan_versions import versions_of_plan
 from phyagi_assets.inspection.report import Record, Report
@@ -104,9 +104,14 @@ class Cleaning:
         Raises
         ------
         StoreError
-            Neither a plan nor its manifest can be read, so that the versions that it names are unknown.
+            The versions that a plan names are unknown, because its manifest cannot be read, or it may not be read.
         """
         surveyed, now = self.store.survey(), self.store.now()
+        for each in surveyed.foreign:
+            if each.version and _is_plan(each.version) and not self._why_unneeded(each.version, self._is_published(each.version)):
+                raise StoreError(
+                    f"{each}; what this plan names is unknown, so nothing is removed; make it readable, or move its folder out of the store"
+                )
         self.foreign, self.young = list(surveyed.foreign), 0
         written = _written([*surveyed.versions, *surveyed.spares])
         young = {path for path, time_written in written.items() if self._is_young(time_written, now)}
@@ -126,8 +131,7 @@ class Cleaning:
         named: set[Version] = set()
         for version in versions:
             if _is_plan(version):
-                undeclared = version.address.name not in self.mixtures and version.address.name not in self.others
-                why = Reason.UNDECLARED if undeclared else Reason.OLD_PLAN if self.old_plans and not version.is_published else None
+                why = self._why_unneeded(version, version.is_published)
                 if why and not version.protected:
                     yield version, why
                     if version.path not in young:
@@ -139,6 +143,15 @@ class Cleaning:
                 is_there = partitions is not None and (not address.is_of_partition or address.key in partitions)
                 if not (is_there and version.is_published):
                     yield version, Reason.UNDECLARED if partitions is None else Reason.SUPERSEDED if is_there else Reason.RETIRED
+
+    def _why_unneeded(self, plan: Version | StoredVersion, is_published: bool) -> Reason | None:
+        """Return why a plan is not needed; None if it is."""
+        if plan.address.name not in self.mixtures and plan.address.name not in self.others:
+            return Reason.UNDECLARED
+        return Reason.OLD_PLAN if self.old_plans and not is_published else None
+
+    def _is_published(self, version: Version | Removable) -> bool:
+        return self.store.published_fingerprint(version.address) == version.fingerprint
 
     def _spares(self, spares: Sequence[StoredVersion], young: Collection[Path]) -> Iterable[Removable]:
         """Yield the second copies of versions, except those whose version is missing or damaged."""
@@ -156,6 +169,8 @@ class Cleaning:
         """Return the versions of caches that a plan reads, including that of its tokenizer."""
         try:
             plan = plan_of(version)
+        except StoreAccessError:
+            raise
         except StoreError as problem:
             place = version.place if version.remote else version.path
             self.foreign.append(Foreign(path=place, why=f"its plan cannot be read, what its manifest names is kept ({problem})"))
@@ -213,7 +228,7 @@ class Cleaning:
     def _is_as_found(self, item: Removable) -> bool:
         """Return whether a version is still published or still not, as it was found; for a second copy, whether its version is intact."""
         if item.why is not Reason.SPARE:
-            return (self.store.published_fingerprint(item.address) == item.fingerprint) == item.is_published
+            return self._is_published(item) == item.is_published
         version = self.store.find(item.address, item.fingerprint)
         return version is not None and not version.damage(checksums=True)
 
@@ -268,7 +283,7 @@ def _written(versions: Iterable[StoredVersion]) -> dict[Path, float]:
     return written
 
 
-def _is_plan(version: StoredVersion) -> bool:
+def _is_plan(version: Version | StoredVersion) -> bool:
     return version.address.step == MIXTURE.name
 
 

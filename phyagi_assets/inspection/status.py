@@ -128,12 +128,13 @@ def _corpus(corpus: Corpus, workspace: Workspace) -> tuple[CorpusStatus, dict[st
     caches: dict[str, str | None] = {}
     not_current, published = [], list[Artifact]()
     for partition, may_read in within_budget(corpus, partitions, workspace):
-        step, caches[partition.key] = _first_stale(corpus, partition, workspace, may_read=may_read)
         cache = Address(last.address(corpus.config.name, partition.key))
+        step, artifact = None, None
         try:
+            step, caches[partition.key] = _first_stale(corpus, partition, workspace, may_read=may_read)
             artifact = workspace.store.open(cache)
         except StoreAccessError as found:
-            artifact, problem = None, problem or str(found)
+            problem = problem or str(found)
         if artifact:
             published.append(artifact)
         elif not step:  # what the pointer names is gone, or its manifest is damaged
@@ -184,7 +185,9 @@ def _stale(cache: Address, step: str, artifact: Artifact | None, workspace: Work
         Its published cache; None without one that can be read.
     """
     failure = Failures(workspace.store).last(f"{cache.name}/{cache.key}")
-    was_built = artifact is not None or bool(fingerprint_at(cache, workspace.store))
+    was_built = True
+    with suppress(StoreAccessError):  # what may not be read is there
+        was_built = artifact is not None or bool(fingerprint_at(cache, workspace.store))
     return PartitionStatus(
         partition=cache.key,
         state="failed" if failure else "stale" if was_built else "never built",

@@ -28,6 +28,8 @@ class Foreign:
     """Path, or address of an object."""
     why: str
     """Reason why the store leaves it alone."""
+    version: Version | None = None
+    """Version in whose place it is, if the manifest of that version cannot be read, or is that of another one."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.why}"

@@ -149,7 +149,7 @@ class BucketStore(Store):
         artifact = self._artifact(version, objects, pointer, intact=False)
         if artifact is None:
             place = self.place(version_key(version))
-            found.foreign.append(Foreign(path=place, why="has no manifest that can be read, or that of another version"))
+            found.foreign.append(Foreign(path=place, why="has no manifest that can be read, or that of another version", version=version))
             return
         unknown = sorted(objects.keys() - {MANIFEST, *artifact.manifest.files})
         protected = f"{unknown[0]} in it was not written by the store" if unknown else ""

@@ -12,7 +12,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TypeGuard
 
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import StoreAccessError, StoreError
 from phyagi_assets.paths import real_path
 
 FileStamp = tuple[str, int, int, int, int]
@@ -54,6 +54,23 @@ def stamp_of(path: Path | str) -> FileStamp:
 def is_unreachable(problem: Exception) -> TypeGuard[OSError]:
     """Return whether an error about a file says nothing about its content: this user may not read it, or its disk does not answer."""
     return isinstance(problem, OSError) and problem.errno in NOT_PERMITTED | OUT_OF_REACH
+
+
+@contextmanager
+def reading_from(root: Path) -> Iterator[None]:
+    """Turn errors of the operating system that say nothing about the content of a store into errors that the user can act on.
+
+    Raises
+    ------
+    StoreAccessError
+        This user may not read a file or folder of the store, or its disk does not answer.
+    """
+    try:
+        yield
+    except OSError as problem:
+        if not is_unreachable(problem):
+            raise
+        raise StoreAccessError.of(problem.filename or root, problem) from problem
 
 
 def changed_recently(stamp: FileStamp, quiet: int) -> bool:

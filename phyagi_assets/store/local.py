@@ -24,7 +24,7 @@ from phyagi_assets.paths import real_path
 from phyagi_assets.store.addresses import VERSIONS, Address, Version, is_part, spare_name, split_version_name
 from phyagi_assets.store.artifact import Artifact, Assembled, Fill, FinishedFile
 from phyagi_assets.store.base import Store, Survey
-from phyagi_assets.store.disk import flush, flushed_meanwhile, folders_in, free_path, link, mount_of, writing_to
+from phyagi_assets.store.disk import flush, flushed_meanwhile, folders_in, free_path, link, mount_of, reading_from, writing_to
 from phyagi_assets.store.locks import LOCKS, create_lock, hold_until_exit, locked, locked_if_free, own_folder
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, records_of
 from phyagi_assets.store.manifest_cache import read_cached
@@ -63,7 +63,8 @@ class LocalStore(Store):
         return False
 
     def names(self) -> Sequence[str]:
-        return [path.name for path in entries(self.root) if path.is_dir()]
+        with reading_from(self.root):
+            return [path.name for path in entries(self.root) if path.is_dir()]
 
     def place(self, name: str) -> Path | str:
         return self.root / name
@@ -96,13 +97,14 @@ class LocalStore(Store):
         return None if intact and manifest.damage(path) else Artifact(address=address, path=path, manifest=manifest)
 
     def list(self) -> Iterator[Address]:
-        for name in _names(self.root):
-            for step in _names(self.root / name):
-                folder = self.root / name / step
-                if is_published(folder):
-                    yield Address(f"{name}/{step}")
-                elif folder.is_dir():
-                    yield from (Address(f"{name}/{step}/{key}") for key in _names(folder) if is_published(folder / key))
+        with reading_from(self.root):
+            for name in _names(self.root):
+                for step in _names(self.root / name):
+                    folder = self.root / name / step
+                    if is_published(folder):
+                        yield Address(f"{name}/{step}")
+                    elif folder.is_dir():
+                        yield from (Address(f"{name}/{step}/{key}") for key in _names(folder) if is_published(folder / key))
 
     def versions(self) -> Iterator[Artifact]:
         for folder in sorted(self._version_folders()):
@@ -117,14 +119,16 @@ class LocalStore(Store):
         yield from self.root.glob(f"[!.]*/*/{VERSIONS}/*")
 
     def survey(self) -> Survey:
-        return survey(self)
+        with reading_from(self.root):
+            return survey(self)
 
     def published_fingerprint(self, address: str) -> str:
         pointer = self.pointer(address)
-        if is_copy(pointer):
-            with suppress(StoreError):
-                return Manifest.read(pointer).fingerprint
-        return split_version_name(pointer.readlink().name)[1] if is_pointer(pointer) else ""
+        with reading_from(self.root):
+            if is_copy(pointer):
+                with suppress(StoreError):
+                    return Manifest.read(pointer).fingerprint
+            return split_version_name(pointer.readlink().name)[1] if is_pointer(pointer) else ""
 
     def published_path(self, address: str) -> Path:
         return real_path(self.pointer(address))
@@ -159,23 +163,26 @@ class LocalStore(Store):
         return True
 
     def is_copy(self, address: str) -> bool:
-        return is_copy(self.pointer(address))
+        with reading_from(self.root):
+            return is_copy(self.pointer(address))
 
     def restore_all(self) -> int:
         restored = 0
         for address in sorted(self._copies()):
-            if self.is_copy(address):
-                with self.lock(address), suppress(StoreError):
-                    restored += self.restore(address)
+            with suppress(StoreAccessError):
+                if self.is_copy(address):
+                    with self.lock(address), suppress(StoreError):
+                        restored += self.restore(address)
         return restored
 
     def _copies(self) -> Iterator[Address]:
         """Yield the address of everything that may be a copy in the place of a pointer: each of them is a folder."""
         for name in self.names():
-            for step in folders_in(self.root / name):
-                if is_part(name) and is_part(step.name):
-                    yield Address(f"{name}/{step.name}")
-                    yield from (Address(f"{name}/{step.name}/{copy.name}") for copy in folders_in(step) if is_part(copy.name))
+            with suppress(PermissionError):  # the folder of another user, which is none of the links that this one can put back
+                for step in folders_in(self.root / name):
+                    if is_part(name) and is_part(step.name):
+                        yield Address(f"{name}/{step.name}")
+                        yield from (Address(f"{name}/{step.name}/{copy.name}") for copy in folders_in(step) if is_part(copy.name))
 
     def write(self, address: str, manifest: Manifest, fill: Fill, holding: Collection[str] = ()) -> Artifact:
         final = self.version_path(address, manifest.fingerprint)
@@ -384,7 +391,4 @@ def _parts(filled: Manifest | Assembled) -> tuple[Manifest, Mapping[str, Finishe
 
 
 def _names(folder: Path) -> list[str]:
-    try:
-        return sorted(path.name for path in folder.iterdir() if is_part(path.name)) if folder.is_dir() else []
-    except PermissionError as problem:
-        raise StoreError(f"{folder}: cannot be read: {problem.strerror}") from None
+    return sorted(path.name for path in folder.iterdir() if is_part(path.name)) if folder.is_dir() else []

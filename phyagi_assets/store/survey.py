@@ -9,6 +9,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.store.addresses import VERSIONS, Address, Version, is_part, spare_of
 from phyagi_assets.store.artifact import StoredVersion
 from phyagi_assets.store.base import Foreign, Store, Survey
+from phyagi_assets.store.disk import is_unreachable
 from phyagi_assets.store.locks import LOCKS
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.store.ownership import foreign_folder, foreign_version, is_published
@@ -62,16 +63,17 @@ def _survey_folder(store: Store, prefix: str, found: Survey) -> None:
 
 
 def _version(store: Store, prefix: str, path: Path) -> StoredVersion | Foreign:
+    spare = spare_of(path.name)
+    version = Version.of_folder(prefix, spare or path.name)
+    if version is None or path.is_symlink() or not path.is_dir():
+        return _foreign(path)
     try:
-        version = Version.of_folder(prefix, spare_of(path.name) or path.name)
-        if version is None or path.is_symlink() or not path.is_dir():
-            return _foreign(path)
         manifest = Manifest.read(path)
-        is_published = not spare_of(path.name) and store.published_fingerprint(version.address) == version.fingerprint
+        is_published = not spare and store.published_fingerprint(version.address) == version.fingerprint
     except StoreError as problem:
-        return Foreign(path=path, why=f"cannot be accounted for ({problem})")
+        return Foreign(path=path, why=f"cannot be accounted for ({problem})", version=None if spare else version)
     if manifest.fingerprint != version.fingerprint or manifest.step != version.address.step:
-        return Foreign(path=path, why="has the manifest of another artifact")
+        return Foreign(path=path, why="has the manifest of another artifact", version=None if spare else version)
     was_made = (store.root / LOCKS / f"{version.address}.lock").is_file()  # every address that was built has a lock file
     why = foreign_version(store.root, version.address, path) or ("" if was_made else "the store has no record of having made it")
     return StoredVersion(address=version.address, path=path, manifest=manifest, is_published=is_published, protected=why)
@@ -84,8 +86,16 @@ def _foreign(path: Path) -> Foreign:
 
 
 def entries(folder: Path) -> list[Path]:
-    """Return what is in a folder, sorted, without names that begin with a dot; nothing if it cannot be listed."""
+    """Return what is in a folder, sorted, without names that begin with a dot; nothing if it is not a folder.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be listed now. It may contain plans, which name versions that must stay.
+    """
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
-    except OSError:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as problem:
+        if is_unreachable(problem):
+            raise
         return []

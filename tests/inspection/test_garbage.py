@@ -1,5 +1,6 @@
 """Unreferenced versions are garbage; referenced ones are not."""
 
+import errno
 import os
 import shutil
 import time
@@ -13,6 +14,7 @@ import pytest
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.mixture_schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
+from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.inspection.garbage import Cleaning, Reason, Removable
 from phyagi_assets.steps.mixture import build_mixture
@@ -88,6 +90,34 @@ def test_caches_of_an_old_plan_are_kept_until_old_plans_are_removed(corpus: Corp
     assert not old.exists()
     assert len(arrays(new)) == 2
     assert bring_up_to_date(corpus, mixture, workspace) == new
+
+
+@pytest.mark.parametrize("how", ["damaged", "unreadable", "unlisted"])
+def test_nothing_is_removable_while_a_plan_does_not_tell_what_it_names(
+    corpus: Corpus, mixture: Mixture, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    plan = bring_up_to_date(corpus, mixture, workspace)
+    write_jsonl(workspace.data / "raw" / "b.jsonl", ["another b"] * 40)
+    build(corpus, workspace)
+    if how == "damaged":
+        (plan / "manifest.json").write_text("{")
+    else:
+        at = plan / "mixture.json" if how == "unreadable" else plan.parent
+
+        def broken(read: Any) -> Any:
+            def fail(path: Path) -> Any:
+                if path == at:
+                    raise OSError(errno.EIO, "Input/output error", str(path))
+                return read(path)
+
+            return fail
+
+        monkeypatch.setattr(Path, "read_bytes", broken(Path.read_bytes))
+        monkeypatch.setattr(Path, "iterdir", broken(Path.iterdir))
+    with pytest.raises(StoreError, match=f"^{plan.parent}.*: (cannot be read|cannot be accounted for)"):
+        found(corpus, workspace)
+    if how == "damaged":  # without its mixture, the plan is not needed either
+        assert {item.why for item in removable(workspace, {"one": {"a", "b"}}, set())} == {Reason.SUPERSEDED}
 
 
 def test_version_that_another_command_removes_during_the_search_is_not_found(

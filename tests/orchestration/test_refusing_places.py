@@ -162,6 +162,12 @@ def test_what_may_not_be_read_is_named_and_not_taken_for_missing(shared: Store) 
     version.chmod(0o700)
     denied = f"{version}/manifest.json: cannot be read: Permission denied; ask for the right to read the store"
     assert denied in as_user(NOBODY, [], lambda: shared.open(HAMLET))
+    shared.pointer(HAMLET).parent.chmod(0o600)  # the folder of a user whose umask is 077
+    denied_folder = f"StoreAccessError: {shared.root}/plays/numpy_cache"
+    for look in (shared.survey, lambda: list(shared.list()), lambda: shared.published_fingerprint(HAMLET)):
+        assert as_user(NOBODY, [], look).startswith(denied_folder)
+    assert as_user(NOBODY, [], shared.restore_all) == "0"
+    shared.pointer(HAMLET).parent.chmod(0o755)
     assert denied in as_user(NOBODY, [], lambda: inspect_named(HAMLET, shared))
     version.chmod(0o755)
     (version / "one").chmod(0o600)
