@@ -87,7 +87,7 @@ class Settings:
         The default for a store in a bucket is ``~/.local/share/phyagi-assets/<digest of its address>``.
         """
         if home := os.environ.get("DAGSTER_HOME"):
-            return Path(home).absolute()
+            return local_folder(home, "folder DAGSTER_HOME")
         if isinstance(self.store, Path):
             return self.store / ".dagster"
         return user_folder("XDG_DATA_HOME", "~/.local/share") / "phyagi-assets" / self.store.digest

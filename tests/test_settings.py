@@ -129,6 +129,18 @@ def test_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.Monk
     assert s3_settings() == S3Settings()
 
 
+def test_folders_that_variables_name_are_paths_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = {"DAGSTER_HOME": lambda: Settings.resolve().dagster_home, REPORTS_FOLDER_VARIABLE: reports_folder}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for variable, folder in folders.items():
+        monkeypatch.setenv(variable, "~/kept")  # as in an env file, which no shell expands
+        assert folder() == tmp_path / "kept"
+        for wrong in ("s3://bucket/kept", "~nobody-of-this-name/kept"):
+            monkeypatch.setenv(variable, wrong)
+            with pytest.raises(PhyagiAssetsError, match=f"the folder {variable}"):
+                folder()
+
+
 @pytest.mark.parametrize("which", ["data", "store"])
 def test_too_long_path_raises(which: str, tmp_path: Path) -> None:
     with pytest.raises(PhyagiAssetsError, match="cannot be used: File name too long"):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.settings import user_folder
+from phyagi_assets.settings import local_folder, user_folder
 from phyagi_assets.store.state import State
 
 REPORTS_FOLDER_VARIABLE = "PHYAGI_ASSETS_CONFORMANCE"
@@ -24,10 +24,16 @@ SHIPPED = Path(__file__).with_name("known_conformance")
 
 
 def reports_folder() -> Path | None:
-    """Return the folder of the user's reports; None if the environment sets it to nothing, or the user has no home folder."""
+    """Return the folder of the user's reports; None if the environment sets it to nothing, or the user has no home folder.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        The environment names a URI.
+    """
     named = os.environ.get(REPORTS_FOLDER_VARIABLE)
     if named is not None:
-        return Path(named) if named else None
+        return local_folder(named, f"folder {REPORTS_FOLDER_VARIABLE}") if named else None
     with suppress(PhyagiAssetsError):
         return user_folder("XDG_CACHE_HOME", "~/.cache") / "phyagi-assets" / "conformance"
     return None
