@@ -6,6 +6,7 @@ requested, and fails before it builds from other declarations.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 
@@ -60,11 +61,12 @@ def change_since_load(declared: Corpus | Mixture) -> str:
 def placeholder(broken: Broken) -> dg.AssetSpec:
     """Return the asset that shows a broken declaration in the UI."""
     group = re.sub(r"[^A-Za-z0-9_]", "_", broken.name) or "_"
+    reason = str(broken.reason).removeprefix(f"{broken.path.parent}{os.sep}")  # the catalog shows the first words only
     return dg.AssetSpec(
         [group, f"broken_{broken.path.parent.name}_{re.sub(r'[^A-Za-z0-9_]', '_', broken.path.name)}"],
         group_name=group,
         kinds={"error"},
-        description=f"This declaration is broken, and nothing of it is built:\n\n{broken.reason}\n\nCorrect it, then {RELOAD}.",
+        description=f"{reason}\n\nThis declaration is broken, and nothing of it is built. Correct it, then {RELOAD}.",
     )
 
 

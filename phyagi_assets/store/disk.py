@@ -89,7 +89,7 @@ def changed_recently(stamp: FileStamp, quiet: int) -> bool:
 
 
 @contextmanager
-def writing_to(root: Path, remedy: str = "what was published is kept; correct this, and run the command again") -> Iterator[None]:
+def writing_to(root: Path, remedy: str = "what was published is kept; correct this, and run it again") -> Iterator[None]:
     """Turn errors of the operating system about writing to a store into errors that the user can act on.
 
     Raises
