@@ -105,6 +105,8 @@ def describe(artifact: Artifact) -> InspectReport:
     step, of_step, title = FLOW.find(manifest.step), dict[str, Any](), manifest.step
     if manifest.step == mixture.MIXTURE.name:
         plan = plan_of(artifact)
+        epoch = "epoch" if len(plan.segments) == 1 else "epoch of the last segment"
+        facts = {epoch: f"{plan.current.drawn:,} samples of {plan.seq_len:,} tokens"} | facts
         facts["segments"] = _flat([f"from position {segment.start:,} on" for segment in plan.segments])
         facts["in no sample"] = f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens"
         facts |= padding_facts(plan)

@@ -86,6 +86,7 @@ def test_inspection_of_a_corpus_or_mixture_lists_its_parts(workspace: Workspace)
     assert corpus.lengths.documents == 1203
     assert "tokenizer fingerprint" in mixture.facts
     (part,) = mixture.parts
+    assert next(iter(mixture.facts.items())) == ("epoch", f"{part['samples in an epoch']:,} samples of 8 tokens")
     assert (part["corpus"], part["declared"], part["partitions"], part["train tokens"]) == ("c", "×0.5", 2, sum(tokens))
 
 
