@@ -82,7 +82,8 @@ def named_tokenizer(module: Any, tokenizer: Any) -> Any:
     """
     if not isinstance(tokenizer, str | Path):
         return tokenizer
+    auto = module.AutoTokenizer  # a missing package is no fault of the tokenizer
     try:
-        return module.AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
+        return auto.from_pretrained(tokenizer, trust_remote_code=False)
     except Exception as problem:  # loaders raise many types of errors
         raise TokenizerError(f"tokenizer {str(tokenizer)!r} cannot be loaded: {' '.join(str(problem).split())}") from problem
