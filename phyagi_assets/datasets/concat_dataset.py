@@ -294,7 +294,8 @@ class WeightedConcatIterableDataset(SharedStream):
         Raises
         ------
         ValueError
-            In a training process whose loader workers read the stream; or a stream of another class has no state.
+            In a training process whose loader workers read the stream, or where ``accelerate`` divides the stream among processes; or a
+            stream of another class has no state.
         """
         self._require_states()
         state = super().state_dict()

@@ -72,8 +72,19 @@ class DividedStream(IterableDataset[dict[str, Any]]):
             )
         return this_reader(self.shard)
 
+    @property
+    def _is_divided_by_accelerate(self) -> bool:
+        """Whether ``accelerate`` divides the samples among the processes, and reads them ahead."""
+        return accelerate_runs() and self.shard.world_size < shard_of_process().world_size
+
     def _require_known(self) -> None:
-        """Raise an error in a training process whose loader workers read the stream."""
+        """Raise an error in a training process whose loader workers read the stream, and where ``accelerate`` reads it ahead."""
+        if self._is_divided_by_accelerate:
+            raise ValueError(
+                "accelerate divides the samples of this stream among the processes, and reads it ahead of them, so that its state would "
+                "leave samples out (also with use_stateful_dataloader); keep the position yourself, which is the number of steps times the "
+                "samples of all processes per step, or use the map-style dataset"
+            )
         if get_worker_info() is None and self._cursor.is_read_by_workers:
             raise ValueError(
                 "loader workers read this stream, and only their loader knows how much of it was delivered; save the state of a "

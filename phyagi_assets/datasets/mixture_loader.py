@@ -213,6 +213,10 @@ class _OwnStream(MixtureStream):
     """The stream of a loader, whose batches nothing sends to other processes."""
 
     @property
+    def _is_divided_by_accelerate(self) -> bool:
+        return False
+
+    @property
     def _leaves_out_names(self) -> bool:
         return False
 

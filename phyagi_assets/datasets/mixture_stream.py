@@ -319,8 +319,7 @@ class MixtureStream(DividedStream):
     @property
     def _leaves_out_names(self) -> bool:
         """Whether batches have no `corpus`, because ``accelerate`` reads them in one process and sends tensors to all, even if alone."""
-        world_size = shard_of_process().world_size
-        return accelerate_runs() and is_distributed() and (world_size == 1 or self.shard.world_size < world_size)
+        return self._is_divided_by_accelerate or (accelerate_runs() and is_distributed() and shard_of_process().world_size == 1)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the next position, its plan and its split.
@@ -331,7 +330,7 @@ class MixtureStream(DividedStream):
         Raises
         ------
         ValueError
-            In a training process whose loader workers read the stream.
+            In a training process whose loader workers read the stream, or where ``accelerate`` divides the stream among processes.
         """
         self._require_known()
         cursor, reader = self._cursor, this_reader(self.shard)

@@ -151,7 +151,7 @@ class SharedStream(DividedStream):
         Raises
         ------
         ValueError
-            In a training process whose loader workers read the stream.
+            In a training process whose loader workers read the stream, or where ``accelerate`` divides the stream among processes.
         """
         self._require_known()
         epoch, is_asked = self._cursor["epoch"], get_worker_info() is None or self._cursor.is_loaded_here

@@ -235,15 +235,17 @@ def _tell_accelerate(rank: int, world_size: int) -> None:
 
 
 def by_accelerate(home: Path, cache: Path, rank: int) -> Any:
-    """Return the samples that a rank reads from a prepared loader, from positions 0 and 16 and in the next epoch, and a verdict.
+    """Return the samples that a rank reads from a prepared loader, from positions 0 and 16 and in the next epoch, and two verdicts.
 
-    The verdict is about a stream of one rank.
+    The verdicts are about a stream of one rank, and about the states of streams that ``accelerate`` divides.
     """
     _tell_accelerate(rank, 2)
     from accelerate import Accelerator
+    from accelerate.utils import DataLoaderConfiguration
 
     accelerator, train, reads = Accelerator(cpu=True), load_mixture(home).train, []
     verdict = refused("both accelerate and this stream would divide", lambda: next(iter(MixtureStream(train, batch_size=4, samples=True))))
+    assert MixtureLoader(train, batch_size=4, rank=0, world_size=1).state_dict()["position"] == 0
     for position in (0, 16):
         stream = MixtureStream(train, batch_size=4, samples=True, position=position, rank=0, world_size=1)
         prepared = accelerator.prepare(DataLoader(stream, batch_size=4))
@@ -251,15 +253,19 @@ def by_accelerate(home: Path, cache: Path, rank: int) -> Any:
         assert all("corpus" not in batch for batch in batches)
         reads.append([batch["position"].tolist() for batch in batches])
     reads.append([batch["position"].tolist() for batch in prepared])
-    get_dataset({"cache_dir": str(cache), "seq_len": 4}, dataset_concat="random_iterable")
-    return [*reads, verdict]
+    divided, _ = get_dataset({"cache_dir": str(cache), "seq_len": 4}, dataset_concat="random_iterable")
+    divided.set_rank_and_world_size(0, 1)
+    states = {refused("its state would leave samples out", of.state_dict) for of in (stream, divided)}
+    accelerator = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(use_stateful_dataloader=True))
+    states.add(refused("its state would leave samples out", lambda: accelerator.prepare(DataLoader(stream, batch_size=4))))
+    return [*reads, verdict, *states]
 
 
 def accelerate(mixture: LoadedMixture, folder: Path) -> Shown:
     np.save(folder / "train.npy", np.arange(41, dtype=np.uint16))
-    *found, verdicts = zip(*in_processes(folder, 2, partial(by_accelerate, mixture.home, folder)), strict=True)
+    *found, verdicts, states = zip(*in_processes(folder, 2, partial(by_accelerate, mixture.home, folder)), strict=True)
     first, resumed, following = ([at for step in zip(*ranks, strict=True) for batch in step for at in batch] for ranks in found)
-    return {exact(first[:41], 0, 41), *verdicts}, {exact(resumed[:25], 16, 41), exact(following, 44, 84)}
+    return {exact(first[:41], 0, 41), *verdicts}, {exact(resumed[:25], 16, 41), exact(following, 44, 84), *states}
 
 
 def by_accelerate_alone(home: Path, rank: int) -> Any:
