@@ -82,4 +82,5 @@ def test_description_of_the_package_links_to_no_file_of_the_repository() -> None
     for of in described["substitutions"]:
         text = re.sub(of["pattern"], of["replacement"], text)
     assert re.findall(r"\]\((?!https?://|#).*?\)", text) == []
+    assert "mixed_dataset → batches\n```\n" in text
     assert "follow Your own data in five minutes" in " ".join(text.split())
