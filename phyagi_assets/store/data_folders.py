@@ -71,6 +71,8 @@ def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, 
                 found[name] = f"was built from the data folder {other}; clean it from there"
             elif name not in declared:
                 found[name] = f"was built from the data folder {known[-1]}, which does not exist any more; remove it yourself if you can"
+        elif not known and name not in declared and (record := store.state("data_folders", name)).exists():
+            found[name] = f"{record.path}, which names its data folder, cannot be read; remove that file if {name} was built from {data}"
         elif not known and not unknown_is_own and name not in declared:
             found[name] = "nothing tells which data folder it was built from"
             found[name] += "; clean it on the machine that built it" if store.is_remote else f", and {data} declares nothing in this store"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from phyagi_assets.store.disk import replace_file
+from phyagi_assets.store.disk import is_unreachable, replace_file
 
 StateKind = Literal["chats", "data_folders", "digests", "facts", "failures", "irregular", "listings", "removals"]
 """Subjects of records; each has a folder in the store."""
@@ -23,6 +23,14 @@ class State:
         with suppress(OSError, ValueError, RecursionError):
             return json.loads(self.path.read_bytes())
         return None
+
+    def exists(self) -> bool:
+        """Return whether there is a record, even if it cannot be read."""
+        try:
+            self.path.lstat()
+        except OSError as problem:
+            return is_unreachable(problem)
+        return True
 
     def remember(self, record: Any) -> None:
         """Replace the record atomically. A failed write is ignored."""

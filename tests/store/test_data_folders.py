@@ -67,8 +67,11 @@ def test_store_without_records_belongs_to_the_data_folder_that_declares_its_arti
 
 
 @pytest.mark.parametrize("record", ["[]", '{"relative": 5, "absolute": "/data"}', '{"relative": "\\u0000", "absolute": "/data"}'])
-def test_damaged_record_of_the_data_folder_is_ignored(tmp_path: Path, record: str) -> None:
+def test_name_with_a_damaged_record_of_its_data_folder_is_not_cleaned(tmp_path: Path, record: str) -> None:
     store = LocalStore(tmp_path / "store")
     claim(store, tmp_path / "data", ["plays"])
     store.state("data_folders", "plays").path.write_text(record)
     assert other_folder(store, tmp_path / "other", "plays") == ""
+    (store.root / "plays").mkdir()
+    assert of_others(store, tmp_path, {"plays"}) == {}
+    assert f"plays was built from {tmp_path}" in of_others(store, tmp_path, set())["plays"]
