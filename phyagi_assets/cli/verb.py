@@ -11,7 +11,7 @@ from phyagi_assets.cli.collector import few_collections
 from phyagi_assets.cli.common import EPILOG, FAILED, INTERRUPTED, MISUSED, print_error
 from phyagi_assets.cli.output import Output
 from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, translate_limit_errors, translate_missing_packages
-from phyagi_assets.store.disk import is_unreachable
+from phyagi_assets.store.disk import NOT_PERMITTED, OUT_OF_REACH
 
 _JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print the report as one JSON document.")
 _SHARED = (
@@ -61,7 +61,7 @@ def _exit_codes() -> Iterator[None]:
         print_error(str(problem))
         sys.exit(MISUSED if type(problem) in (PhyagiAssetsError, DeclarationError) else FAILED)
     except OSError as problem:
-        if not is_unreachable(problem) or problem.filename is None:
+        if problem.errno not in NOT_PERMITTED | OUT_OF_REACH or problem.filename is None:
             raise
         print_error(f"{problem.filename}: {problem.strerror}; correct its permissions, or try again when its disk can be read")
         sys.exit(FAILED)

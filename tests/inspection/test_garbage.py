@@ -102,12 +102,12 @@ def test_nothing_is_removable_while_a_plan_does_not_tell_what_it_names(
     if how == "damaged":
         (plan / "manifest.json").write_text("{")
     else:
-        at = plan / "mixture.json" if how == "unreadable" else plan.parent
+        at, number = (plan / "mixture.json", errno.EIO) if how == "unreadable" else (plan.parent, errno.EBADMSG)
 
         def broken(read: Any) -> Any:
             def fail(path: Path) -> Any:
                 if path == at:
-                    raise OSError(errno.EIO, "Input/output error", str(path))
+                    raise OSError(number, os.strerror(number), str(path))
                 return read(path)
 
             return fail

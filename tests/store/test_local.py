@@ -1,5 +1,6 @@
 """Guarantees of the store: atomic publication, immutable versions, no writes outside its folder."""
 
+import errno
 import itertools
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import StoreAccessError, StoreError
 from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import STAGING, LocalStore
@@ -119,6 +120,20 @@ def test_damaged_version_is_not_intact_and_is_rewritten(store: Store) -> None:
     assert store.open(ADDRESS, intact=True) is None
     assert store.find(ADDRESS, artifact.fingerprint) is None
     assert write(store, "text") == artifact
+    assert store.open(ADDRESS) == artifact
+
+
+def test_version_on_a_damaged_file_system_is_not_taken_for_missing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = write(store, "text")
+
+    def fail(path: Any, *_: Any, **__: Any) -> Any:
+        raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("builtins.open", fail)
+        for look in (lambda: store.open(ADDRESS), lambda: store.damage(ADDRESS, artifact.path)):
+            with pytest.raises(StoreAccessError, match=r"manifest\.json: cannot be read"):
+                look()
     assert store.open(ADDRESS) == artifact
 
 
