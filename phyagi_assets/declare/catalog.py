@@ -192,6 +192,8 @@ def _yaml_files(folder: Path) -> list[Path]:
     try:
         found = [path for path in folder.iterdir() if path.suffix.lower() in (".yaml", ".yml") and not path.name.startswith(".")]
     except FileNotFoundError:
+        if folder.is_symlink():
+            raise PhyagiAssetsError(f"{folder}: is a link to {folder.readlink()}, which does not exist; correct it, or remove it") from None
         return []
     except OSError as problem:
         raise PhyagiAssetsError(f"{folder}: cannot be listed: {problem.strerror}; it is a folder of declarations") from None

@@ -59,6 +59,8 @@ def read_removals(corpus: Corpus) -> Mapping[str, Removal]:
     try:
         stat = path.stat()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise DeclarationError(path, f"is a link to {path.readlink()}, which does not exist; correct the link, or remove it") from None
         return {}
     except OSError as problem:  # a link in a loop, or a folder that may not be entered
         raise DeclarationError(path, f"cannot be read: {problem.strerror}") from None

@@ -214,6 +214,11 @@ def test_clean_lists_unneeded_versions_and_removes_them_on_request(built: Path) 
     assert run("clean", "--data", built, "--yes", "--grace", "0").stdout.splitlines()[-1].endswith("removed")
     assert "There is nothing to remove" in run("clean", "--data", built).stdout
     assert "0 problems" in run("check", "--data", built).stdout
+    for kind in ("corpora", "mixtures"):  # as if the disk with the declarations were not mounted
+        (built / kind).rename(built / f"{kind}.away")
+    done = run("clean", "--data", built, "--yes", "--grace", "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{built}: nothing is declared here" in done.stderr
 
 
 def test_remove_records_a_document_and_shows_where_it_was_read(built: Path) -> None:

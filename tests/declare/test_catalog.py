@@ -299,3 +299,9 @@ def test_template_names_every_key(kind: str, name: str, model: type[BaseModel]) 
 def test_template_keys_are_distinguished_from_similar_text() -> None:
     keys = template_keys("source:\n  # name: x    # of a: b\n# limits: {invalid: 0.1}\nseed: 3\n")
     assert keys == {("source",), ("source", "name"), ("limits",), ("limits", "invalid"), ("seed",)}
+
+
+def test_folder_of_declarations_on_a_disk_that_is_not_mounted_is_an_error(data: Path) -> None:
+    (data / "mixtures").symlink_to("/not/mounted")
+    with pytest.raises(PhyagiAssetsError, match="mixtures: is a link to /not/mounted, which does not exist; correct it, or remove it"):
+        load_catalog(data)

@@ -84,6 +84,9 @@ def test_linked_record_stays_a_link_and_files_of_a_killed_command_are_ignored(da
     assert removals_file(corpus).is_symlink()
     assert json.loads(kept.read_text()) == {"id": "0" * 16}
     assert [path.name for path in kept.parent.iterdir()] == ["c.jsonl"]
+    kept.unlink()  # as if its disk were not mounted: the documents are not brought back
+    with pytest.raises(DeclarationError, match=f"is a link to {kept}, which does not exist; correct the link, or remove it"):
+        read_removals(corpus)
 
 
 def test_record_that_is_not_text_is_named(data: Path) -> None:
