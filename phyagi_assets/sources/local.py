@@ -17,7 +17,7 @@ from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_
 from phyagi_assets.sources.globs import Glob, States, is_wild, literal_names
 from phyagi_assets.sources.local_file import error_of_file
 from phyagi_assets.sources.nearby import pattern_of_files, what_is_there
-from phyagi_assets.store.disk import stamp_of
+from phyagi_assets.store.disk import is_unreachable, stamp_of
 
 _ONE, _SEVERAL = "state.json", "dataset_dict.json"
 """Name of the file that marks the folder of a saved dataset, and of the file that marks that of a saved dictionary of datasets."""
@@ -142,8 +142,11 @@ class _Walk:
             return mode
         try:
             return path.stat().st_mode
-        except OSError:
-            return mode
+        except OSError as problem:
+            if not is_unreachable(problem) or _is_left_out(states):
+                return mode
+            message = f"{_escaped(path)}: is a link to {path.readlink()}, which cannot be examined: {problem.strerror}; make it readable"
+            raise error_of_file(problem, message) from None
 
 
 def _entered(path: Path, trail: tuple[Path, ...]) -> tuple[Path, ...]:

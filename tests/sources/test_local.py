@@ -309,6 +309,9 @@ def test_unlistable_folder_is_an_error() -> None:
             names(data, "raw/**/*.txt")
         with pytest.raises(SourceError, match=r"raw/closed/a.txt: cannot be examined: Permission denied"):
             names(data, "raw/c*/a.txt")
+        (data / "raw" / "linked").symlink_to(closed / "inner")
+        with pytest.raises(SourceError, match=f"raw/linked: is a link to {closed}/inner, which cannot be examined: Permission denied"):
+            names(data, "raw/l*/a.txt")
         closed.chmod(0o700)
         assert names(data, "raw/**/*.txt") == ["a.txt"]
 
