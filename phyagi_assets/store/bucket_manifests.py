@@ -39,7 +39,9 @@ class BucketManifests:
                 content = self._copy(version, stored).read_bytes()
             except OSError:
                 return None
-            self._known[known] = self._parsed(content, version)
+            if (manifest := self._parsed(content, version)) is None:  # the copy may be damaged, and the object intact
+                return None
+            self._known[known] = manifest
         return self._known[known]
 
     def read(self, version: Version, objects: Objects) -> Manifest | None:

@@ -206,8 +206,11 @@ def test_file_of_a_tokenizer_is_never_missing_while_others_fetch_it(machine: Ope
         assert all(pool.map(is_complete, found))
 
 
-def test_damage_on_the_way_is_fetched_again(machine: Open, s3: S3Server) -> None:
-    write(machine("here"), "text")
+def test_damage_on_the_way_is_fetched_again(machine: Open, s3: S3Server, tmp_path: Path) -> None:
+    written = write(machine("here"), "text")
+    assert machine("there").open(ADDRESS)
+    (copy,) = (path for path in (tmp_path / "there").rglob("*.json") if written.fingerprint in path.name)
+    copy.write_bytes(b"")  # as after a power cut
     found = machine("there").open(ADDRESS)
     assert found
     s3.faults.flipped = 1
