@@ -88,13 +88,18 @@ class Identities:
 
 
 def _folder_identity(folder: Path) -> str:
-    paths = (f"{at}/{name}" for at, _, names in os.walk(f"{folder}") for name in sorted(names) if not name.startswith("."))
-    stamps = tuple(stamp_of(path) for path in paths if os.path.isfile(path))  # noqa: PTH113 (called for every partition)
-    has_settled = not any(changed_recently(stamp, _QUIET_NS) for stamp in stamps)
+    walk = os.walk(f"{folder}", onerror=_refuse)
+    paths = (f"{at}/{name}" for at, _, names in walk for name in sorted(names) if not name.startswith("."))
     try:
+        stamps = tuple(stamp_of(path) for path in paths if os.path.isfile(path))  # noqa: PTH113 (called for every partition)
+        has_settled = not any(changed_recently(stamp, _QUIET_NS) for stamp in stamps)
         return f"files:{(_folder_digest if has_settled else _folder_digest.__wrapped__)(f'{folder}', stamps)}"
     except OSError as problem:
         raise TokenizerError(f"{problem.filename or folder}: cannot be read: {problem.strerror}; it is a file of the tokenizer") from None
+
+
+def _refuse(problem: OSError) -> None:
+    raise problem
 
 
 @lru_cache(maxsize=64)

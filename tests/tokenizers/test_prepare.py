@@ -110,6 +110,22 @@ def test_tokenizer_file_that_cannot_be_read_raises_an_error_with_its_folder(data
         Identities(data).of(corpus)
 
 
+def test_tokenizer_folder_of_which_a_part_cannot_be_listed_is_not_taken_for_a_smaller_one(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_text(data / "tokenizer" / "templates" / "tool.jinja", "{}")
+    corpus, scandir = declare_corpus(data, "c", "raw/*.txt", tokenizer="tokenizer"), os.scandir
+
+    def fail(path: Any) -> Any:
+        if str(path).endswith("templates"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(TokenizerError, match="templates: cannot be read: Input/output error"):
+        Identities(data).of(corpus)
+
+
 def test_unreachable_hub_raises_an_error_that_may_pass(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # what HF_ENDPOINT is read into
     corpus = declare_corpus(data, "c", "c.txt", tokenizer="nobody/nothing@main")
