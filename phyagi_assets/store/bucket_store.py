@@ -18,7 +18,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
@@ -326,7 +326,7 @@ class BucketStore(Store):
             if not free:
                 yield False
                 return
-            with self._leases.held_if_free(_lease_key(lock)) as held, self._holding(lock):
+            with self._leases.held_if_free(_lease_key(lock)) as held, self._holding(lock) if held else nullcontext():
                 yield held
 
     @contextmanager
