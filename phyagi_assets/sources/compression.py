@@ -118,12 +118,11 @@ def contents(file: Readable, start: int = 0) -> Generator[Opened]:
             yield _checked(Opened(raw, raw))
         elif found == "zip":
             yield from _members(raw)
-        elif found in ("gzip", "zstd"):
+        elif found == "zstd":
             with file.open_native() as packed, pa.CompressedInputStream(packed, found) as content:
                 yield _checked(Opened(io.BufferedReader(_Unpacked(content, found), _BUFFER), packed))
         else:
-            streams = _Streams(raw, lzma.LZMADecompressor if found == "xz" else bz2.BZ2Decompressor)
-            yield _checked(Opened(io.BufferedReader(_Unpacked(streams, found), _BUFFER), raw))
+            yield _checked(Opened(io.BufferedReader(_Unpacked(_Streams(raw, _DECOMPRESSORS[found]), found), _BUFFER), raw))
 
 
 def _checked(opened: Opened) -> Opened:
@@ -171,10 +170,10 @@ class _Streams(io.RawIOBase):
     """Content of a file of one or more compressed streams, with or without padding of NUL bytes after each.
 
     The modules `bz2` and `lzma` ignore all that follows a stream unless it begins another one, so that a damaged or padded stream would
-    silently end the file.
+    silently end the file. pyarrow refuses padding after gzip data, which ``gzip -d`` ignores.
     """
 
-    def __init__(self, raw: BinaryIO, new: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]) -> None:
+    def __init__(self, raw: BinaryIO, new: "Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor | _GzipDecompressor]") -> None:
         self._raw, self._new = raw, new
         self._stream = new()
 
@@ -201,6 +200,31 @@ class _Streams(io.RawIOBase):
         while block and not (begun := block.lstrip(b"\0")):
             block = self._raw.read(_BUFFER)
         return begun if block else b""
+
+
+class _GzipDecompressor:
+    """Decompressor of one gzip stream, with the interface of those of `bz2` and `lzma`."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)  # 16: with the header and the trailer of gzip
+
+    @property
+    def eof(self) -> bool:
+        return self._stream.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._stream.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._stream.unused_data
+
+    def decompress(self, block: bytes, max_length: int) -> bytes:
+        return self._stream.decompress(self._stream.unconsumed_tail or block, max_length)
+
+
+_DECOMPRESSORS = {"gzip": _GzipDecompressor, "xz": lzma.LZMADecompressor, "bz2": bz2.BZ2Decompressor}
 
 
 class _Unpacked(io.RawIOBase):
