@@ -188,6 +188,8 @@ def _files_at(match: Path) -> Iterator[tuple[Path, str]]:
         raise SourceError(f"{match}: is a link to {match.readlink()}, which does not exist; correct the link, or remove it")
     if match.is_file():
         yield match, ""
+    elif (match / _SEVERAL).is_file() and (match / _ONE).is_file():  # each call of save_to_disk leaves the files of the other
+        raise SourceError(f"{match}: holds a saved dataset and a saved dictionary of splits; delete the folder, and save one of them again")
     elif (match / _SEVERAL).is_file():
         for split in _record(match / _SEVERAL, "splits"):
             for path, _ in _files_at(match / str(split)):

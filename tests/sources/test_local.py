@@ -119,6 +119,12 @@ def test_folder_without_a_saved_dataset_is_an_error(data: Path, record: str) -> 
         list_partitions(declare_corpus(data, "corpus", "raw/odd"), data)
 
 
+def test_dataset_and_dictionary_saved_in_one_folder_are_an_error(data: Path, saved: Path) -> None:
+    Dataset.from_dict({"text": ["newer"]}).save_to_disk(saved)
+    with pytest.raises(SourceError, match=rf"{saved}: holds a saved dataset and a saved dictionary of splits; delete the folder"):
+        list_partitions(declare_corpus(data, "corpus", "raw/saved"), data)
+
+
 def test_saved_dataset_with_a_missing_file_is_an_error(data: Path, saved: Path) -> None:
     (saved / "train" / "data-00001-of-00003.arrow").unlink()
     with pytest.raises(SourceError, match=r"names data-00001-of-00003.arrow, which is not there; save the dataset again"):
