@@ -77,7 +77,7 @@ class SourceConfig(Declared):
     def _check_delimiter(cls, delimiter: str | None, info: ValidationInfo) -> str | None:
         if delimiter is None:
             return None
-        if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
+        if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0':
             raise ValueError(f"{delimiter!r} is not a delimiter; use one ASCII character, as in ';', or \"\\t\" for a tab")
         _require_format("csv", info)
         return delimiter

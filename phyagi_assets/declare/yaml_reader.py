@@ -169,7 +169,7 @@ class _Reader:
         try:
             value = self._constructor.construct_object(node)
         except yaml.MarkedYAMLError as problem:
-            remedy = "leave the tag out, or quote a value that begins with !"
+            remedy = "quote it" if node.value in ("=", "<<") else "leave the tag out, or quote a value that begins with !"
             raise self._error(at, f"cannot be understood: {problem.problem}; {remedy}") from None
         except (ValueError, LookupError, AttributeError, OverflowError):  # a 13th month, !!bool maybe, !!timestamp soon, 5,000 digits
             raise self._error(at, f"{shown(node.value)} is not a valid {kind}; quote it if you mean text") from None

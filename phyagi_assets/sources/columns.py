@@ -111,7 +111,7 @@ def find_field(
     for part in path:
         matching = [field for field in fields if field.name == part]
         if not matching:
-            message = f"has no column {name!r}; it has {', '.join(map(_shown, _names(schema)))}; name the column of {what}"
+            message = f"has no column {name!r}; it has {', '.join(map(_shown, _names(schema))) or 'none'}; name the column of {what}"
             raise SourceError(f"{source}: {message}{_hint(schema)}")
         if len(matching) > 1:
             raise SourceError(f"{source}: has {len(matching)} columns {part!r}; rename all but one")

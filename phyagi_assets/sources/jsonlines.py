@@ -58,7 +58,7 @@ def parse_lines(path: str, block: bytes, names: tuple[str, ...], first: int) -> 
 
 def filled_lines(lines: Iterable[bytes], first: int) -> dict[int, bytes]:
     """Return the lines that are not blank by their numbers, which count from the first one's."""
-    return {number: line for number, line in enumerate(lines, first) if line.strip()}
+    return {number: line for number, line in enumerate(lines, first) if line.strip(b" \t\r")}
 
 
 def _parsed(block: bytes, names: tuple[str, ...]) -> list[pa.Array] | None:
@@ -239,6 +239,8 @@ def _int(digits: str) -> int | float:
 def _not_json(problem: json.JSONDecodeError) -> RowProblem:
     """Return the problem of a line that is not JSON."""
     line, end = problem.doc, problem.pos
+    if line.startswith("\ufeff"):
+        return RowProblem("begins with a byte order mark, as where files were joined; remove it, as with sed 's/^\\xEF\\xBB\\xBF//'")
     if problem.msg == "Extra data" and line[end:].lstrip(", \t").startswith("{"):
         gap = line[len(line[:end].rstrip()) : end]
         return _CR_ENDS if "\r" in gap else RowProblem(f"has a second object at column {end + 1}; write each object on a line of its own")

@@ -102,6 +102,7 @@ def corpus_error(data: Path, text: str | bytes) -> str:
             CORPUS.replace("raw/*.txt", "raw/*.jsonl\n  sample_by: line"),
             ":4: source.sample_by: applies to text files, and these are read as",
         ),
+        (CORPUS.replace("raw/*.txt", 'raw/*.csv\n  delimiter: "\\0"'), ":4: source.delimiter: '\\x00' is not a delimiter; use one ASCII"),
         (CORPUS + "separator: \\n\n", ":5: separator: has a backslash before a letter; YAML reads \\n as a line end"),
         (
             CORPUS + "limits:\n  <<: {invalid: 0.1}\n",

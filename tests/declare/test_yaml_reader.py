@@ -73,6 +73,10 @@ def test_text_round_trips_through_yaml(tmp_path_factory: pytest.TempPathFactory,
         ("name: NO\ndatasets: [{corpus: x}]\n", ":1: name: should be a valid string (found NO); quote it"),
         ("name: x\ndatasets: [{corpus: x, weight: 1e5}]\n", ":2: datasets.0.weight: should be a valid number (found '1e5'); "),
         ("name: x\ndatasets: []\n", ":2: datasets: is empty; write at least one item"),
+        (
+            "name: x\nseparator: =\n",
+            ":2: separator: cannot be understood: could not determine a constructor for the tag 'tag:yaml.org,2002:value'; quote it",
+        ),
         ("name: !odd x\n", ":1: name: cannot be understood: could not determine a constructor for the tag '!odd'"),
     ],
 )

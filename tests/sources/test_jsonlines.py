@@ -24,6 +24,8 @@ BAD = {
     b'{"text": "x"} {"text": "y"}': "has a second object at column 15; write each object on a line of its own",
     b'{"text": "x"},': "is not JSON: Extra data at column 14",
     b'{"text": 1' + b"0" * 5_000 + b"}": "'text' is not a string but Infinity",
+    b"\xef\xbb\xbf" + GOOD: "begins with a byte order mark, as where files were joined; remove it, as with sed 's/^\\xEF\\xBB\\xBF//'",
+    b"\f": "is not JSON: Expecting value at column 1",
     b"7": "is not an object but 7",
     b"null": "is not an object but null",
     b"{}": "has no key 'text'",
