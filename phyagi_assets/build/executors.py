@@ -26,7 +26,7 @@ PROCESSORS_EACH = 8
 """Number of processors that one process can keep busy: the work per batch outside of the engine is sequential."""
 
 _IN_FLIGHT, _BYTES_IN_FLIGHT = 16, 16 << 20
-"""Largest number and size of the partitions that one process builds at the same time in a bucket, where small ones mostly wait."""
+"""Largest number, and total size of the sources in bytes, of the partitions that one process builds at the same time in a bucket."""
 
 
 def processes_by_default() -> int:

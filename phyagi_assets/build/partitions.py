@@ -67,7 +67,7 @@ class _Chunks:
         partition = self._unfinished[name]
         partition.chunks -= 1
         if has_failed:
-            # The remaining task does this chunk again and meets the same error, so that it is the first one in the files.
+            # The remaining task encodes this chunk again and raises its error, so that the first error in the files is reported.
             partition.chunks -= self._executor.drop(partial(_is_chunk_of, name))
         if partition.chunks == 0:
             self._executor.submit(self._unfinished.pop(name).following, first=True)

@@ -39,8 +39,10 @@ def explain(
     """
     if position is None and (step is None or batch_size is None):
         raise PhyagiAssetsError("name a POSITION, or a --step with its --batch-size")
-    if any(value is not None for value in ((step, batch_size, world_size) if position is not None else (count,))):
-        raise PhyagiAssetsError("--count goes with a POSITION, and --batch-size and --world-size go with a --step; name one of these two")
+    if position is None and count is not None:
+        raise PhyagiAssetsError("--count cannot be used with --step, which explains all samples of the step; leave it out")
+    if position is not None and any(value is not None for value in (step, batch_size, world_size)):
+        raise PhyagiAssetsError("--step, --batch-size and --world-size cannot be used with a POSITION; name a POSITION or a --step")
     from phyagi_assets.cli.render import show_explanation
     from phyagi_assets.inspection.explain import open_explainer
     from phyagi_assets.inspection.explain_report import ExplainReport

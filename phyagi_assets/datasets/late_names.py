@@ -1,8 +1,8 @@
-"""Names that a module takes from packages, which are imported when a name is first used.
+"""Names that a module takes from other packages, which are imported when a name is first used.
 
 Tests of training code replace such names in the modules of the reference library:
-``patch("phyagi_assets.datasets.train.lm.lm_dataset_provider.load_dataset")``. So these modules have the names, and use them through
-themselves (``sys.modules[__name__]``), but importing the modules imports neither ``datasets`` nor ``transformers``.
+``patch("phyagi_assets.datasets.train.lm.lm_dataset_provider.load_dataset")``. These modules therefore have the names as attributes and look
+them up there (``sys.modules[__name__]``), but importing the modules imports neither ``datasets`` nor ``transformers``.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ def late_names(**packages: str) -> Callable[[str], Any]:
     Parameters
     ----------
     **packages
-        The package of each name.
+        Package that each name is imported from.
 
     Examples
     --------

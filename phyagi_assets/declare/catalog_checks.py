@@ -12,7 +12,7 @@ from phyagi_assets.formatting import listed
 from phyagi_assets.suggestions import did_you_mean, suggesting
 
 SameName = Mapping[str, Sequence[Declaration[Any]]]
-"""All declarations, by their names without the difference between upper and lower case, which some file systems ignore."""
+"""All declarations by case-folded name, because some file systems ignore case."""
 
 
 def check_corpus(data: Path, corpus: Declaration[CorpusConfig], same_name: SameName) -> None:
@@ -23,7 +23,7 @@ def check_corpus(data: Path, corpus: Declaration[CorpusConfig], same_name: SameN
 
 
 def check_mixture(data: Path, mixture: Declaration[MixtureConfig], same_name: SameName, corpora: Collection[str]) -> None:
-    """Check the name of a mixture, its corpora, given the names of all, and its settings."""
+    """Check the name, the corpora and the settings of a mixture, given the names of all declared corpora."""
     _check_name(mixture, same_name)
     _check_parts(data, mixture, corpora)
     _check_stages(mixture)
@@ -31,7 +31,7 @@ def check_mixture(data: Path, mixture: Declaration[MixtureConfig], same_name: Sa
 
 
 def check_usable(mixture: Declaration[MixtureConfig], unusable: Mapping[str, DeclarationError]) -> None:
-    """Check that the declarations of the corpora of a mixture can be used, given the reasons of those that cannot."""
+    """Check that no corpus of a mixture has a broken declaration, given the errors of the broken ones."""
     for key, name in _named_corpora(mixture.config):
         if name in unusable:
             raise mixture.error(f"the declaration of {name!r} is broken: {unusable[name]}", *key)
@@ -55,7 +55,7 @@ def _check_tokenizer(data: Path, corpus: Declaration[CorpusConfig]) -> None:
 
 
 def _no_tokenizer(data: Path, name: str) -> str:
-    """Return the message that a tokenizer is not a folder: which ones there are, and how one on the Hub is named."""
+    """Return the message for a tokenizer that is not a folder, with the folders that exist and how to name a tokenizer on the Hub."""
     path = data / name
     if path.is_file():
         return f"{path} is a file; name the folder that contains it, {PurePath(name).parent}"

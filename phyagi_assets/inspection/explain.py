@@ -257,7 +257,7 @@ class Explainer:
 
 
 def _decoder(cache: Path) -> Callable[[npt.NDArray[Any]], str]:
-    """Return a function that decodes ids with the tokenizer in a cache; to empty text, if the package that decodes is not installed."""
+    """Return a function that decodes ids with the tokenizer in a cache. It returns empty text if the package that decodes is missing."""
     try:
         tokenizer = load_backend(cache)
     except MissingPackageError as problem:

@@ -104,13 +104,14 @@ class Cleaning:
         Raises
         ------
         StoreError
-            The versions that a plan names are unknown, because its manifest cannot be read, or it may not be read.
+            A plan or its manifest cannot be read, so the versions that it names are unknown.
         """
         surveyed, now = self.store.survey(), self.store.now()
         for each in surveyed.foreign:
             if each.version and _is_plan(each.version) and not self._why_unneeded(each.version, self._is_published(each.version)):
                 raise StoreError(
-                    f"{each}; what this plan names is unknown, so nothing is removed; make it readable, or move its folder out of the store"
+                    f"{each}; what this plan names is unknown, so nothing is removed; correct its permissions, or set a damaged plan aside "
+                    "with: phyagi-assets check --discard"
                 )
         self.foreign, self.young = list(surveyed.foreign), 0
         written = _written([*surveyed.versions, *surveyed.spares])

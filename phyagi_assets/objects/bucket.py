@@ -179,7 +179,7 @@ class BucketFolder:
 
         def get(client: ObjectStore) -> int:
             found, read = obstore.get(client, self._key(key), options={"range": (start, stop)}), 0
-            with path.open("r+b", buffering=0) as file:  # ext4 writes a file to the disk at once that was truncated
+            with path.open("r+b", buffering=0) as file:  # not truncated: ext4 would write it to the disk at once
                 for chunk in found.stream(min_chunk_size=_STREAMED):
                     read += len(chunk)
                     _write_all(file, memoryview(chunk))
@@ -244,7 +244,7 @@ class BucketFolder:
         def put(client: ObjectStore) -> StoredObject:
             etag = _e_tag(obstore.put(client, self._key(key), path, use_multipart=size > part, chunk_size=part, max_concurrency=4))
             is_stored = etag == tag or (not _ETAG.fullmatch(etag) and obstore.head(client, self._key(key))["size"] == size)
-            # An encrypted object has an ETag that tells nothing of its content.
+            # The ETag of an encrypted object says nothing about its content.
             if not is_stored and self._digest(client, key) != checksum:
                 raise TransientError("what was stored differs from what was sent")
             return StoredObject(key=key, size=size, e_tag=etag, written=datetime.now(UTC))

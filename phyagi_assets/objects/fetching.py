@@ -26,7 +26,7 @@ from phyagi_assets.objects.bucket import BucketFolder
 _THREADS = 32
 """Number of requests at the same time."""
 _MOST_STARTS = 3
-"""Number of times that the process is started without answering a request."""
+"""Largest number of starts of the process without an answer to a request."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +105,7 @@ class _Running:
         self._starts = 0
         """Number of times that the process was started since it last answered a request."""
         self._problem: StoreError | None = None
-        """Why it is not started again."""
+        """Reason why the process is not started again; None while it may be."""
         self._is_ending = threading.Event()
         self._start()
 

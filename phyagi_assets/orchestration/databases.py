@@ -73,7 +73,7 @@ def database_failure_message(error: SerializableErrorInfo, home: str) -> str:
 
 
 def causes(error: SerializableErrorInfo) -> Iterator[SerializableErrorInfo]:
-    """Yield an error, its cause, the cause of that, and so on."""
+    """Yield an error and the chain of its causes."""
     following: SerializableErrorInfo | None = error
     while following:
         yield following

@@ -19,7 +19,7 @@ _FOR_USERS = re.compile(r"^(?:dagster\._core\.definitions\.events\.Failure|phyag
 
 
 def shorten_failures() -> None:
-    """Leave the tracebacks of failures that a user can put right out of what this process logs from now on."""
+    """Log failures that a user can put right without their tracebacks, from now on and in this process."""
     logging.setLogRecordFactory(_record)
 
 
@@ -35,6 +35,6 @@ def _record(*arguments: Any, **options: Any) -> logging.LogRecord:
 
 
 def user_message(error: SerializableErrorInfo) -> str:
-    """Return the message for the user about a failure; empty if only its traceback says what happened."""
+    """Return the message for the user about a failure; empty if it has none, so that the traceback is needed."""
     for_users = next((found[1].strip() for cause in causes(error) if (found := _FOR_USERS.match(cause.message))), "")
     return for_users or database_failure_message(error, os.environ.get("DAGSTER_HOME", ""))

@@ -68,7 +68,7 @@ class Blocks:
     def begins(self, group: Ints, number: Ints, moment: "Moment") -> Ints:
         """Return the position at which each block is used first in the current epoch of its group, to within a slot.
 
-        The position of a block that has been used before is not after the given moment.
+        For a block that is already in use, this position is at or before the given moment.
         """
         slots, key = self._slots(group, moment.epoch[group])
         draws = slots.begin(unpermuted(number, slots.blocks, key)) - moment.index[group]

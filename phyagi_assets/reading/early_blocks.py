@@ -1,4 +1,4 @@
-"""Small blocks that are fetched before their turn, together with the block beside them in the array.
+"""Small blocks that are fetched before their turn, together with an adjacent block of the array.
 
 A server takes about as long for a small block as for a megabyte. So the request for a block extends to blocks beside it whose use begins
 soon. In a window that is a large part of the data, that saves every third request; in a small one, few neighbours are used soon.
@@ -66,7 +66,7 @@ class EarlyBlocks:
         return not self._arrays[array].is_whole and 0 < 2 * self._arrays[array].block <= LARGEST_TOGETHER
 
     def _exists(self, key: BlockKey) -> bool:
-        """Return whether an array has a block with more than the end of the block before it."""
+        """Return whether an array has a block of this number, with more bytes than those that overlap the block before it."""
         array = self._arrays[key[0]]
         block = array.block_at(key[1])
         return block.start < block.stop and block.stop - array.overlap > HEADER_BYTES

@@ -101,7 +101,7 @@ class Store(Protocol):
         Parameters
         ----------
         lately
-            Whether it is enough to know what a store in a bucket had some seconds ago.
+            Whether a listing of a bucket that is some seconds old is recent enough.
 
         Returns
         -------

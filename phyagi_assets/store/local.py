@@ -178,7 +178,7 @@ class LocalStore(Store):
     def _copies(self) -> Iterator[Address]:
         """Yield the address of everything that may be a copy in the place of a pointer: each of them is a folder."""
         for name in self.names():
-            with suppress(PermissionError):  # the folder of another user, which is none of the links that this one can put back
+            with suppress(PermissionError):  # the folder of another user, whose links this user cannot restore
                 for step in folders_in(self.root / name):
                     if is_part(name) and is_part(step.name):
                         yield Address(f"{name}/{step.name}")

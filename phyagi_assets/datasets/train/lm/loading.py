@@ -82,7 +82,7 @@ def named_tokenizer(module: Any, tokenizer: Any) -> Any:
     """
     if not isinstance(tokenizer, str | Path):
         return tokenizer
-    auto = module.AutoTokenizer  # a missing package is no fault of the tokenizer
+    auto = module.AutoTokenizer  # outside the try: a missing package is not an error of the tokenizer
     try:
         return auto.from_pretrained(tokenizer, trust_remote_code=False)
     except Exception as problem:  # loaders raise many types of errors

@@ -128,7 +128,7 @@ def map_into(
 
 
 def _largest_id(tokenizer: Any) -> int:
-    """Return the largest id of a tokenizer, which may be one that knows no more than the size of its vocabulary, or not even that."""
+    """Return the largest id of a tokenizer: from its vocabulary, else from the size of the vocabulary, else the largest int32."""
     if hasattr(tokenizer, "get_vocab"):
         return int(max(tokenizer.get_vocab().values()))
     return int(getattr(tokenizer, "vocab_size", 1 << 31)) - 1
