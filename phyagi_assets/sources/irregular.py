@@ -59,20 +59,22 @@ def irregular_files(
             return dict(known["found"])
     listed = published()
     if listed is not None:
-        found = dict(listed)
+        found: dict[str, str | None] = dict(listed)
     elif (files := at_hand()) is not None:
         found = _found(corpus, files)
     else:
         return {}
-    cache.remember({"of": key, "found": found})
-    return found
+    irregular = {name: what for name, what in found.items() if what}
+    if None not in found.values():  # a file that could not be read is inspected again
+        cache.remember({"of": key, "found": irregular})
+    return irregular
 
 
-def _found(corpus: Corpus, files: Sequence[Readable]) -> dict[str, str]:
-    of_each: Iterable[str] = map(partial(_irregularity, corpus), files)  # no threads: a partition may have 100,000 local files
+def _found(corpus: Corpus, files: Sequence[Readable]) -> dict[str, str | None]:
+    of_each: Iterable[str | None] = map(partial(_irregularity, corpus), files)  # no threads: a partition may have 100,000 local files
     if any(file.path is None for file in files):
         of_each = concurrently(partial(_irregularity, corpus), files)
-    return {file.name: what for file, what in zip(files, of_each, strict=True) if what}
+    return {file.name: what for file, what in zip(files, of_each, strict=True) if what != ""}
 
 
 def _may_be_irregular(corpus: Corpus, name: str) -> bool:
@@ -84,7 +86,8 @@ def _may_be_irregular(corpus: Corpus, name: str) -> bool:
     return kind == "text" or (kind == "json" and corpus.config.on_invalid == "skip")
 
 
-def _irregularity(corpus: Corpus, file: Readable) -> str:
+def _irregularity(corpus: Corpus, file: Readable) -> str | None:
+    """Return how a file is irregular; an empty string if it is not, and None if it cannot be read."""
     if not _may_be_irregular(corpus, file.name):
         return ""
     try:
@@ -95,7 +98,7 @@ def _irregularity(corpus: Corpus, file: Readable) -> str:
             return WITH_BOM if start.startswith(BOM) else ""
         return WITH_BOM if any(opened.head.startswith(BOM) for opened in contents(file)) else ""
     except (OSError, UnreadableContentError):  # its reader reports why
-        return ""
+        return None
 
 
 def _begins_as_json_lines(file: Readable) -> bool:

@@ -9,6 +9,7 @@ from phyagi_assets.errors import SourceError
 from phyagi_assets.inspection.named import inspect_named
 from phyagi_assets.sources import irregular
 from phyagi_assets.sources.irregular import MISNAMED, WITH_BOM
+from phyagi_assets.sources.local_file import LocalFile
 from phyagi_assets.steps.step import Workspace
 from tests.support import build, declare_corpus, write_jsonl, write_text
 
@@ -29,6 +30,22 @@ def test_byte_order_mark_changes_the_fingerprint_of_text_partitions_only(workspa
         for steps in build(declare_corpus(workspace.data, "c", "raw/*", partition_by="file"), workspace).values()
         for step in steps
     )
+
+
+def test_file_that_cannot_be_read_for_a_moment_is_inspected_again(workspace: Workspace) -> None:
+    write_text(workspace.data / "raw" / "marked.txt", BOM + b"words")
+    corpus = declare_corpus(workspace.data, "c", "raw/*.txt")
+    (partition,) = workspace.sources.partitions(corpus).values()
+    cache, path = workspace.store.state("irregular", "c/all"), workspace.data / "raw" / "marked.txt"
+
+    def found() -> dict[str, str]:
+        files = [LocalFile(name="marked.txt", origin=str(path), path=path)]
+        return irregular.irregular_files(corpus, partition, "0", cache, lambda: files, lambda: None)
+
+    path.rename(path.with_suffix(".away"))
+    assert found() == {}
+    path.with_suffix(".away").rename(path)
+    assert found() == {"marked.txt": WITH_BOM}
 
 
 def test_marked_json_and_csv_keep_their_fingerprint(workspace: Workspace) -> None:
