@@ -50,6 +50,8 @@ _MARKS = (
     ("__MACOSX", None),
     ("Thumbs.db", None),
     ("desktop.ini", None),
+    # file systems
+    ("lost+found", None),
 )
 """Prefix and suffix of names that tools leave behind; if the suffix is None, the first string is the whole name."""
 

@@ -209,8 +209,9 @@ def _files_at(match: Path) -> Iterator[tuple[Path, str]]:
 def _is_saved(folder: Path) -> bool:
     try:
         return (folder / _ONE).is_file() or (folder / _SEVERAL).is_file()
-    except PermissionError:
-        return False
+    except OSError as problem:  # it may be a saved dataset that was read before
+        message = f"{_escaped(folder)}: this folder cannot be entered: {problem.strerror}; make it readable, or narrow the path"
+        raise error_of_file(problem, message) from None
 
 
 def _record(path: Path, key: str) -> list[Any]:
