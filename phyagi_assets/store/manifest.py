@@ -52,8 +52,13 @@ class FileRecord:
 
 def records_of(folder: Path) -> dict[str, FileRecord]:
     """Return the records of the files in a folder, by path relative to it, sorted by path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    walk = os.walk(folder, onerror=_refuse)  # unlike Path.rglob, which leaves out the files of a folder that cannot be listed
+    files = sorted(path for parent, _, names in walk for name in names if (path := Path(parent, name)).is_file())
     return {path.relative_to(folder).as_posix(): FileRecord.of(path) for path in files}
+
+
+def _refuse(problem: OSError) -> None:
+    raise problem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from phyagi_assets.errors import StoreError
 from phyagi_assets.paths import real_path
 from phyagi_assets.store.addresses import VERSIONS, Address, spare_of, split_version_name
+from phyagi_assets.store.disk import is_unreachable
 from phyagi_assets.store.locks import LOCKS
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
@@ -66,11 +67,19 @@ def require_own_folder(root: Path, address: Address) -> None:
 
 
 def is_pointer(path: Path) -> bool:
-    """Return whether a path is a pointer: a link to a place for one of its own versions, whether or not that version exists."""
+    """Return whether a path is a pointer: a link to a place for one of its own versions, whether or not that version exists.
+
+    Raises
+    ------
+    OSError
+        The path cannot be read now. It may be the pointer of a version that is in use.
+    """
     try:
         folder, _, name = str(path.readlink()).rpartition("/")
-    except OSError:  # not a link
-        return False
+    except OSError as problem:
+        if is_unreachable(problem):
+            raise
+        return False  # not a link
     if split_version_name(name)[0] != path.name:
         return False
     return folder == VERSIONS or real_path(path.parent / folder) == real_path(path.parent / VERSIONS)

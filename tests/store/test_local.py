@@ -20,6 +20,7 @@ from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import STAGING, LocalStore
 from phyagi_assets.store.manifest import Manifest
 from tests.forks import FORKS
+from tests.support import write_text
 from tests.tokenizers.faulty_engines import store_contents
 
 ADDRESS = "corpus/stage/part"
@@ -135,6 +136,30 @@ def test_version_on_a_damaged_file_system_is_not_taken_for_missing(store: Store,
             with pytest.raises(StoreAccessError, match=r"manifest\.json: cannot be read"):
                 look()
     assert store.open(ADDRESS) == artifact
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "readlink", fail)
+        for look in (lambda: store.published_fingerprint(ADDRESS), lambda: list(store.list())):
+            with pytest.raises(StoreAccessError, match="cannot be read: Bad message"):
+                look()
+
+
+def test_folder_that_cannot_be_listed_is_not_left_out_of_a_version(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir, manifest = os.scandir, wanted("text")
+
+    def fail(path: Any) -> Any:
+        if str(path).endswith("tokenizer"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return scandir(path)
+
+    def fill(folder: Path) -> Manifest:
+        write_text(folder / "tokenizer" / "tokenizer.json", "{}")
+        monkeypatch.setattr(os, "scandir", fail)
+        return manifest
+
+    with pytest.raises(StoreError, match="Input/output error"):
+        store.write(ADDRESS, manifest, fill)
+    monkeypatch.undo()
+    assert store.find(ADDRESS, manifest.fingerprint) is None
 
 
 def test_open_reads_only_the_manifest(store: Store) -> None:
