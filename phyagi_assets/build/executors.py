@@ -83,7 +83,8 @@ def new_executor(
     size = min(processes_by_default() if processes is None else processes, sum(item.chunks for item in work))
     builder.workspace.identities.find_on_hub(corpora)  # if each process asked the Hub, a branch could move in between
     if size <= 1 and builder.workspace.store.is_remote:
-        built = {item.corpus for item in work if not item.is_only_recorded}
+        first = builder.flow.steps[0].name  # which needs no tokenizer
+        built = {item.corpus for item in work if not item.is_only_recorded and (item.follows or item.steps[-1] != first)}
         with suppress(PhyagiAssetsError):  # once, before all threads need them; the step that needs them raises the error
             find_identities([builder.corpora[name] for name in built], builder.workspace.identities, builder.workspace.store)
         return ThreadPool(run=builder.run, threads=_IN_FLIGHT, weight=_size, most=_BYTES_IN_FLIGHT, **calls)

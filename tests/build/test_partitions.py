@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.build import executors
-from phyagi_assets.build.executors import processes_by_default
+from phyagi_assets.build.executors import new_executor, processes_by_default
+from phyagi_assets.build.partitions import build_partitions
 from phyagi_assets.build.tasks import Builder
+from phyagi_assets.build.work import work_of
 from phyagi_assets.execution import process_pool
+from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.step import Workspace
+from tests.bucket_stores import store_in_bucket
 from tests.hub import Hub, served
 from tests.project import Project, RecordingProgress
+from tests.s3 import S3Server
 from tests.support import declare_corpus, write_text
 from tests.tokenizers.faulty_engines import store_contents
 
@@ -127,3 +132,16 @@ def test_processes_ask_for_no_commit_that_the_command_knows(
     outcome = project.bring_up_to_date(processes=2)
     assert (len(outcome.built), outcome.failed) == (4, {})
     assert hub.traffic.commits.count(f"{name}@main") == 1
+
+
+def test_first_step_alone_is_built_in_a_bucket_without_loading_the_tokenizer(data: Path, s3: S3Server, tmp_path: Path) -> None:
+    write_text(data / "raw" / "one.txt", "Word for word.\n")
+    corpus = declare_corpus(data, "plays", "raw/*.txt")
+    workspace = Workspace(data=data, store=store_in_bucket("s3://raw/store", scratch=tmp_path / "scratch"))
+    [partition] = workspace.sources.partitions(corpus).values()
+    work = [work_of(corpus, partition, [FLOW.steps[0].name], workspace, FLOW)]
+    builder = Builder(corpora={"plays": corpus}, workspace=workspace)
+    executor = new_executor(builder, work, 1, on_start=id, on_progress=lambda _work, _consumed: None)
+    [result] = build_partitions(work, executor)
+    assert result.failure == ""
+    assert not any("tokenizer" in key for key in s3.listed())
