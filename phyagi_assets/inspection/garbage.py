@@ -104,15 +104,19 @@ class Cleaning:
         Raises
         ------
         StoreError
-            A plan or its manifest cannot be read, so the versions that it names are unknown.
+            A plan or its manifest cannot be read, or the folder of a mixture is on a disk that is not mounted, so the versions that its
+            plans name are unknown.
         """
         surveyed, now = self.store.survey(), self.store.now()
+        homes = {self.store.place(name) for name in self.mixtures}
         for each in surveyed.foreign:
             if each.version and _is_plan(each.version) and not self._why_unneeded(each.version, self._is_published(each.version)):
                 raise StoreError(
                     f"{each}; what this plan names is unknown, so nothing is removed; correct its permissions, or set a damaged plan aside "
                     "with: phyagi-assets check --discard"
                 )
+            if each.path in homes and isinstance(each.path, Path) and not each.path.exists():
+                raise StoreError(f"{each}; what the plans there name is unknown, so nothing is removed; mount its disk, or remove the link")
         self.foreign, self.young = list(surveyed.foreign), 0
         written = _written([*surveyed.versions, *surveyed.spares])
         young = {path for path, time_written in written.items() if self._is_young(time_written, now)}

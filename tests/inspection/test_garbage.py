@@ -92,7 +92,7 @@ def test_caches_of_an_old_plan_are_kept_until_old_plans_are_removed(corpus: Corp
     assert bring_up_to_date(corpus, mixture, workspace) == new
 
 
-@pytest.mark.parametrize("how", ["damaged", "unreadable", "unlisted"])
+@pytest.mark.parametrize("how", ["damaged", "unreadable", "unlisted", "unmounted"])
 def test_nothing_is_removable_while_a_plan_does_not_tell_what_it_names(
     corpus: Corpus, mixture: Mixture, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -101,6 +101,9 @@ def test_nothing_is_removable_while_a_plan_does_not_tell_what_it_names(
     build(corpus, workspace)
     if how == "damaged":
         (plan / "manifest.json").write_text("{")
+    elif how == "unmounted":
+        shutil.rmtree(plan.parents[1])
+        plan.parents[1].symlink_to("/not/mounted/mix")
     else:
         at, number = (plan / "mixture.json", errno.EIO) if how == "unreadable" else (plan.parent, errno.EBADMSG)
 
@@ -114,7 +117,7 @@ def test_nothing_is_removable_while_a_plan_does_not_tell_what_it_names(
 
         monkeypatch.setattr(Path, "read_bytes", broken(Path.read_bytes))
         monkeypatch.setattr(Path, "iterdir", broken(Path.iterdir))
-    with pytest.raises(StoreError, match=f"^{plan.parent}.*: (cannot be read|cannot be accounted for)"):
+    with pytest.raises(StoreError, match=f"^{plan.parents[1]}.*: (cannot be read|cannot be accounted for|is a link to /not/mounted/mix)"):
         found(corpus, workspace)
     if how == "damaged":  # without its mixture, the plan is not needed either
         assert {item.why for item in removable(workspace, {"one": {"a", "b"}}, set())} == {Reason.SUPERSEDED}
