@@ -230,6 +230,7 @@ def test_foreign_link_in_place_of_a_store_folder_is_kept_with_its_target(
 def test_removing_commands_keep_foreign_files_in_a_data_folder(data: Path, planted: Planted, building: Callable[[], None]) -> None:
     for folder in (data, *(data / name for name in ("corpora", "mixtures", "raw", "text"))):
         planted.put_into(folder)
+    (data / "kept.jsonl").touch()
     (data / "corpora" / "first.removed.jsonl").symlink_to(data / "kept.jsonl")
     before = planted.state()
     *_, remove = run_everything(data)
