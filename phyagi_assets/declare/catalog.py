@@ -32,7 +32,8 @@ class Broken:
 def nothing_declared(data: Path) -> str:
     """Return the message about a data folder without declarations, with the data folder above or below it that may be meant."""
     near = next(filter(_has_declarations, [*data.absolute().parents[:_NEAR], *islice(_folders_in(data), _MOST_FOLDERS)]), None)
-    remedy = f"name the data folder with --data {near}" if near else "make a data folder to start from with: phyagi-assets init DIR"
+    here = "mount its disk if it is on another one, or make a data folder with: phyagi-assets init DIR"
+    remedy = f"name the data folder with --data {near}" if near else here
     return f"{data}: nothing is declared here, in corpora/*.yaml or mixtures/*.yaml; {remedy}"
 
 

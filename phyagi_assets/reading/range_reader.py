@@ -101,7 +101,7 @@ class RangeReader:
         self._ahead_bytes, self._read_bytes = 0, 0
         """Number of bytes of the reads ahead, and of those that were read."""
         self._position, self._last = 0, 0
-        """First positions of the present read, and of the last read ahead."""
+        """First positions of the current read, and of the last read ahead."""
         self._pace = CallerPace()
         """Pace of the caller: only a slow one gets ranges one by one until all blocks are there, so that nothing delays them."""
         self._serial = 0
@@ -294,7 +294,7 @@ class RangeReader:
         return {key: draft for key, draft in zip(keys, drafts, strict=True) if draft is not NotReserved.FULL}
 
     def _request(self, drafts: Mapping[BlockKey, Path]) -> None:
-        """Fetch blocks to their drafts, small ones that are consecutive with one request."""
+        """Fetch blocks to their drafts. One request fetches consecutive small blocks."""
         runs: list[list[BlockKey]] = []
         for key in sorted(drafts):
             is_next = bool(runs) and runs[-1][-1] == (key[0], key[1] - 1)

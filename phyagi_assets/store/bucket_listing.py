@@ -34,7 +34,7 @@ class FolderListing:
     pointers: dict[str, dict[tuple[int, str], StoredObject]] = field(default_factory=lambda: defaultdict(dict))
     """Pointers by key, and by their number and fingerprint."""
     alone: dict[str, float] = field(default_factory=dict)
-    """Times from which on versions and pointers that were listed alone are listed again, by name of the version and by key."""
+    """Times from which on a version or pointers that were listed alone are listed again, by name of the version or key of the pointers."""
     has_missed: bool = False
     """Whether a manifest of the folder had to be fetched."""
 
@@ -132,13 +132,13 @@ class Listings:
         return pointers
 
     def list_ahead(self, address: Address) -> None:
-        """List the pointers of one artifact that is published next."""
+        """List the pointers of one artifact ahead, because it is about to be published."""
         self.pointers(address)
         with self.lock:
             self._known(address.folder).alone[address.key] = time.monotonic() + FRESH
 
     def pointers_ahead(self, address: Address) -> Pointers:
-        """Return the pointers of one artifact as they were listed ahead; list them if that was not done lately."""
+        """Return the pointers of one artifact as they were listed ahead; list them if that was not done recently."""
         with self.lock:
             known = self._known(address.folder)
             if known.alone.pop(address.key, 0.0) > time.monotonic():
@@ -146,7 +146,7 @@ class Listings:
         return self.pointers(address)
 
     def _known(self, folder: str) -> FolderListing:
-        """Return what is known of a folder of artifacts, which may be little."""
+        """Return what is known of a folder of artifacts, without listing it."""
         return self._folders.setdefault(folder, FolderListing(until=0.0))
 
     def note_pointer(self, address: Address, newest: tuple[int, str], stored: StoredObject | None) -> None:

@@ -37,7 +37,7 @@ class SharedFiles:
         return SharedFiles, (self.folder, self._copies)
 
     def objects(self, *, anew: bool = False) -> Mapping[str, StoredObject]:
-        """Return the objects by name, listed some seconds ago at most; now if `anew` is set."""
+        """Return the objects by name, from a listing that is at most some seconds old; list them now if `anew` is set."""
         with self._lock:
             if anew or self._until < time.monotonic():
                 self._listed = {stored.key: stored for stored in self.folder.list()}

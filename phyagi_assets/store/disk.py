@@ -40,7 +40,7 @@ NOT_PERMITTED = {errno.EACCES, errno.EPERM}
 OUT_OF_REACH = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENXIO, errno.ENODEV}
 """Error numbers of a disk that fails, and of a network file system whose server does not answer."""
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
-"""Error numbers that tell that something does not exist, or that something else is in its place."""
+"""Error numbers that say that a file does not exist, or that something else is in its place."""
 _PAUSE = 0.02
 """Time between two comparisons of the sizes of the files that are being written, in seconds."""
 _GROWN = 8 << 20
@@ -54,7 +54,7 @@ def stamp_of(path: Path | str) -> FileStamp:
 
 
 def is_unreachable(problem: Exception) -> TypeGuard[OSError]:
-    """Return whether an error about a file says nothing about its content, as if this user may not read it, or its disk is damaged."""
+    """Return whether an error about a file says nothing about its content, for example because this user may not read it."""
     return isinstance(problem, OSError) and problem.errno not in {None, *_ABSENT}
 
 
