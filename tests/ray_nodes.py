@@ -74,7 +74,7 @@ def _slow_start_awaited() -> Iterator[None]:
     get_node = services.get_node
 
     def awaited(*arguments: Any) -> Any:
-        for _ in range(int(_TO_START / _PAUSE)):  # not until a moment, which may pass while the whole machine stands still
+        for _ in range(int(_TO_START / _PAUSE)):  # a number of attempts: a deadline may pass while the machine stands still
             with suppress(RuntimeError, RaySystemError):  # the node is not registered yet, or its cluster does not answer
                 return get_node(*arguments)
             time.sleep(_PAUSE)

@@ -129,7 +129,7 @@ def test_name_of_a_tokenizer_is_refused(name: Any) -> None:
     assert not Path("cache").exists()
 
 
-def test_tokenizer_of_another_class_is_pickled_and_its_cache_goes_with_every_other(small: Any) -> None:
+def test_tokenizer_of_another_class_is_pickled_and_its_cache_can_be_combined_with_any_other(small: Any) -> None:
     arrays = {"train": np.arange(9, dtype=np.uint16)}
     save_memory_dataset(arrays, small, "small")
     written = save_memory_dataset(arrays, ByCharacter(), "cache")

@@ -93,7 +93,7 @@ def test_caches_of_an_old_plan_are_kept_until_old_plans_are_removed(corpus: Corp
 
 
 @pytest.mark.parametrize("how", ["damaged", "unreadable", "unlisted", "unmounted"])
-def test_nothing_is_removable_while_a_plan_does_not_tell_what_it_names(
+def test_nothing_is_removable_while_a_plan_cannot_be_read(
     corpus: Corpus, mixture: Mixture, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     plan = bring_up_to_date(corpus, mixture, workspace)
