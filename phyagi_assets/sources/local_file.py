@@ -11,14 +11,14 @@ import pyarrow as pa
 from phyagi_assets.errors import AccessError, SourceDownError, SourceError
 from phyagi_assets.sources.readable import ByteRange, Stamp
 from phyagi_assets.sources.signatures import HEAD
-from phyagi_assets.store.disk import NOT_PERMITTED, OUT_OF_REACH, stamp_of
+from phyagi_assets.store.disk import NOT_PERMITTED, is_unreachable, stamp_of
 
 
 def error_of_file(problem: OSError, message: str) -> SourceError:
     """Return the error for a local file that cannot be read. Whether it may go away without a change of the file depends on its number."""
     if problem.errno in NOT_PERMITTED:
         return AccessError(message)
-    return (SourceDownError if problem.errno in OUT_OF_REACH else SourceError)(message)
+    return (SourceDownError if is_unreachable(problem) else SourceError)(message)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,5 +1,6 @@
 """Local sources: globs, and folders that ``datasets.save_to_disk`` wrote."""
 
+import errno
 import glob
 import json
 import os
@@ -14,10 +15,11 @@ from datasets import Dataset, DatasetDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.errors import DeclarationError, SourceError
+from phyagi_assets.errors import DeclarationError, SourceDownError, SourceError
 from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import Partition, readable
 from phyagi_assets.sources.listing import Sources
+from phyagi_assets.sources.local_file import error_of_file
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
 from tests.support import build, declare_corpus, list_partitions, write_text
@@ -303,6 +305,11 @@ def test_broken_links_are_reported(data: Path) -> None:
     (data / "raw" / "b.txt").symlink_to("gone.txt")
     with pytest.raises(SourceError, match=r"b.txt: is a link to gone.txt, which does not exist; correct the link, or remove it"):
         names(data, "raw/**/*.txt")
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EBADMSG, errno.EMFILE], ids=errno.errorcode.get)
+def test_error_that_says_nothing_about_a_file_may_pass(code: int) -> None:
+    assert isinstance(error_of_file(OSError(code, os.strerror(code)), "a.txt"), SourceDownError)
 
 
 def test_unlistable_folder_is_an_error() -> None:
