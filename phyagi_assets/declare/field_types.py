@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from phyagi_assets.declare.cron import check_cron, looks_like_cron
 from phyagi_assets.declare.intervals import parse_span
 from phyagi_assets.declare.odd_characters import described_character
-from phyagi_assets.formatting import parsed, parsed_size
+from phyagi_assets.formatting import LARGEST, parsed, parsed_size
 from phyagi_assets.suggestions import did_you_mean
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
@@ -108,11 +108,11 @@ TokenizerName = Annotated[str, Field(min_length=1), AfterValidator(_checked_toke
 """Folder of a tokenizer, or a repository on the Hub with its revision."""
 Span = Annotated[str, AfterValidator(_checked_span)]
 """Span of time, such as ``2 days``."""
-Size = Annotated[int, Field(ge=1), BeforeValidator(_checked_size)]
+Size = Annotated[int, Field(ge=1, le=LARGEST), BeforeValidator(_checked_size)]
 """Size in bytes, a number or text such as ``8GB``."""
 Zone = Annotated[str, AfterValidator(_checked_zone)]
 """Name of a time zone in the IANA database."""
 Clock = Annotated[str, AfterValidator(_checked_clock)]
 """Span of time, or a cron expression."""
-Tokens = Annotated[int, BeforeValidator(_token_count), Field(gt=0)]
+Tokens = Annotated[int, BeforeValidator(_token_count), Field(gt=0, le=LARGEST)]
 """Number of tokens, such as ``2B tokens``."""

@@ -98,7 +98,8 @@ def _hint(kind: str, found: Any, at: KeyPath) -> str:
     if _EXPONENT.fullmatch(found):
         return "; YAML reads an exponent only after a point and with a sign: write 1.0e+6, not 1e6"
     if _DECIMAL.fullmatch(found) and not (kind == "int_type" and "." in found):
-        return f"; write it as a number, without quotes: {found.replace(',', '' if kind == 'int_type' else '.')}"
+        number = re.sub(r"^([-+]?)0+(?=[0-9])", r"\1", found)  # YAML reads 08 as text
+        return f"; write it as a number, without quotes: {number.replace(',', '' if kind == 'int_type' else '.')}"
     return ""
 
 

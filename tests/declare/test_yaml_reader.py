@@ -77,6 +77,14 @@ def test_text_round_trips_through_yaml(tmp_path_factory: pytest.TempPathFactory,
             "name: x\nseparator: =\n",
             ":2: separator: cannot be understood: could not determine a constructor for the tag 'tag:yaml.org,2002:value'; quote it",
         ),
+        (
+            "name: x\nseq_len: 08\ndatasets: [{corpus: x}]\n",
+            ":2: seq_len: should be a valid integer (found '08'); write it as a number, without quotes: 8",
+        ),
+        (
+            f"name: x\nstages:\n- {{until: 1{'0' * 19}, datasets: [{{corpus: x}}]}}\n- {{datasets: [{{corpus: x}}]}}\n",
+            ":3: stages.0.until: should be less than or equal to 1000000000000000000",
+        ),
         ("name: !odd x\n", ":1: name: cannot be understood: could not determine a constructor for the tag '!odd'"),
     ],
 )
