@@ -122,8 +122,10 @@ class GigatokenEngine:
         import awkward
         import gigatoken
 
-        self._awkward, self._make = awkward, partial(gigatoken.Tokenizer, str(backend))
-        self._tokenizer, self._base, self._lock = self._make(), memory_in_use(), threading.Lock()
+        # From memory: the file may be gone when the tokenizer is created anew.
+        self._awkward, self._make = awkward, partial(gigatoken.Tokenizer.from_json, backend.read_bytes())
+        self._tokenizer: Any = self._make()
+        self._base, self._lock = memory_in_use(), threading.Lock()
         self._growth = GROWTH * (threads() if threads() > SHARING else 1)
 
     def encode(self, texts: pa.Array) -> Encoded:
@@ -147,11 +149,12 @@ class GigatokenEngine:
         would be measured from the size of both.
         """
         with self._lock:
-            if memory_in_use() > self._base + self._growth:
+            if self._tokenizer is not None and memory_in_use() > self._base + self._growth:
                 freed = threading.Event()
                 weakref.finalize(self._tokenizer, freed.set)
-                del self._tokenizer
+                self._tokenizer = None
                 freed.wait(_TO_FREE)
+            if self._tokenizer is None:  # also if the last attempt failed
                 self._tokenizer = self._make()
                 self._base = memory_in_use()
             return self._tokenizer

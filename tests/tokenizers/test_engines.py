@@ -1,6 +1,7 @@
 """The fast engines give the ids of the reference engine on strings that are hard to tokenize."""
 
 import os
+import shutil
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -89,14 +90,16 @@ def _encodes_long_text(backend: Path) -> bool:
     return np.array_equal(ids, np.tile(ReferenceEngine(backend).encode(pa.array([words])).ids, times))
 
 
-def test_engine_with_an_unbounded_cache_is_recreated_when_the_process_has_grown(
-    prepared_store: Path, monkeypatch: pytest.MonkeyPatch
+def test_engine_with_an_unbounded_cache_is_recreated_when_the_process_has_grown_even_if_its_file_is_gone(
+    prepared_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (backend,) = prepared_store.rglob("backend.json")
+    (saved,) = prepared_store.rglob("backend.json")
+    backend = Path(shutil.copy(saved, tmp_path))
     memory = iter([100, 100, 200, 200, 200])
     monkeypatch.setattr(engines, "memory_in_use", lambda: next(memory))
     monkeypatch.setattr(engines, "GROWTH", 50)
     engine, made = GigatokenEngine(backend), []
+    backend.unlink()
     for _ in range(3):
         engine.encode(pa.array(["a text"]))
         made.append(weakref.ref(engine._tokenizer))
