@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from phyagi_assets.errors import translate_missing_packages
+from phyagi_assets.errors import TokenizerError, translate_missing_packages
 from phyagi_assets.formats.cache_tokenizer import shared_backend
 from phyagi_assets.processors import threads
 
@@ -97,7 +97,14 @@ class ReferenceEngine:
         self.tokenizer.encode_special_tokens = True
 
     def encode(self, texts: pa.Array) -> Encoded:
-        encodings = self.tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=True)
+        try:
+            encodings = self.tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=True)
+        except Exception as problem:
+            if type(problem) is not Exception:  # the package raises this class itself
+                raise
+            raise TokenizerError(
+                f"the tokenizer cannot encode a text: {problem}; if it has no token for unknown text, add one to its tokenizer.json"
+            ) from None
         ends = np.cumsum(np.fromiter(map(len, encodings), np.int64, len(encodings)))
         ids = np.empty(ends[-1] if len(ends) else 0, dtype=np.uint32)
         start = 0

@@ -13,7 +13,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
 
+from phyagi_assets.errors import TokenizerError
 from phyagi_assets.tokenizers import engines
 from phyagi_assets.tokenizers.awkward import awkward_strings
 from phyagi_assets.tokenizers.engines import Encoded, Engine, FastokensEngine, GigatokenEngine, ReferenceEngine
@@ -50,6 +52,15 @@ def test_any_texts_have_equal_ids_per_document(both: Both, texts: list[str]) -> 
     assert np.array_equal(np.concatenate([*parts, np.empty(0, np.uint32)]), encoded.ids)
     for text, part in zip(texts, parts, strict=True):
         assert np.array_equal(part, both[0].encode(pa.array([text])).ids)
+
+
+def test_text_that_the_tokenizer_cannot_encode_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    words = Tokenizer(models.WordLevel({"known": 0}, unk_token="[UNK]"))
+    words.save(str(tmp_path / "backend.json"))
+    engine = ReferenceEngine(tmp_path / "backend.json")
+    assert engine.encode(pa.array(["known"])).ids.tolist() == [0]
+    with pytest.raises(TokenizerError, match=r"cannot encode a text: WordLevel error: Missing \[UNK\] .*; if it has no token for unknown"):
+        engine.encode(pa.array(["new"]))
 
 
 def test_slices_of_columns_are_encoded_correctly(both: Both) -> None:
