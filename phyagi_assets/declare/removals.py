@@ -37,9 +37,12 @@ class Removal:
         if not isinstance(self.id, str) or not _ID.fullmatch(self.id):
             raise ValueError(f"id: {self.id!r} is not a document id; use 16 hexadecimal digits in lower case")
         if not isinstance(self.reason, str):
-            raise ValueError(f"reason: {self.reason!r} is not text")
-        if self.on:
-            date.fromisoformat(self.on)
+            raise ValueError(f"reason: {self.reason!r} is not text; quote it, or leave it out")
+        try:
+            if self.on:
+                date.fromisoformat(self.on)
+        except (ValueError, TypeError):
+            raise ValueError(f"on: {self.on!r} is not a day; write it as YYYY-MM-DD, or leave it out") from None
 
 
 def removals_file(corpus: Corpus) -> Path:
@@ -138,13 +141,20 @@ def _parsed(path: Path, _modified: int, _size: int, _inode: int) -> Mapping[str,
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                removal = _removal(json.loads(line))
+                removal = _removal(json.loads(line, object_pairs_hook=_entry))
             except (json.JSONDecodeError, RecursionError) as problem:
                 raise DeclarationError(path, f"is not JSON: {problem}; correct the line", line=number) from None
             except (ValueError, TypeError) as problem:
                 raise DeclarationError(path, str(problem), line=number) from None
             removals.setdefault(removal.id, removal)
     return removals
+
+
+def _entry(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    entry = dict(pairs)
+    if len(entry) < len(pairs):
+        raise ValueError("has a key twice; write each document on a line of its own")
+    return entry
 
 
 def _removal(entry: object) -> Removal:

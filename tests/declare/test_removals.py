@@ -47,7 +47,9 @@ def test_lines_written_by_hand_stay_as_they_are(data: Path) -> None:
         ('{"id": "00000000000000AA"}', "is not a document id"),
         ('{"id": 7}', "id: 7 is not a document id"),
         ('{"id": "00000000000000aa", "reason": 1}', "reason: 1 is not text"),
-        ('{"id": "00000000000000aa", "on": "yesterday"}', "yesterday"),
+        ('{"id": "00000000000000aa", "on": "yesterday"}', "on: 'yesterday' is not a day; write it as YYYY-MM-DD"),
+        ('{"id": "00000000000000aa", "on": 20261123}', "on: 20261123 is not a day"),
+        ('{"id": "00000000000000aa", "id": "00000000000000bb"}', "has a key twice; write each document on a line of its own"),
     ],
 )
 def test_invalid_removal_is_named_with_its_line(data: Path, line: str, message: str) -> None:
