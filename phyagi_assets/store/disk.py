@@ -201,6 +201,15 @@ def folders_in(folder: Path) -> list[Path]:
         return []
 
 
+def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk a folder as `os.walk` does, but raise the error of a folder that cannot be listed; `os.walk` leaves it out."""
+
+    def refuse(problem: OSError) -> None:
+        raise problem
+
+    return os.walk(f"{folder}", onerror=refuse)
+
+
 def size_of_files(folder: Path) -> int:
     """Return the size of the files in a folder, in bytes."""
     return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())

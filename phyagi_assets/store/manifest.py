@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from phyagi_assets.errors import StoreAccessError, StoreError
-from phyagi_assets.store.disk import is_unreachable
+from phyagi_assets.store.disk import is_unreachable, walk
 from phyagi_assets.store.fingerprint import file_digest, fingerprint
 
 MANIFEST = "manifest.json"
@@ -52,13 +52,8 @@ class FileRecord:
 
 def records_of(folder: Path) -> dict[str, FileRecord]:
     """Return the records of the files in a folder, by path relative to it, sorted by path."""
-    walk = os.walk(folder, onerror=_refuse)  # unlike Path.rglob, which leaves out the files of a folder that cannot be listed
-    files = sorted(path for parent, _, names in walk for name in names if (path := Path(parent, name)).is_file())
+    files = sorted(path for parent, _, names in walk(folder) for name in names if (path := Path(parent, name)).is_file())
     return {path.relative_to(folder).as_posix(): FileRecord.of(path) for path in files}
-
-
-def _refuse(problem: OSError) -> None:
-    raise problem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

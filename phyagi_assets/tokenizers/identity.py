@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceDownError, SourceError, TokenizerDownError, TokenizerError
-from phyagi_assets.store.disk import FileStamp, changed_recently, stamp_of
+from phyagi_assets.store.disk import FileStamp, changed_recently, stamp_of, walk
 from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest
 
 _QUIET_NS = 2_000_000_000
@@ -88,18 +88,13 @@ class Identities:
 
 
 def _folder_identity(folder: Path) -> str:
-    walk = os.walk(f"{folder}", onerror=_refuse)
-    paths = (f"{at}/{name}" for at, _, names in walk for name in sorted(names) if not name.startswith("."))
+    paths = (f"{at}/{name}" for at, _, names in walk(folder) for name in sorted(names) if not name.startswith("."))
     try:
         stamps = tuple(stamp_of(path) for path in paths if os.path.isfile(path))  # noqa: PTH113 (called for every partition)
         has_settled = not any(changed_recently(stamp, _QUIET_NS) for stamp in stamps)
         return f"files:{(_folder_digest if has_settled else _folder_digest.__wrapped__)(f'{folder}', stamps)}"
     except OSError as problem:
         raise TokenizerError(f"{problem.filename or folder}: cannot be read: {problem.strerror}; it is a file of the tokenizer") from None
-
-
-def _refuse(problem: OSError) -> None:
-    raise problem
 
 
 @lru_cache(maxsize=64)
