@@ -275,6 +275,15 @@ def drive(place: str, scratch: Path, sources: Path, address: RayAddress) -> None
     build_all(Workspace(data=sources, store=store_in_bucket(place, scratch=scratch), chunk_bytes=4096), cluster=address)
 
 
+def workers_of_run(nodes: RayNodes, driver: Any) -> list[int]:
+    """Return the processes that run tasks of a driver, as soon as there are any; empty if it ends before."""
+    while True:
+        workers = [worker for node in nodes.cluster.worker_nodes for worker in nodes.workers(node)]
+        if workers or not driver.is_alive():
+            return workers
+        driver.join(0.05)
+
+
 @pytest.mark.parametrize("victim", ["driver", "process", "node"])
 def test_kills_at_any_moment_leave_nothing_that_the_next_run_does_not_complete(
     victim: str, nodes: RayNodes, sources: Path, tmp_path: Path, pytestconfig: pytest.Config
@@ -307,7 +316,7 @@ def test_kills_at_any_moment_leave_nothing_that_the_next_run_does_not_complete(
                 driver.kill()
             elif node is not None:
                 nodes.kill(node)
-            elif workers := [each for of in nodes.cluster.worker_nodes for each in nodes.workers(of)]:
+            elif workers := workers_of_run(nodes, driver):
                 os.kill(draw.choice(workers), signal.SIGKILL)
             else:
                 is_killed = False
