@@ -52,7 +52,7 @@ def clean(output: Output, old_plans: bool, yes: bool, grace: float, settings: Se
     from phyagi_assets.inspection.garbage import Cleaning, CleanReport
     from phyagi_assets.store.data_folders import of_others
 
-    catalog = load_catalog(settings.require_data()).select(())  # a data folder that is not mounted declares nothing
+    catalog = load_catalog(settings.require_data()).select(())  # an error if nothing is declared, as in a folder that is not mounted
     workspace = open_workspace(settings)
     partitions = {name: set(workspace.sources.partitions(corpus)) for name, corpus in catalog.corpora.items()}
     cleaning = Cleaning(

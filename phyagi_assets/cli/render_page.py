@@ -188,9 +188,7 @@ def _documents(samples: Sequence[Sample]) -> str:
         f'<pre tabindex="0">{_text(sample.text)}</pre></div>'
         for sample in samples
     ]
-    return (
-        f"<h2>Documents chosen at random</h2>{_LEGEND if any('<mark>' in text for text in shown) else ''}{''.join(shown)}" if shown else ""
-    )
+    return f"<h2>Documents chosen at random</h2>{_with_legend(shown)}" if shown else ""
 
 
 _LEGEND = "<p class='faint'>What is trained on is <mark>marked</mark>.</p>"
@@ -211,7 +209,12 @@ def _samples(samples: Sequence[ExplainedSample]) -> str:
     if not shown:
         return ""
     note = "<p class='faint'>Each block is the part of one document that the sample contains.</p>"
-    return f"<h2>Samples chosen at random</h2>{note}{_LEGEND if any('<mark>' in text for text in shown) else ''}{''.join(shown)}"
+    return f"<h2>Samples chosen at random</h2>{note}{_with_legend(shown)}"
+
+
+def _with_legend(shown: Sequence[str]) -> str:
+    """Return blocks of text, with the legend before them if a part of one is marked."""
+    return f"{_LEGEND if any('<mark>' in text for text in shown) else ''}{''.join(shown)}"
 
 
 def _beginning(marked: str) -> str:

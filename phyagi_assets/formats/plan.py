@@ -183,7 +183,7 @@ class Group:
         """Return the number of training samples that the partitions of the group make."""
         if self.packed:
             return sum(corpus.partitions[partition].packed_samples("train") for partition in self.partitions)
-        tokens = [range_.tokens for range_ in self.token_ranges(corpus)]
+        tokens = [each.tokens for each in self.token_ranges(corpus)]
         return samples_in(sum(tokens), seq_len) if self.crosses else sum(samples_in(count, seq_len) for count in tokens)
 
     def token_ranges(self, corpus: PlannedCorpus, split: str = "train") -> Iterator[TokenRange]:

@@ -289,7 +289,7 @@ class RangeReader:
         return coming
 
     def _reserved(self, keys: Sequence[BlockKey], position: int) -> dict[BlockKey, Path | NotReserved]:
-        """Reserve room for blocks as `BlockCache.reserve` does; blocks for which there is none are left out."""
+        """Reserve room for blocks as `BlockCache.reserve` does, and leave out the blocks that do not fit."""
         drafts = self._cache.reserve([self._block_of(key) for key in keys], position, self._next_uses)
         return {key: draft for key, draft in zip(keys, drafts, strict=True) if draft is not NotReserved.FULL}
 

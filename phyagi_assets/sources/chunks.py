@@ -122,7 +122,7 @@ def _is_cuttable(file: Readable) -> bool:
 def _spans_of_lines(whole: Span, size: int, count: int) -> Iterator[Span]:
     """Yield the spans of a file of lines. Each begins with the first line at or after a multiple of their size in bytes.
 
-    Of a remote file, only the beginnings of the spans are read, so the lines before them are not counted.
+    Only the beginnings of the spans of a remote file are read, so the lines before them are not counted.
     """
     file, span, step = whole.file, whole, -(-size // count)
     is_here = file.path is not None

@@ -150,7 +150,7 @@ def test_functions_of_other_packages_can_be_replaced_in_the_module(small: Any, n
     assert whole.from_pretrained.call_count == 1
 
 
-# What is refused
+# Invalid arguments and sources
 
 
 def test_object_that_is_not_a_tokenizer_raises() -> None:
