@@ -4,7 +4,6 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 from phyagi_assets.build.on_nodes import folders_of_task, node_check, run_on_node
 from phyagi_assets.build.tasks import Builder, ChunkTask, PartitionTask, Task, TaskResult
 from phyagi_assets.build.work import Work
-from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.executor import Executor, InProcessExecutor
 from phyagi_assets.execution.process_pool import ProcessPool
 from phyagi_assets.execution.ray_address import RayAddress
@@ -83,10 +81,6 @@ def new_executor(
     size = min(processes_by_default() if processes is None else processes, sum(item.chunks for item in work))
     builder.workspace.identities.find_on_hub(corpora)  # if each process asked the Hub, a branch could move in between
     if size <= 1 and builder.workspace.store.is_remote:
-        first = builder.flow.steps[0].name  # which needs no tokenizer
-        built = {item.corpus for item in work if not item.is_only_recorded and (item.follows or item.steps[-1] != first)}
-        with suppress(PhyagiAssetsError):  # once, before all threads need them; the step that needs them raises the error
-            find_identities([builder.corpora[name] for name in built], builder.workspace.identities, builder.workspace.store)
         return ThreadPool(run=builder.run, threads=_IN_FLIGHT, weight=_size, most=_BYTES_IN_FLIGHT, **calls)
     if size <= 1:
         return InProcessExecutor(run=builder.run, **calls)

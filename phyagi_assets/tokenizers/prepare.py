@@ -74,7 +74,8 @@ def prepare(name: str, identity: str, load: Callable[[], Any], store: Store) -> 
     address = f"prepared/{tokenizer_label(name)}"
     artifact = kept.find(address, wanted.fingerprint, lately=True)
     if artifact is None:
-        artifact = kept.write(address, wanted, lambda folder: _fill(folder, wanted, load()))
+        with kept.lock(address, silent=True):  # other threads, processes and machines need the same tokenizer
+            artifact = kept.find(address, wanted.fingerprint) or kept.write(address, wanted, lambda folder: _fill(folder, wanted, load()))
     facts = facts_of(artifact, kept.state("facts", artifact.fingerprint))
     return PreparedTokenizer(artifact=artifact, name=name, **artifact.manifest.details, **facts)
 

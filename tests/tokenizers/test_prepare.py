@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from shutil import copytree
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -30,8 +32,10 @@ from phyagi_assets.tokenizers.awkward import awkward_strings
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.engine_pool import EnginePool
 from phyagi_assets.tokenizers.identity import Identities
-from phyagi_assets.tokenizers.prepare import prepare_tokenizer, save_forms
-from phyagi_assets.tokenizers.prepared import _appended_ids, facts_of, tokenizer_label
+from phyagi_assets.tokenizers.prepare import load, prepare, prepare_tokenizer, save_forms
+from phyagi_assets.tokenizers.prepared import PreparedTokenizer, _appended_ids, facts_of, tokenizer_label
+from tests.bucket_stores import store_in_bucket
+from tests.s3 import S3Server
 from tests.support import GPT2, REPOSITORY, build, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import REFUSING, store_contents
 
@@ -150,6 +154,26 @@ def test_preparing_again_reads_the_stored_tokenizer(workspace: Workspace) -> Non
     first, second = (prepare_tokenizer(corpus, workspace.identities, workspace.store) for _ in range(2))
     assert first == second
     assert store_contents(workspace.store.root) == kept
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_threads_that_need_the_same_tokenizer_load_it_once(data: Path, s3: S3Server, tmp_path: Path, is_remote: bool) -> None:
+    del s3
+    save_byte_tokenizer(data / "own")
+    tokenizer, loaded, begin = load(str(data / "own"), "own"), [], Barrier(3)
+    store = store_in_bucket("s3://raw/store", scratch=tmp_path / "scratch") if is_remote else LocalStore(data / "store")
+
+    def count_loading() -> Any:
+        loaded.append(tokenizer)
+        return tokenizer
+
+    def prepare_it(_: int) -> PreparedTokenizer:
+        begin.wait()
+        return prepare("own", "files:own", count_loading, store)
+
+    with ThreadPoolExecutor(3) as threads:
+        first, *others = threads.map(prepare_it, range(3))
+    assert (len(loaded), others) == (1, [first, first])
 
 
 def test_facts_of_a_tokenizer_file_are_recorded_and_read_again_if_the_record_is_damaged(workspace: Workspace, tmp_path: Path) -> None:
