@@ -6,7 +6,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from phyagi_assets.order.permutation import Ints
-from phyagi_assets.reading.block_cache import Block
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive bytes of an array."""
+
+    array: str
+    """Digest of the array."""
+    start: int
+    """First byte in the file of the array."""
+    stop: int
+    """Byte after the last one."""
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return self.stop - self.start
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,8 +22,8 @@ from phyagi_assets.formats.npy import HEADER_BYTES
 from phyagi_assets.objects.fetching import FetchingProcess, PartRequest
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.array_maps import maps_allowed
-from phyagi_assets.reading.block_cache import Block, BlockCache, NotReserved
-from phyagi_assets.reading.byte_ranges import Ranges, RemoteArray
+from phyagi_assets.reading.block_cache import BlockCache, NotReserved
+from phyagi_assets.reading.byte_ranges import Block, Ranges, RemoteArray
 from phyagi_assets.reading.cache_layout import BlockUses
 from phyagi_assets.reading.caller_pace import JUDGED, CallerPace
 from phyagi_assets.reading.early_blocks import LARGEST_TOGETHER, BlockKey, EarlyBlocks

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.objects.fetching import FetchingProcess, FilePart, PartRequest
-from phyagi_assets.reading.block_cache import NEVER, Block, BlockCache
-from phyagi_assets.reading.byte_ranges import RemoteArray
+from phyagi_assets.reading.block_cache import NEVER, BlockCache
+from phyagi_assets.reading.byte_ranges import Block, RemoteArray
 
 _FILLING = 6
 """Number of blocks of whole arrays that are fetched in the background at the same time."""

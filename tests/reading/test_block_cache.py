@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.reading.block_cache import Block, BlockCache, NotReserved
+from phyagi_assets.reading.block_cache import BlockCache, NotReserved
+from phyagi_assets.reading.byte_ranges import Block
 from tests.support import NOBODY, as_user
 
 BLOCKS = [Block("a" * 32, 100 * number, 100 * number + 100) for number in range(12)]
@@ -162,4 +163,4 @@ def test_cache_that_is_no_longer_writable_is_read_with_one_warning() -> None:
 
         said = as_user(NOBODY, [], use)
     then = "nothing is added to the cache, and data that it lacks is fetched for each sample; set cache_dir"
-    assert said == f"WARNING:phyagi_assets.reading.block_cache:{home / 'cache'}: Permission denied; {then}\n"
+    assert said == f"WARNING:phyagi_assets.reading.write_failures:{home / 'cache'}: Permission denied; {then}\n"

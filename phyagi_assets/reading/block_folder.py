@@ -1,0 +1,161 @@
+"""The files of a cache of blocks, which the processes of a machine share.
+
+::
+
+    <folder>/<digest of the array>/<first byte>-<end>        a block
+    <folder>/.drafts/<process>/<array>.<first>-<end>.<size>  a block that a process is fetching
+    <folder>/.used                                           size of all of these together
+    <folder>/.lock
+
+A block appears by renaming its complete draft. Drafts of a dead process are deleted by the next process that opens the folder or needs one
+of its blocks. Everything can be deleted at any time, even while it is read.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from phyagi_assets.reading.byte_ranges import Block
+from phyagi_assets.store.locks import is_held, locked, own_folder_until_exit
+
+_DRAFTS, _USED, _LOCK = ".drafts", ".used", ".lock"
+_DIGITS = 20
+"""Width of a number of bytes in the file of the size."""
+_ATTEMPTS = 100
+"""Number of attempts to open the folder while another program deletes it."""
+
+
+class BlockFolder:
+    """A folder with blocks, and with the drafts of blocks that are being fetched."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._drafts, self._owner = path, 0
+        """Folder of the drafts of a process, and the id of that process."""
+
+    def block_path(self, block: Block) -> Path:
+        """Return the path of a block, whether or not it exists."""
+        return self.path / block.array / f"{block.start}-{block.stop}"
+
+    def has(self, block: Block) -> bool:
+        """Return whether a block exists."""
+        return os.path.exists(f"{self.path}/{block.array}/{block.start}-{block.stop}")  # noqa: PTH110 (called for each block of each read)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the folder, which is created if it does not exist."""
+        with ExitStack() as held:
+            self._although_deleted(lambda: held.enter_context(locked(self.path / _LOCK)))
+            yield
+
+    def _although_deleted(self, action: Callable[[], None]) -> None:
+        """Call a function that needs the folder, again if another program deletes the folder meanwhile."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                action()
+                return
+            except (FileExistsError, FileNotFoundError):
+                if attempt == _ATTEMPTS:
+                    raise
+
+    def open_drafts(self) -> None:
+        """Create the folder for the drafts of this process, unless it exists. Those of dead processes are deleted."""
+        if self._owner != os.getpid() or not self._drafts.exists():
+            self._although_deleted(self._create_drafts)
+
+    def _create_drafts(self) -> None:
+        self._drafts, self._owner = own_folder_until_exit(self.path / _DRAFTS), os.getpid()
+
+    def draft(self, block: Block) -> Path:
+        """Create the draft of a block, and return its path."""
+        draft = self._drafts / _draft_name(block)
+        self.block_path(block).parent.mkdir(exist_ok=True)
+        draft.touch()
+        return draft
+
+    def missing(self, blocks: Sequence[Block]) -> list[bool]:
+        """Return for each block whether it neither exists nor is being fetched by a live process."""
+        drafts, coming = {_draft_name(block) for block in blocks}, set()
+        for owner in _entries(self.path / _DRAFTS):
+            if owner.is_dir() and (there := drafts.intersection(draft.name for draft in _entries(owner.path))):
+                coming |= there if self._is_alive(Path(owner.path)) else set()
+        return [_draft_name(block) not in coming and not self.has(block) for block in blocks]  # in this order: a draft becomes a block
+
+    def _is_alive(self, drafts: Path) -> bool:
+        """Return whether the owner of a folder of drafts is alive; delete the drafts of a dead one."""
+        if is_held(drafts.with_suffix(".lock")):
+            return True
+        shutil.rmtree(drafts, ignore_errors=True)
+        return False
+
+    def delete(self, block: Block) -> bool:
+        """Delete a block, and return whether its space is free; it is not if the block is another user's."""
+        path = self.block_path(block)
+        try:
+            os.truncate(path, 0)  # its space is free at once; a process that has the file open reads too few bytes, and fetches them
+            path.unlink()
+        except FileNotFoundError:
+            pass
+        except PermissionError:
+            return False
+        return True
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all blocks."""
+        for entry in _entries(self.path):
+            if not entry.name.startswith(".") and entry.is_dir():
+                for path in _entries(entry.path):
+                    start, _, stop = path.name.partition("-")
+                    if start.isdecimal() and stop.isdecimal():
+                        yield Block(entry.name, int(start), int(stop))
+
+    def measured_drafts(self) -> int:
+        """Return the size of all drafts once they are complete, in bytes."""
+        found = (path for folder in _entries(self.path / _DRAFTS) if folder.is_dir() for path in _entries(folder.path))
+        return sum(int(path.name.rpartition(".")[2]) for path in found)
+
+    def measured(self) -> int:
+        """Return the size of all blocks and drafts, in bytes."""
+        # The blocks after the drafts: a draft that becomes a block meanwhile counts twice rather than not at all.
+        return self.measured_drafts() + sum(block.size for block in self.blocks())
+
+    def noted_size(self) -> int:
+        """Return the size of all blocks and drafts that was noted last, in bytes; if there is none, it is measured."""
+        try:
+            return int((self.path / _USED).read_text())
+        except (FileNotFoundError, ValueError):
+            return self.measured()
+
+    def note_size(self, used: int) -> None:
+        """Note the size of all blocks and drafts, in bytes."""
+        # In place: a file system may wait for the disk if a file is truncated and written again.
+        try:
+            file = os.open(self.path / _USED, os.O_WRONLY | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # the folder is being deleted; what is there then is measured
+            return
+        try:
+            os.pwrite(file, f"{used:<{_DIGITS}}".encode(), 0)
+        finally:
+            os.close(file)
+
+    def free_bytes(self) -> int:
+        """Return the free space of the disk of the folder, which may have been deleted."""
+        folder = self.path
+        while True:
+            try:
+                return shutil.disk_usage(folder).free
+            except FileNotFoundError:
+                folder = folder.parent
+
+
+def _entries(folder: str | Path) -> "Iterator[os.DirEntry[str]]":
+    """Yield the entries of a folder; none if it has been deleted."""
+    with suppress(FileNotFoundError):
+        yield from os.scandir(folder)
+
+
+def _draft_name(block: Block) -> str:
+    return f"{block.array}.{block.start}-{block.stop}.{block.size}"
