@@ -4,7 +4,7 @@ Space is reserved before a block is fetched, so that blocks and drafts together 
 any process may have evicted, fetches it again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -49,6 +49,8 @@ class BlockCache:
     def __init__(self, folder: Path, bound: int | None, remedy: str) -> None:
         self._folder, self._failures = BlockFolder(folder), WriteFailures(folder, remedy)
         self.path, self.has = self._folder.block_path, self._folder.has
+        self._kept: set[str] = set()
+        """Digests of arrays of which this process evicts no block."""
         with self._failures.as_errors(), self._folder.locked():
             self._folder.open_drafts()
             used = self._folder.measured()
@@ -58,8 +60,12 @@ class BlockCache:
                 used = self._evict(0, -1, lambda blocks: [NEVER] * len(blocks))
             self._folder.note_size(used)
 
-    def __reduce__(self) -> tuple[type["BlockCache"], tuple[Path, int, str]]:
-        return BlockCache, (self._folder.path, self.bound, self._failures.remedy)
+    def __reduce__(self) -> tuple[type["BlockCache"], tuple[Path, int, str], dict[str, set[str]]]:
+        return BlockCache, (self._folder.path, self.bound, self._failures.remedy), {"_kept": self._kept}
+
+    def keep(self, arrays: Iterable[str]) -> None:
+        """Evict no blocks of arrays from now on, given their digests."""
+        self._kept.update(arrays)
 
     def reserve(self, blocks: Sequence[Block], position: int, next_uses: NextUses) -> list[Path | NotReserved]:
         """Reserve room for blocks that are about to be fetched, and evict the blocks whose next use is furthest away.
@@ -149,7 +155,8 @@ class BlockCache:
         blocks = list(self._folder.blocks())
         used = drafts + sum(block.size for block in blocks)
         wanted = self._room - needed - self._room // _SLACK
-        for use, block in sorted(zip(next_uses(blocks), blocks, strict=True), key=lambda found: -found[0]):
+        evictable = [block for block in blocks if block.array not in self._kept]
+        for use, block in sorted(zip(next_uses(evictable), evictable, strict=True), key=lambda found: -found[0]):
             if used <= wanted or use <= position:
                 break
             if self._folder.delete(block):

@@ -24,8 +24,9 @@ from phyagi_assets.order.permutation import Ints
 from phyagi_assets.order.runs import PADDING, Runs
 from phyagi_assets.reading.array_maps import REMEDY
 from phyagi_assets.reading.block_cache import BlockCache
+from phyagi_assets.reading.block_uses import BlockUses
 from phyagi_assets.reading.byte_ranges import Ranges, RemoteArray
-from phyagi_assets.reading.cache_layout import BlockUses, CacheLayout
+from phyagi_assets.reading.cache_layout import CacheLayout
 from phyagi_assets.reading.range_reader import RangeReader
 from phyagi_assets.reading.token_shards import TokenShards, trained_in
 from phyagi_assets.settings import CACHE_BYTES_VARIABLE, CACHE_VARIABLE, BucketAddress, CacheSettings
@@ -64,8 +65,6 @@ class BucketSource:
             f"it is the cache of the training data: free some space, name a folder on another disk with cache_dir or ${CACHE_VARIABLE}, "
             f"or set a smaller cache_bytes or ${CACHE_BYTES_VARIABLE}"
         )
-        self.kept: set[str] = set()
-        """Digests of the arrays that stay in the cache."""
         self.cache = BlockCache(home / ".blocks", settings.bytes, remedy)
 
     def key(self, path: Path) -> str:
@@ -96,8 +95,8 @@ class BucketShards(TokenShards):
             if array.has_mask or path == array.path:
                 described_array = layout.placed(described_array, number % self._count, is_mask=path != array.path)
             arrays.append(described_array)
-        uses = BlockUses(layout.blocks, self._count)
-        self._reader = RangeReader(arrays, source.fetching, source.cache, uses, source.kept, plan.sample_bytes)
+        uses = BlockUses(layout.blocks, arrays)
+        self._reader = RangeReader(arrays, source.fetching, source.cache, uses, plan.sample_bytes)
         self._keys = [array.key for array in arrays[: self._count]]
         self._ends: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
         self._masks: dict[int, tuple[Runs, Ints, npt.NDArray[np.uint8]]] = {}

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from phyagi_assets.formats.npy import HEADER_BYTES
 from phyagi_assets.order.permutation import Ints
+
+BlockKey = tuple[int, int]
+"""A block: the index of its array, and its number in the array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,10 @@ class RemoteArray:
         """Return a block by its number, which counts from the one that begins at `phase`."""
         start = self.phase + number * self.block
         return Block(self.digest, max(0, start), min(self.size, start + self.block + self.overlap))
+
+    def number_of(self, block: Block) -> int:
+        """Return the number of a block, as `block_at` takes it."""
+        return (max(block.start, HEADER_BYTES) - self.phase) // self.block
 
     def blocks(self) -> Iterator[Block]:
         """Yield all blocks."""

@@ -7,16 +7,13 @@ soon. In a window that is a large part of the data, that saves every third reque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from phyagi_assets.formats.npy import HEADER_BYTES
-from phyagi_assets.reading.byte_ranges import RemoteArray
-from phyagi_assets.reading.cache_layout import BlockUses
+from phyagi_assets.reading.block_uses import BlockUses
+from phyagi_assets.reading.byte_ranges import BlockKey, RemoteArray
 
 LARGEST_TOGETHER = 4 << 20
 """Largest number of bytes to fetch with one request, unless a block or a range is larger."""
 _REACH = 3
 """Largest number of blocks on each side of a block that are fetched with it."""
-
-BlockKey = tuple[int, int]
-"""A block: the index of its array, and its number in the array."""
 
 
 class EarlyBlocks:

@@ -18,16 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.npy import HEADER_BYTES
 from phyagi_assets.objects.fetching import FetchingProcess, PartRequest
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.array_maps import maps_allowed
 from phyagi_assets.reading.block_cache import BlockCache, NotReserved
-from phyagi_assets.reading.byte_ranges import Block, Ranges, RemoteArray
-from phyagi_assets.reading.cache_layout import BlockUses
+from phyagi_assets.reading.block_uses import BlockUses
+from phyagi_assets.reading.byte_ranges import Block, BlockKey, Ranges, RemoteArray
 from phyagi_assets.reading.caller_pace import JUDGED, CallerPace
-from phyagi_assets.reading.early_blocks import LARGEST_TOGETHER, BlockKey, EarlyBlocks
-from phyagi_assets.reading.whole_arrays import WholeArrays, block_request, uses_of_kept
+from phyagi_assets.reading.early_blocks import LARGEST_TOGETHER, EarlyBlocks
+from phyagi_assets.reading.whole_arrays import WholeArrays, block_request
 from phyagi_assets.settings import CACHE_BYTES_VARIABLE
 
 _AHEAD = 64 << 20
@@ -62,8 +61,6 @@ class RangeReader:
 
     Parameters
     ----------
-    kept
-        Digests of all arrays of the plan that stay in the cache, to which those of this reader are added.
     sample_bytes
         Number of bytes per sample.
     """
@@ -74,16 +71,14 @@ class RangeReader:
         fetching: FetchingProcess,
         cache: BlockCache,
         uses: BlockUses,
-        kept: set[str],
         sample_bytes: int,
     ) -> None:
-        self._arrays, self._fetching, self._cache, self._uses, self._kept = list(arrays), fetching, cache, uses, kept
+        self._arrays, self._fetching, self._cache, self._uses = list(arrays), fetching, cache, uses
         self._sample_bytes = sample_bytes
         self._in_blocks = any(array.block and not array.is_whole for array in arrays)
-        kept |= {array.digest for array in arrays if array.is_whole}
+        cache.keep(array.digest for array in arrays if array.is_whole)
         columns = [[getattr(array, name) for array in arrays] for name in ("block", "phase", "overlap", "size")]
         self._block, self._phase, self._overlap, self._size = np.array(columns, dtype=np.int64).reshape(4, -1)
-        self._numbers = {array.digest: number for number, array in enumerate(arrays)}
         self._reset()
 
     def _reset(self) -> None:
@@ -113,7 +108,7 @@ class RangeReader:
         """Number of single ranges of whole arrays that may still be requested for a fast caller."""
 
     def __reduce__(self) -> tuple[type["RangeReader"], tuple[Any, ...]]:
-        return RangeReader, (self._arrays, self._fetching, self._cache, self._uses, self._kept, self._sample_bytes)
+        return RangeReader, (self._arrays, self._fetching, self._cache, self._uses, self._sample_bytes)
 
     @property
     def expects(self) -> bool:
@@ -174,7 +169,7 @@ class RangeReader:
             )
         with self._locked():
             if self._filler is None and any(array.is_whole for array in self._arrays):
-                self._filler = WholeArrays(self._arrays, self._fetching, self._cache, self._kept)
+                self._filler = WholeArrays(self._arrays, self._fetching, self._cache, self._next_uses)
             self._position = position
             self._pace.begin_read(len(ranges.begin))
             if not any(ranges.same_as(of) for of in list(self._ahead)[:2]):
@@ -320,14 +315,8 @@ class RangeReader:
         if self._filler and self._filler.problem:
             raise self._filler.problem
 
-    def _next_uses(self, blocks: Sequence[Block]) -> Sequence[int]:
-        known = [(i, number) for i, block in enumerate(blocks) if (number := self._numbers.get(block.array)) is not None]
-        begins = [(number, self._arrays[number], max(blocks[i].start, HEADER_BYTES)) for i, number in known]
-        keys = [(number, (begin - array.phase) // array.block if array.block else _NO_BLOCK) for number, array, begin in begins]
-        uses = uses_of_kept(self._kept, blocks)
-        for (i, _), use in zip(known, self._uses.next_uses(keys, self._position), strict=True):
-            uses[i] = use
-        return uses
+    def _next_uses(self, cached: Sequence[Block]) -> Sequence[int]:
+        return self._uses.next_uses(cached, self._position)
 
     def _request_parts(self, array: Ints, begin: Ints, end: Ints) -> None:
         """Fetch ranges into memory, together where they are close to each other."""

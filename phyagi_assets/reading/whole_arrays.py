@@ -1,14 +1,14 @@
 """Whole arrays that are fetched into the cache in the background."""
 
 import threading
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.objects.fetching import FetchingProcess, FilePart, PartRequest
-from phyagi_assets.reading.block_cache import NEVER, BlockCache
+from phyagi_assets.reading.block_cache import BlockCache, NextUses
 from phyagi_assets.reading.byte_ranges import Block, RemoteArray
 
 _FILLING = 6
@@ -22,32 +22,26 @@ def block_request(cache: BlockCache, array: RemoteArray, blocks: Sequence[tuple[
     return PartRequest(key=array.key, start=start, stop=stop, size=array.size, urgency=urgency, files=files)
 
 
-def uses_of_kept(kept: Container[str], blocks: Sequence[Block]) -> list[int]:
-    """Return the next use of blocks of which only that is known: whether their array stays in the cache."""
-    return [0 if block.array in kept else NEVER for block in blocks]
-
-
 class WholeArrays:
     """A thread that fetches into the cache the arrays that are fetched whole."""
 
-    def __init__(self, arrays: Sequence[RemoteArray], fetching: FetchingProcess, cache: BlockCache, kept: Container[str]) -> None:
+    def __init__(self, arrays: Sequence[RemoteArray], fetching: FetchingProcess, cache: BlockCache, next_uses: NextUses) -> None:
         self.problem: StoreError | None = None
         """The error that ended the thread."""
         self._blocks = ((array, block) for array in arrays if array.is_whole for block in array.blocks())
-        self._fetching, self._cache, self._kept = fetching, cache, kept
+        self._fetching, self._cache, self._next_uses = fetching, cache, next_uses
         self._free = threading.Semaphore(_FILLING)
         self.is_ended = False
         """Whether no further block is fetched: all were requested, one could not be fetched, or the reader is gone."""
         threading.Thread(target=self._run, name="whole arrays", daemon=True).start()
 
     def _run(self) -> None:
-        uses = partial(uses_of_kept, self._kept)
         try:
             for array, block in self._blocks:
                 self._free.acquire()
                 if self.is_ended:
                     return
-                draft = None if self._cache.has(block) else self._cache.reserve([block], 0, uses)[0]
+                draft = None if self._cache.has(block) else self._cache.reserve([block], 0, self._next_uses)[0]
                 if not isinstance(draft, Path):
                     self._free.release()
                     continue

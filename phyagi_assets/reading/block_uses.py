@@ -1,0 +1,103 @@
+"""The use of the cached blocks of a shuffle: how much of a block is still to be read, and when it is read next."""
+
+import os
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from phyagi_assets.order.blocks import Blocks, Moment
+from phyagi_assets.order.permutation import Ints
+from phyagi_assets.reading.block_cache import NEVER
+from phyagi_assets.reading.byte_ranges import Block, BlockKey, RemoteArray
+
+_WORTH = 0.5
+"""Smallest share of a block that the processes of this machine must still use for all of it to be fetched."""
+_MOMENTS = 8
+"""Largest number of moments to keep: blocks are fetched for reads to come, and evicted according to the present one."""
+
+
+class BlockUses:
+    """The use of the blocks of a shuffle, each given as the index of an array and the number of the block in it.
+
+    Parameters
+    ----------
+    blocks
+        The blocks in each segment.
+    arrays
+        The token arrays, followed by the mask of each.
+    """
+
+    def __init__(self, blocks: Sequence[Blocks], arrays: Sequence[RemoteArray]) -> None:
+        self._blocks, self._shards = blocks, len(arrays) // 2
+        self._arrays = {array.digest: (number, array) for number, array in enumerate(arrays)}
+        self._starts = [of.start for of in blocks]
+        self._share = _share_of_machine()
+        self._moments: dict[tuple[int, int], Moment] = {}
+        """The moments that were asked for last, by start of the segment and position."""
+
+    def are_worth(self, blocks: Sequence[BlockKey], position: int) -> Sequence[bool]:
+        """Return whether the processes of this machine use so much of each block from a position on that all of it is fetched."""
+        worth = [True] * len(blocks)
+        for of, chosen, group, number in self._by_segment(blocks, position):
+            shares = self._share * of.share_to_come(group, number, self._moment(of, position))
+            for i, is_worth in zip(chosen, (shares >= _WORTH).tolist(), strict=True):
+                worth[i] = is_worth
+        return worth
+
+    def next_uses(self, cached: Sequence[Block], position: int) -> Sequence[int]:
+        """Return the position of the next use of cached blocks; `NEVER` for those of arrays that the shuffle does not read in blocks."""
+        known = []
+        for i, block in enumerate(cached):
+            array = self._arrays.get(block.array)
+            if array and array[1].block and not array[1].is_whole:
+                known.append((i, (array[0], array[1].number_of(block))))
+        uses = [NEVER] * len(cached)
+        for of, chosen, group, number in self._by_segment([key for _, key in known], position):
+            for one, use in zip(chosen, of.next_uses(group, number, self._moment(of, position)).tolist(), strict=True):
+                uses[known[one][0]] = use
+        return uses
+
+    def begin_soon(self, blocks: Sequence[BlockKey], position: int) -> Mapping[BlockKey, int]:
+        """Return those of the blocks whose use begins within half a window after a position, with the position of their first use."""
+        found: dict[BlockKey, int] = {}
+        for of, chosen, group, number in self._by_segment(blocks, position):
+            exist = (number >= 0) & (number < -(-of.samples // np.maximum(of.block, 1))[group])
+            begins = of.begins(group[exist], number[exist], self._moment(of, position))
+            soon = (position < begins) & (begins <= position + of.window // 2)
+            known = [blocks[chosen[i]] for i in np.flatnonzero(exist)[soon].tolist()]
+            found.update(zip(known, begins[soon].tolist(), strict=True))
+        return found
+
+    def _by_segment(self, blocks: Sequence[BlockKey], position: int) -> Iterator[tuple[Blocks, list[int], Ints, Ints]]:
+        """Yield the segments that read blocks, with the indices of these blocks, and their groups and numbers."""
+        chosen: dict[int, list[int]] = {}
+        segments = {}
+        for i, (array, _) in enumerate(blocks):
+            if of := self._segment(array % self._shards, position):
+                segments[of.start] = of
+                chosen.setdefault(of.start, []).append(i)
+        for start, of in segments.items():
+            groups = [of.shards[blocks[i][0] % self._shards].group for i in chosen[start]]
+            yield of, chosen[start], np.array(groups, dtype=np.int64), np.array([blocks[i][1] for i in chosen[start]], dtype=np.int64)
+
+    def _moment(self, of: Blocks, position: int) -> Moment:
+        moment = self._moments.get((of.start, position))
+        if moment is None:
+            if len(self._moments) >= _MOMENTS:
+                self._moments.clear()
+            moment = self._moments[of.start, position] = of.moment(position)
+        return moment
+
+    def _segment(self, shard: int, position: int) -> Blocks | None:
+        """Return the segment at a position, or else the next or last one, that reads a token array in blocks."""
+        now = bisect_right(self._starts, position) - 1
+        return next((of for of in (*self._blocks[now:], *reversed(self._blocks[:now])) if shard in of.shards), None)
+
+
+def _share_of_machine() -> float:
+    """Return the share of the training processes that run on this machine, as `torchrun` tells it, else 1."""
+    try:
+        return min(1.0, int(os.environ["LOCAL_WORLD_SIZE"]) / int(os.environ["WORLD_SIZE"]))
+    except (KeyError, ValueError, ZeroDivisionError):
+        return 1.0
