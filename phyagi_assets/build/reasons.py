@@ -27,17 +27,17 @@ def changes(expected: Manifest, published: Manifest, tokenizer: str = "") -> lis
     """
     versions = published.code_version, expected.code_version
     code = [f"code version of {expected.step} {versions[0]} → {versions[1]}"] if len(set(versions)) > 1 else []
-    return [*code, *_of_inputs(expected, published, tokenizer), *_of_settings(expected, published)]
+    return [*code, *_input_changes(expected, published, tokenizer), *_setting_changes(expected, published)]
 
 
-def _of_inputs(expected: Manifest, published: Manifest, tokenizer: str) -> Iterator[str]:
+def _input_changes(expected: Manifest, published: Manifest, tokenizer: str) -> Iterator[str]:
     if expected.step == RAW.name:
         before, now = _mapping(published.inputs.get("files")), _mapping(expected.inputs.get("files"))
         if any(map(is_identity, before.values())) != any(map(is_identity, now.values())):
             in_place = any(map(is_identity, now.values()))
             yield f"objects are {'read in place instead of copied' if in_place else 'copied instead of read in place'}"
             before, now = dict.fromkeys(before), dict.fromkeys(now)
-        yield from _of_names("source file", "", before, now)
+        yield from _name_changes("source file", "", before, now)
         return
     if expected.step == TOKENIZE.name:
         new, old = (str(manifest.inputs.get("tokenizer", "")) for manifest in (expected, published))
@@ -54,10 +54,10 @@ def _of_inputs(expected: Manifest, published: Manifest, tokenizer: str) -> Itera
         elif not now:
             yield f"corpus {name} is gone"
         else:
-            yield from _of_names("", f"{name}/", before, now)
+            yield from _name_changes("", f"{name}/", before, now)
 
 
-def _of_names(kind: str, prefix: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _name_changes(kind: str, prefix: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """Yield which names are new, gone or have another value, the first ones of each by name."""
     found = {
         "is new": [name for name in now if name not in before],
@@ -72,14 +72,14 @@ def _of_names(kind: str, prefix: str, before: Mapping[str, Any], now: Mapping[st
             yield f"{more} more{' of ' + prefix.rstrip('/') if prefix else ''}: {verb}"
 
 
-def _of_settings(expected: Manifest, published: Manifest) -> Iterator[str]:
+def _setting_changes(expected: Manifest, published: Manifest) -> Iterator[str]:
     before, now = (dict(_flattened(manifest.settings)) for manifest in (published, expected))
     for name in sorted({**before, **now}):
         if name == "appended" or name.startswith("appended."):  # how a plan continues an earlier one is not declared
             continue
         old, new = before.get(name), now.get(name)
         if name == REMOVED:
-            yield from _of_exclusions(old or (), new or ())
+            yield from _exclusion_changes(old or (), new or ())
         elif _text(old) != _text(new):
             yield f"{name}: {_value(old)} → {_value(new)}"
     earlier, order = ([item["corpus"] for item in manifest.settings.get("datasets") or ()] for manifest in (published, expected))
@@ -87,7 +87,7 @@ def _of_settings(expected: Manifest, published: Manifest) -> Iterator[str]:
         yield f"order of datasets: {', '.join(earlier)} → {', '.join(order)}"
 
 
-def _of_exclusions(before: Any, now: Any) -> Iterator[str]:
+def _exclusion_changes(before: Any, now: Any) -> Iterator[str]:
     for ids, verb in ((set(now) - set(before), "excluded"), (set(before) - set(now), "not excluded any more")):
         if ids:
             yield f"{counted(len(ids), 'document')} {verb}"

@@ -94,11 +94,11 @@ def select(catalog: Catalog, names: Sequence[str]) -> Selection:
     for target in names:
         name, step, key = _parsed(catalog, target)
         ends.setdefault(step, target)
-        of_name = chosen.setdefault(name, set())
-        if key is None or of_name is None:
+        keys = chosen.setdefault(name, set())
+        if key is None or keys is None:
             chosen[name] = None
         else:
-            of_name.add(key)
+            keys.add(key)
     if len(ends) > 1:
         (_, one), (_, other), *_ = ends.items()
         raise PhyagiAssetsError(f"{one} and {other} end at different steps; name them in two commands")

@@ -160,13 +160,13 @@ def _join(cache: Artifact, folder: Path) -> Manifest:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, folder / name)
     dtype = np.dtype(manifest.details["dtype"])
-    for split, counts_of_split in manifest.counts.items():
+    for split, given in manifest.counts.items():
         for ending in _ARRAYS:
             _joined(array_path(folder, split, ending), _blocks(cache, split, ending), dtype if ending == IDS else _ARRAYS[ending])
-        if "trained" in counts_of_split:
+        if "trained" in given:
             _joined(array_path(folder, split, LABELS), _labels(cache, split), np.dtype(np.int32))
     details = {name: value for name, value in manifest.details.items() if name != PIECES}
-    counts = {split: {name: count for name, count in of_split.items() if name != "trained"} for split, of_split in manifest.counts.items()}
+    counts = {split: {name: count for name, count in given.items() if name != "trained"} for split, given in manifest.counts.items()}
     files = records_of(folder)
     for name in others:
         if files[name] != manifest.files[name]:

@@ -81,8 +81,8 @@ class BucketTarget:
     def place(self, draft: Path, name: str) -> None:
         manifest = Manifest.read(draft)
         self._bucket.delete([f"{name}/{MANIFEST}"])
-        files = sorted(manifest.files.items())
-        list(concurrently(lambda of: self._bucket.upload(draft / of[0], f"{name}/{of[0]}", of[1].xxh3_128), files))
+        digests = {file: record.xxh3_128 for file, record in sorted(manifest.files.items())}
+        list(concurrently(lambda file: self._bucket.upload(draft / file, f"{name}/{file}", digests[file]), digests))
         self._bucket.write(f"{name}/{MANIFEST}", manifest.to_json().encode())
 
 

@@ -110,10 +110,10 @@ def array_blocks(path: Path, size: int = 1 << 20) -> Iterator[npt.NDArray[Any]]:
     shape, dtype, start = _layout(path)
     with path.open("rb", buffering=0) as file:
         file.seek(start)
-        of_row = dtype.itemsize * math.prod(shape[1:])
-        piece = np.empty((size // of_row, *shape[1:]), dtype)
+        row_bytes = dtype.itemsize * math.prod(shape[1:])
+        piece = np.empty((size // row_bytes, *shape[1:]), dtype)
         while read := file.readinto(piece.data):
-            yield piece[: read // of_row]
+            yield piece[: read // row_bytes]
 
 
 def array_length(path: Path) -> int:

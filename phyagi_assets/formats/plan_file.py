@@ -175,18 +175,18 @@ def _parsed(text: str, path: Path) -> Plan:
 
 
 @cache
-def _fields(of: type, format_: int) -> Mapping[str, tuple[_Kind | None, Any]]:
+def _fields(class_: type, format_: int) -> Mapping[str, tuple[_Kind | None, Any]]:
     """Return the fields of a dataclass that a format has: for each, the kind of its value (None for an object or a list) and its type."""
-    types = {name: type_ for name, type_ in get_type_hints(of).items() if SINCE.get(name, OLDEST_FORMAT) <= format_}
-    return {name: (_NARROWER.get((of, name)) or _KINDS.get(type_), type_) for name, type_ in types.items()}
+    types = {name: type_ for name, type_ in get_type_hints(class_).items() if SINCE.get(name, OLDEST_FORMAT) <= format_}
+    return {name: (_NARROWER.get((class_, name)) or _KINDS.get(type_), type_) for name, type_ in types.items()}
 
 
-def _object(of: type, record: Any, key: Key, format_: int) -> Any:
+def _object(class_: type, record: Any, key: Key, format_: int) -> Any:
     """Return an object of the file as a dataclass, after checking that it has exactly the keys of the format."""
     if type(record) is not dict:
         raise _Refused(key, f"{_shown(record)} is not an object")
-    fields = _fields(of, format_)
-    if format_ == OLDEST_FORMAT and of is Shard:  # the oldest format counts samples, too
+    fields = _fields(class_, format_)
+    if format_ == OLDEST_FORMAT and class_ is Shard:  # the oldest format counts samples, too
         record = {name: value for name, value in record.items() if name != "samples"}
     if record.keys() != fields.keys():
         for name in fields.keys() - record.keys():
@@ -194,7 +194,7 @@ def _object(of: type, record: Any, key: Key, format_: int) -> Any:
                 raise _Refused((*key, name), "is missing")
         for name in record.keys() - fields.keys():
             raise _Refused((*key, name), "is not a key of a plan")
-    found = {"crosses": False} if format_ == OLDEST_FORMAT and of in (Segment, Group) else {}
+    found = {"crosses": False} if format_ == OLDEST_FORMAT and class_ in (Segment, Group) else {}
     for name, value in record.items():
         kind, type_ = fields[name]
         if kind is None:
@@ -203,7 +203,7 @@ def _object(of: type, record: Any, key: Key, format_: int) -> Any:
             found[name] = value
         else:
             raise _Refused((*key, name), f"{_shown(value)} is not {kind.described}")
-    return of(**found)
+    return class_(**found)
 
 
 def _value(type_: Any, value: Any, key: Key, format_: int) -> Any:
@@ -261,7 +261,7 @@ def _in_corpus(corpus: PlannedCorpus, key: Key, seq_len: int) -> Iterator[tuple[
     tokens = Counter[str]()
     for partition in corpus.partitions:
         tokens.update({split: shard.tokens for split, shard in partition.shards.items()})
-    yield from ((key, f"has {of} tokens in split {split!r}; the most is {_MOST}") for split, of in tokens.items() if of > _MOST)
+    yield from ((key, f"has {count} tokens in split {split!r}; the most is {_MOST}") for split, count in tokens.items() if count > _MOST)
 
 
 def _in_partition(partition: PlannedPartition, key: Key, seq_len: int) -> Iterator[tuple[Key, str]]:

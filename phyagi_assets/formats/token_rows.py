@@ -77,9 +77,9 @@ def renumber(path: Path, target: Path, offsets: Mapping[int, Sequence[tuple[int,
                 files, numbers = batch.column("file").to_numpy(), batch.column("row").to_numpy().copy()
                 for index, steps in offsets.items():
                     starts, added = np.array(steps, np.int64).T
-                    of_file = files == index
-                    step = np.searchsorted(starts, numbers[of_file], side="right") - 1
-                    numbers[of_file] += np.where(step >= 0, added[step], 0)
+                    in_file = files == index
+                    step = np.searchsorted(starts, numbers[in_file], side="right") - 1
+                    numbers[in_file] += np.where(step >= 0, added[step], 0)
                 writer.write_batch(batch.set_column(place, reader.schema.field(place), pa.array(numbers)))
 
 

@@ -138,8 +138,8 @@ def inspect_corpus(store: Store, name: str, keys: Collection[str] | None = None)
     if not published:
         raise nothing_named(name, store)
     caches, retired = without_retired(published, keys)
-    of_caches = [cache.CACHE.totals(artifact.manifest) for artifact in caches.values()]
-    totals = {count: sum(counts[count] for counts in of_caches) for count in ("documents", "tokens")}
+    counted_each = [cache.CACHE.totals(artifact.manifest) for artifact in caches.values()]
+    totals = {count: sum(counts[count] for counts in counted_each) for count in ("documents", "tokens")}
     facts = {"partitions": _flat(len(caches)), **{count: _flat(total) for count, total in totals.items()}}
     details = next(iter(caches.values())).manifest.details
     facts |= {key: _flat(details[key]) for key in ("dtype", "tokenizer", "engine")}

@@ -215,7 +215,7 @@ class Explainer:
         cache = shards.arrays[shard].path.parent
         decode = self._decode = self._decode or _decoder(cache)
         ends = shards.document_ends(shard)
-        origins, hashes = self._of_documents(shard, ORIGINS, (len(ends), 2)), self._of_documents(shard, HASHES, (len(ends),))
+        origins, hashes = self._document_array(shard, ORIGINS, (len(ends), 2)), self._document_array(shard, HASHES, (len(ends),))
         first, last = int(np.searchsorted(ends, run.offset, side="right")), int(np.searchsorted(ends, stop, side="left"))
         for document in range(first, last + 1):
             document_start, document_end = int(ends[document - 1]) if document else 0, int(ends[document])
@@ -236,7 +236,7 @@ class Explainer:
                 marked=text if trained is None else mark_trained(tokens, trained, decode),
             )
 
-    def _of_documents(self, shard: int, ending: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    def _document_array(self, shard: int, ending: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
         """Return an array beside a token array, which has a row per document, and check its shape."""
         array = self._shards.beside(shard, ending)
         if array.shape != shape:

@@ -50,7 +50,7 @@ def largest_spikes(losses: Losses, explainer: Explainer, spikes: int, documents:
     score[~np.isfinite(losses.loss.sum(axis=0))] = np.inf
     above = np.flatnonzero(score >= _SCORE)
     groups = np.split(above, np.flatnonzero(np.diff(above) > _GAP) + 1) if len(above) else []
-    of_rows = losses.excess_of_rows()
+    by_row = losses.excess_of_rows()
     for group in sorted(groups, key=lambda group: -float(score[group].max()))[:spikes]:
         peak = int(group[np.argmax(score[group])])
         first, last = int(group[0]), int(group[-1])
@@ -61,7 +61,7 @@ def largest_spikes(losses: Losses, explainer: Explainer, spikes: int, documents:
             loss=mean_loss(losses.loss[:, peak], losses.tokens[:, peak]) if math.isinf(score[peak]) else finite_or_none(float(loss[peak])),
             expected=finite_or_none(float(expected[peak])),
             score=finite_or_none(float(score[peak])),
-            documents=tuple(_documents(losses.rows, of_rows, (losses.index >= first - 1) & (losses.index <= last), explainer)[:documents]),
+            documents=tuple(_documents(losses.rows, by_row, (losses.index >= first - 1) & (losses.index <= last), explainer)[:documents]),
         )
 
 
@@ -98,8 +98,8 @@ def _documents(rows: LossRows, excess: Floats, chosen: npt.NDArray[np.bool_], ex
             found.setdefault((sample.corpus, span.partition, span.file, span.row), []).append((row, sample.position, span, is_measured))
     documents = []
     for (corpus, partition, file, number), places in found.items():
-        of = np.array([row for row, *_ in places])
-        tokens, total = int(rows.tokens[of].sum()), float(rows.loss[of].sum())
+        own = np.array([row for row, *_ in places])
+        tokens, total = int(rows.tokens[own].sum()), float(rows.loss[own].sum())
         documents.append(
             LossDocument(
                 corpus=corpus,
@@ -110,15 +110,15 @@ def _documents(rows: LossRows, excess: Floats, chosen: npt.NDArray[np.bool_], ex
                 positions=tuple(sorted({position for _, position, _, _ in places})),
                 tokens=tokens,
                 loss=finite_or_none(total / tokens),
-                excess=finite_or_none(float(excess[of].sum())),
+                excess=finite_or_none(float(excess[own].sum())),
                 is_measured=all(is_measured for *_, is_measured in places),
                 text=places[0][2].text[:_EXCERPT],
             )
         )
     found_excess = [math.inf if document.excess is None else document.excess for document in documents]
     least = _SMALLEST_PART * max(found_excess, default=0.0)
-    order = sorted((at for at, of in enumerate(found_excess) if of >= least), key=lambda at: -found_excess[at])
-    return [documents[at] for at in order]
+    order = sorted((i for i, value in enumerate(found_excess) if value >= least), key=lambda i: -found_excess[i])
+    return [documents[i] for i in order]
 
 
 def _spans(sample: ExplainedSample, ordinal: int, tokens: int) -> tuple[list[DocumentSpan], bool]:

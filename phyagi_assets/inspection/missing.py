@@ -20,9 +20,9 @@ def no_address(name: str, store: Store) -> StoreError:
     """Return the error about a name with slashes: an artifact whose address is similar, such as one of the same partition."""
     published = list(store.list())
     corpus, _, key = name.partition("/")
-    of_partition = [found for found in published if found.name == corpus and found.key == key.rpartition("/")[2]]
-    if of_partition and "/" not in key:
-        meant = f"; it has these artifacts of the partition: {listed(of_partition)}"
+    same_partition = [found for found in published if found.name == corpus and found.key == key.rpartition("/")[2]]
+    if same_partition and "/" not in key:
+        meant = f"; it has these artifacts of the partition: {listed(same_partition)}"
     else:
-        meant = did_you_mean(name, of_partition or published) or (f"; did you mean {of_partition[0]!r}?" if of_partition else "")
+        meant = did_you_mean(name, same_partition or published) or (f"; did you mean {same_partition[0]!r}?" if same_partition else "")
     return StoreError(f"{store} has nothing named {name!r}, as an address or as the path of an artifact{meant}")

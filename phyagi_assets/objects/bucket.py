@@ -395,12 +395,12 @@ def _checksums(path: Path, part: int) -> tuple[str, str]:
     state, tags = xxhash.xxh3_128(), []
     with path.open("rb", buffering=0) as file:
         for _ in range(0, max(path.stat().st_size, 1), part):
-            of_part, left = hashlib.md5(usedforsecurity=False), part
+            digest, left = hashlib.md5(usedforsecurity=False), part
             while left and (chunk := file.read(min(_CHUNK, left))):
                 state.update(chunk)
-                of_part.update(chunk)
+                digest.update(chunk)
                 left -= len(chunk)
-            tags.append(of_part)
+            tags.append(digest)
     if len(tags) == 1:
         return state.hexdigest(), tags[0].hexdigest()
     joined = hashlib.md5(b"".join(tag.digest() for tag in tags), usedforsecurity=False).hexdigest()

@@ -139,7 +139,7 @@ def _whole_corpus_asset(corpus: Corpus, step: Step) -> dg.AssetsDefinition:
                 built = step.build(corpus, keys, workspace, **(context.op_execution_context.op_config or {}))
             yield from outcome(built, step.facts)
 
-    return _asset(corpus, step, materialize, [_of_all_partitions(name, step)])
+    return _asset(corpus, step, materialize, [_all_partitions(name, step)])
 
 
 def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step) -> dg.AssetsDefinition:
@@ -157,7 +157,7 @@ def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step)
             missing: Facts = {LEFT_OUT_LABEL: ", ".join(there.left_out)} if there.left_out else {}
             yield from outcome(built, lambda plan: {**mixture_facts(name, step, plan, workspace.store), **missing})
 
-    return _asset(declared, step, materialize, [_of_all_partitions(corpus, step) for corpus in parts])
+    return _asset(declared, step, materialize, [_all_partitions(corpus, step) for corpus in parts])
 
 
 def _tag_inputs(context: dg.AssetExecutionContext, declared: Mixture, step: Step, keys: Mapping[str, Sequence[str]]) -> None:
@@ -174,10 +174,10 @@ def _tag_inputs(context: dg.AssetExecutionContext, declared: Mixture, step: Step
 def _spec(corpus: Corpus, step: Step) -> dg.AssetSpec:
     """Return the specification of the asset of a step of a partition."""
     name = corpus.config.name
-    of_input: dict[str, Any] = {}
+    dependency: dict[str, Any] = {}
     if step.input:
-        of_input = {"deps": [dg.AssetKey([name, step.input])], "automation_condition": follow_condition(in_partitions=True)}
-    return dg.AssetSpec([name, step.name], skippable=True, **of_input, **shown_attributes(corpus, step))
+        dependency = {"deps": [dg.AssetKey([name, step.input])], "automation_condition": follow_condition(in_partitions=True)}
+    return dg.AssetSpec([name, step.name], skippable=True, **dependency, **shown_attributes(corpus, step))
 
 
 def _asset(declared: Corpus | Mixture, step: Step, materialize: Callable[..., Any], deps: list[dg.AssetDep]) -> dg.AssetsDefinition:
@@ -200,7 +200,7 @@ def _field(option: Option) -> dg.Field:
     return dg.Field(kind, default_value=option.default, is_required=False, description=option.description)
 
 
-def _of_all_partitions(corpus: str, step: Step) -> dg.AssetDep:
+def _all_partitions(corpus: str, step: Step) -> dg.AssetDep:
     assert step.input is not None, "a step of a corpus or mixture reads partitions"
     return dg.AssetDep([corpus, step.input], partition_mapping=dg.AllPartitionMapping())
 

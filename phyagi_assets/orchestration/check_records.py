@@ -89,12 +89,12 @@ def _materialized(
     storage: SqlEventLogStorage, partitions: Mapping[dg.AssetCheckKey, Collection[str]]
 ) -> Mapping[dg.AssetKey, Mapping[str, int]]:
     """Return the id of the latest materialization of each partition of the checked assets."""
-    of_assets: dict[dg.AssetKey, set[str]] = {}
+    partitions_by_asset: dict[dg.AssetKey, set[str]] = {}
     for key, keys in partitions.items():
-        of_assets.setdefault(key.asset_key, set()).update(keys)
+        partitions_by_asset.setdefault(key.asset_key, set()).update(keys)
     return {
         key: storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, keys)
-        for key, keys in of_assets.items()
+        for key, keys in partitions_by_asset.items()
     }
 
 

@@ -23,7 +23,7 @@ Recorded = Mapping[str, Mapping[str, str]]
 def recorded_of_partitions(instance: dg.DagsterInstance, corpus: str, flow: Flow) -> Recorded:
     """Return the recorded data version of each partition of a corpus, by step."""
     steps = list(flow.of(Scope.PARTITION))
-    recorded = {step.name: _of_step(instance, dg.AssetKey([corpus, step.name])) for step in steps}
+    recorded = {step.name: _recorded_in_step(instance, dg.AssetKey([corpus, step.name])) for step in steps}
     checks = [dg.AssetCheckKey(dg.AssetKey([corpus, step.name]), check) for step in steps for check in step.checks]
     for latest in instance.event_log_storage.get_asset_check_partition_info(checks):
         versions = recorded[latest.check_key.asset_key.path[-1]]
@@ -32,7 +32,7 @@ def recorded_of_partitions(instance: dg.DagsterInstance, corpus: str, flow: Flow
     return recorded
 
 
-def _of_step(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str]:
+def _recorded_in_step(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str]:
     tags = instance.event_log_storage.get_latest_tags_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION])
     return {partition: own[DATA_VERSION] for partition, own in tags.items() if DATA_VERSION in own}
 

@@ -177,9 +177,9 @@ def _spans_of_row_groups(whole: Span, _size: int, count: int) -> Iterator[Span]:
         yield whole
         return
     span, held = whole, 0
-    for group, of_group in enumerate(rows):
+    for group, group_rows in enumerate(rows):
         if held and held * count >= sum(rows):
             yield replace(span, stop=group)
             span, held = replace(span, start=group, first=span.first + held), 0
-        held += of_group
+        held += group_rows
     yield span

@@ -154,11 +154,11 @@ def _conversion(kind: pa.DataType) -> Callable[[Any], Any]:
     if pa.types.is_dictionary(kind):
         return _conversion(kind.value_type)
     if pa.types.is_struct(kind):
-        of_fields = {kind.field(i).name: _conversion(kind.field(i).type) for i in range(kind.num_fields)}
-        return lambda value: value and {key: of_fields[key](item) for key, item in value.items() if item is not None}
+        conversions = {kind.field(i).name: _conversion(kind.field(i).type) for i in range(kind.num_fields)}
+        return lambda value: value and {key: conversions[key](item) for key, item in value.items() if item is not None}
     if pa.types.is_map(kind):
-        of_items = _conversion(kind.item_type)
-        return lambda value: None if value is None else {key: of_items(item) for key, item in value}
-    if _is_list(kind) and (of_values := _conversion(kind.value_type)) is not _same:
-        return lambda value: value and [of_values(item) for item in value]
+        convert = _conversion(kind.item_type)
+        return lambda value: None if value is None else {key: convert(item) for key, item in value}
+    if _is_list(kind) and (convert := _conversion(kind.value_type)) is not _same:
+        return lambda value: value and [convert(item) for item in value]
     return _same

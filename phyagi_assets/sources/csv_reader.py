@@ -75,8 +75,8 @@ def _rows(source: Readable, options: ReadOptions, block: int) -> Iterator[Rows]:
         last = -1
         for batch, numbers, problems in batches:
             last = max([*numbers[-1:].tolist(), *problems])
-            of_file = {first + row: problem for row, problem in problems.items()}
-            yield Rows(columns=[pa.array([], pa.string())] * len(columns), numbers=numbers[:0], problems=of_file, member=file.member)
+            in_file = {first + row: problem for row, problem in problems.items()}
+            yield Rows(columns=[pa.array([], pa.string())] * len(columns), numbers=numbers[:0], problems=in_file, member=file.member)
             yield from parts_of(batch, [column.located(batch) for column in columns], first + numbers, file.consumed(), file.member)
         first += last + 1
 

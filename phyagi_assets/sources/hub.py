@@ -91,7 +91,7 @@ class Hub:
         tree = HfApi().list_repo_tree(repository, recursive=True, revision=commit, repo_type="dataset")
         files = {entry.path: _file(repository, commit, entry) for entry in tree if isinstance(entry, RepoFile)}
         if not pattern:
-            return _of_configurations(corpus, repository, commit, files)
+            return _configuration_listing(corpus, repository, commit, files)
         glob = Glob(pattern)
         names = {path: "/".join(path.split("/")[glob.fixed :]) for path in files if glob.matches(path)}
         left_out = [LeftOut(origin=file.origin, reason=reason) for path, file in files.items() if (reason := glob.left_out(path))]
@@ -167,7 +167,7 @@ def _file(repository: str, commit: str, entry: Any) -> SourceFile:
     return SourceFile(name=entry.path, origin=f"{SCHEME}{repository}@{commit}/{entry.path}", size=entry.size, stamp=stamp)
 
 
-def _of_configurations(corpus: Corpus, repository: str, commit: str, files: dict[str, SourceFile]) -> Listing:
+def _configuration_listing(corpus: Corpus, repository: str, commit: str, files: dict[str, SourceFile]) -> Listing:
     """List the files of the declared configurations, with their splits, as ``load_dataset`` reads them."""
     from datasets import get_dataset_config_names, load_dataset_builder
 
@@ -192,10 +192,10 @@ def _of_configurations(corpus: Corpus, repository: str, commit: str, files: dict
                 chosen[path] = replace(files[path], split=held_out(str(split)), configuration=str(builder.config.name))
     if not chosen:
         raise corpus.error(f"{repository} has no data files; name some, as in hf://{repository}/data/*.jsonl", "source", "path")
-    return Listing(files=tuple(chosen.values()), left_out=() if corpus.config.source.name else _of_other_formats(files, chosen))
+    return Listing(files=tuple(chosen.values()), left_out=() if corpus.config.source.name else _in_other_formats(files, chosen))
 
 
-def _of_other_formats(files: Mapping[str, SourceFile], chosen: Mapping[str, SourceFile]) -> tuple[LeftOut, ...]:
+def _in_other_formats(files: Mapping[str, SourceFile], chosen: Mapping[str, SourceFile]) -> tuple[LeftOut, ...]:
     """Find the files that look like documents but that ``load_dataset`` skips because it reads files of only one format."""
     read = {plain_suffix(path) for path in chosen}
     formats = FORMAT_OF_SUFFIX.keys() - read - {".txt"}  # .txt is usually a licence

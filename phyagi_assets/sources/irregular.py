@@ -71,10 +71,10 @@ def irregular_files(
 
 
 def _found(corpus: Corpus, files: Sequence[Readable]) -> dict[str, str | None]:
-    of_each: Iterable[str | None] = map(partial(_irregularity, corpus), files)  # no threads: a partition may have 100,000 local files
+    found: Iterable[str | None] = map(partial(_irregularity, corpus), files)  # no threads: a partition may have 100,000 local files
     if any(file.path is None for file in files):
-        of_each = concurrently(partial(_irregularity, corpus), files)
-    return {file.name: what for file, what in zip(files, of_each, strict=True) if what != ""}
+        found = concurrently(partial(_irregularity, corpus), files)
+    return {file.name: what for file, what in zip(files, found, strict=True) if what != ""}
 
 
 def _may_be_irregular(corpus: Corpus, name: str) -> bool:

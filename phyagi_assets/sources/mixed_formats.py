@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.corpus_schema import Format
@@ -25,13 +26,15 @@ def mixed_formats(corpus: Corpus, declared: str, files: Sequence[SourceFile]) ->
     text = found.pop("text", [])
     if not text or not found:
         return ""
-    tables = [file for of_a_kind in found.values() for file in of_a_kind]
-    of_tables = sorted(found)
-    few, many, kinds, others = (text, tables, ["text"], of_tables) if len(text) <= len(tables) else (tables, text, of_tables, ["text"])
-    named, unwanted = listed([file.origin for file in few], _NAMED), " or ".join(kinds)
+    tables, kinds = list(chain(*found.values())), sorted(found)
+    if len(text) <= len(tables):
+        few, unwanted, many, others = text, "text", tables, ", ".join(kinds)
+    else:
+        few, unwanted, many, others = tables, " or ".join(kinds), text, "text"
+    named = listed([file.origin for file in few], _NAMED)
     return (
         f"{declared} matches {counted(len(few), 'file')} of {unwanted} ({named}) beside {counted(len(many), 'file')} of "
-        f"{', '.join(others)}, and all of them are documents of the corpus; to leave out the {unwanted}, declare source.path: "
+        f"{others}, and all of them are documents of the corpus; to leave out the {unwanted}, declare source.path: "
         f"{_pattern(declared, many)}"
     )
 

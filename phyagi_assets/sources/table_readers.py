@@ -33,14 +33,14 @@ def read_parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
         rows = max(1, min(8192, BLOCK * metadata.num_rows // max(size, 1)))
         groups = list(range(metadata.num_row_groups)[span.start : span.stop])
         nested = any(len(column.path) > 1 for column in columns)  # pyarrow cannot join nested dictionaries of several groups
-        of_a_row = source.size / max(metadata.num_rows, 1)
+        row_bytes = source.size / max(metadata.num_rows, 1)
         first = span.first
         names = [name for column in columns for name in column.in_parquet]
         source.expect(_ranges_of_columns(metadata, groups, names))
         for some in [[group] for group in groups] if nested else [groups]:
             for batch in file.iter_batches(batch_size=rows, row_groups=some, columns=names):
                 located = [column.located(batch) for column in columns]
-                yield from parts_of(batch, located, consecutive(first, batch.num_rows), int(of_a_row * batch.num_rows))
+                yield from parts_of(batch, located, consecutive(first, batch.num_rows), int(row_bytes * batch.num_rows))
                 first += batch.num_rows
 
 

@@ -46,8 +46,8 @@ class Splits:
         """Return the split of each document, given the hash of its text and the index of its file."""
         split = split_of(hashes, self.shares)
         if (self.fixed >= 0).any():
-            of_file = self.fixed[files]
-            split = np.where(of_file >= 0, of_file, split)
+            fixed = self.fixed[files]
+            split = np.where(fixed >= 0, fixed, split)
         return split
 
 
@@ -93,10 +93,10 @@ def write_splits(rows: Iterator[pa.RecordBatch], writer: Callable[[str, bool], S
                 if code not in writers:
                     writers[code] = open_files.enter_context(writer(SPLITS[code], trained is not None))
                 kept = (split == code) & (lengths > 0)
-                of_split = slice(None) if kept.sum() == (lengths > 0).sum() else np.repeat(kept, lengths)
-                own = None if trained is None else trained[of_split]
-                of_documents = np.stack([column[kept] for column in origins], axis=1)
-                writers[code].append(ids[of_split], lengths[kept], of_documents, hashes[kept], own)
+                split_tokens = slice(None) if kept.sum() == (lengths > 0).sum() else np.repeat(kept, lengths)
+                own = None if trained is None else trained[split_tokens]
+                split_origins = np.stack([column[kept] for column in origins], axis=1)
+                writers[code].append(ids[split_tokens], lengths[kept], split_origins, hashes[kept], own)
     return {SPLITS[code]: writers[code].counts for code in sorted(writers)}
 
 

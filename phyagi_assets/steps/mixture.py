@@ -123,7 +123,7 @@ def _reused(published: Artifact, mixture: Mixture, caches: Caches, store: Store)
 
 
 def _details(caches: Caches, left_out: Sequence[str]) -> dict[str, Any]:
-    engines = {cache.manifest.details["engine"] for of_corpus in caches.values() for cache in of_corpus}
+    engines = {cache.manifest.details["engine"] for found in caches.values() for cache in found}
     tokenizer = first_cache(caches).manifest.details["tokenizer_fingerprint"]
     details: dict[str, Any] = {"engine": ", ".join(sorted(engines)), "tokenizer_fingerprint": tokenizer}
     return details | ({LEFT_OUT: list(left_out)} if left_out else {})

@@ -167,5 +167,5 @@ def _planned(cache: Artifact, home: Path, index: Artifact | None) -> PlannedPart
         split: Shard(path=os.path.relpath(array_path(cache.path, split), home), **counts, pieces=pieces.get(split, ()))
         for split, counts in manifest.counts.items()
     }
-    of_index = planned_index(index, os.path.relpath(index.path, home)) if index else None
-    return PlannedPartition(key=partition_key(cache), fingerprint=cache.fingerprint, shards=shards, index=of_index)
+    packed = planned_index(index, os.path.relpath(index.path, home)) if index else None
+    return PlannedPartition(key=partition_key(cache), fingerprint=cache.fingerprint, shards=shards, index=packed)

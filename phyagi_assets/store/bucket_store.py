@@ -100,17 +100,17 @@ class BucketStore(Store):
         return f"{self.bucket.address}/{name}"
 
     def open(self, address: str, *, intact: bool = False) -> Artifact | None:
-        of = Address(address)
+        parsed = Address(address)
         with self._listings.lock:
-            known = self._listings.folder(of.folder)
-            fingerprint, pointer = known.published(of.key)
+            known = self._listings.folder(parsed.folder)
+            fingerprint, pointer = known.published(parsed.key)
             if not fingerprint:
                 return None
-            version = Version(of, fingerprint)
+            version = Version(parsed, fingerprint)
             objects = known.versions.get(version.folder_name, {})
             if MANIFEST in objects and self.manifests.recall(version, objects) is None:
                 if known.has_missed:  # probably, all are needed
-                    self.manifests.fetch(of.folder, known)
+                    self.manifests.fetch(parsed.folder, known)
                 known.has_missed = True
         return self._artifact(version, objects, pointer, intact=intact)
 
@@ -248,34 +248,34 @@ class BucketStore(Store):
         self._listings.note_pointer(address, newest, pointers.get(newest))
 
     def published_path(self, address: str) -> Path:
-        of = Address(address)
-        return self.version_path(of, self._listings.folder(of.folder).published(of.key)[0])
+        parsed = Address(address)
+        return self.version_path(parsed, self._listings.folder(parsed.folder).published(parsed.key)[0])
 
     def damage(self, address: str, version: Path) -> Sequence[str]:
-        of = Version(Address(address), split_version_name(version.name)[1])
-        artifact = self._artifact(of, self._listings.version(of), None, intact=False)
+        checked = Version(Address(address), split_version_name(version.name)[1])
+        artifact = self._artifact(checked, self._listings.version(checked), None, intact=False)
         if artifact is None:
-            return [f"{self.place(file_key(of, MANIFEST))}: is missing, or is not a manifest of this version"]
+            return [f"{self.place(file_key(checked, MANIFEST))}: is missing, or is not a manifest of this version"]
         return artifact.damage(checksums=True)
 
     def discard(self, address: str, version: Path) -> None:
-        of = Version(Address(address), split_version_name(version.name)[1])
-        objects = self._listings.version(of)
-        manifest = self.manifests.read(of, objects) if MANIFEST in objects else None
+        discarded = Version(Address(address), split_version_name(version.name)[1])
+        objects = self._listings.version(discarded)
+        manifest = self.manifests.read(discarded, objects) if MANIFEST in objects else None
         if manifest and (unknown := sorted(objects.keys() - {MANIFEST, *manifest.files})):
             raise ForeignFilesError(
-                f"{self.place(version_key(of))}: {unknown[0]} in it was not written by the store; the version is left as it is"
+                f"{self.place(version_key(discarded))}: {unknown[0]} in it was not written by the store; the version is left as it is"
             )
         if MANIFEST in objects:
-            self.bucket.delete([file_key(of, MANIFEST)])
+            self.bucket.delete([file_key(discarded, MANIFEST)])
         recorded = objects.keys() & set(manifest.files) if manifest else set()
-        self.bucket.delete(file_key(of, name) for name in recorded)
-        pointers = self._listings.pointers(of.address)
-        if pointers and max(pointers)[1] == of.fingerprint:
+        self.bucket.delete(file_key(discarded, name) for name in recorded)
+        pointers = self._listings.pointers(discarded.address)
+        if pointers and max(pointers)[1] == discarded.fingerprint:
             for pointer in sorted(pointers):  # the newest last: an older one must not become the published one
-                self.bucket.delete([pointer_key(of.address, pointer)])
-        self.local.forget(of)
-        self._listings.forget(of.address.folder)
+                self.bucket.delete([pointer_key(discarded.address, pointer)])
+        self.local.forget(discarded)
+        self._listings.forget(discarded.address.folder)
 
     @contextmanager
     def removing(self) -> Iterator[Callable[[str, Path], None]]:
@@ -385,8 +385,8 @@ class BucketStore(Store):
 
 def _lock_name(name: str) -> str:
     """Return the name of the lock that is taken for a name: all steps of a partition have that of its run, which takes two requests."""
-    of = Address(name)
-    return f"{_RUNS}/{of.name}/{of.key}" if of.is_of_partition and of.name != _RUNS else name
+    address = Address(name)
+    return f"{_RUNS}/{address.name}/{address.key}" if address.is_of_partition and address.name != _RUNS else name
 
 
 def _lease_key(name: str) -> str:

@@ -139,9 +139,9 @@ def copy_versions(
     for plans in (False, True):
         together: dict[tuple[int, str, str], list[VersionCopy]] = {}  # versions of one partition wait for each other anyway
         for item in work:
-            of = item.artifact.version.address
-            if of.is_of_partition is not plans:
-                together.setdefault((id(item.target), of.name, of.key), []).append(item)
+            address = item.artifact.version.address
+            if address.is_of_partition is not plans:
+                together.setdefault((id(item.target), address.name, address.key), []).append(item)
         failed = set()
         for items in concurrently(run, together.values(), _AT_ONCE):
             failed |= {item.artifact.version for item, reasons in items if reasons}

@@ -70,16 +70,16 @@ class LocalStore(Store):
         return self.root / name
 
     def open(self, address: str, *, intact: bool = False) -> Artifact | None:
-        of = Address(address)
-        pointer = f"{self.root}/{of}"
+        parsed = Address(address)
+        pointer = f"{self.root}/{parsed}"
         try:
             version = Path(pointer.rpartition("/")[0], os.readlink(pointer))  # noqa: PTH115 (called for every artifact)
         except OSError:  # a copy in the place of a pointer, or nothing
             version = Path(pointer)
         key, fingerprint = split_version_name(version.name)
-        if key not in ("", of.key):  # of a key in other upper and lower case, which some disks do not distinguish
+        if key not in ("", parsed.key):  # of a key in other upper and lower case, which some disks do not distinguish
             return None
-        artifact = self._version(of, version, intact=intact)
+        artifact = self._version(parsed, version, intact=intact)
         return None if artifact and fingerprint not in ("", artifact.fingerprint) else artifact
 
     def find(self, address: str, fingerprint: str, holding: Collection[str] = (), *, lately: bool = False) -> Artifact | None:
@@ -209,7 +209,7 @@ class LocalStore(Store):
             filled, finished = _parts(fill(draft))
         with ThreadPoolExecutor() as pool:  # flush in parallel, while the checksums are computed
             flushed = pool.map(flush, list(draft.rglob("*")))
-            files = records_of(draft) | {name: of.record for name, of in finished.items()}
+            files = records_of(draft) | {name: file.record for name, file in finished.items()}
             manifest = replace(filled, files=dict(sorted(files.items())))
             list(flushed)
         for name, file in finished.items():

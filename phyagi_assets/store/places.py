@@ -78,13 +78,13 @@ def artifact_in_bucket(name: str, steps: Mapping[str, bool]) -> InBucket | None:
         return None
     parts = [part for part in path.split("/") if part]
     for i, part in enumerate(parts):
-        of_mixture, fingerprint = split_version_name(part)
-        if of_mixture in steps and i > 2:  # bucket/mixture/.artifacts/mixed_dataset@…
-            return InBucket(store=_store(scheme, parts[: i - 2]), address=f"{parts[i - 2]}/{of_mixture}", fingerprint=fingerprint)
+        step, fingerprint = split_version_name(part)
+        if step in steps and i > 2:  # bucket/mixture/.artifacts/mixed_dataset@…
+            return InBucket(store=_store(scheme, parts[: i - 2]), address=f"{parts[i - 2]}/{step}", fingerprint=fingerprint)
         if part in steps and i > 1:
             key = next((below for below in parts[i + 1 :] if steps[part] and not below.startswith(".")), "")
-            of_partition, fingerprint = split_version_name(key)
-            address = "/".join(filter(None, [parts[i - 1], part, of_partition or key]))
+            partition, fingerprint = split_version_name(key)
+            address = "/".join(filter(None, [parts[i - 1], part, partition or key]))
             return InBucket(store=_store(scheme, parts[: i - 1]), address=address, fingerprint=fingerprint)
     return None
 

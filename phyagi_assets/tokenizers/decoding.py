@@ -82,8 +82,8 @@ def is_lossless(tokenizer: "Tokenizer") -> bool:
 def _flat(step: Any) -> list[dict[str, Any]]:
     """Return the settings of a pre-tokenizer or decoder, or of each of its steps if it is a sequence."""
 
-    def inner(of: dict[str, Any]) -> list[dict[str, Any]]:
-        parts = of.get("pretokenizers") or of.get("decoders")
-        return [found for part in parts for found in inner(part)] if parts else [of]
+    def inner(settings: dict[str, Any]) -> list[dict[str, Any]]:
+        parts = settings.get("pretokenizers") or settings.get("decoders")
+        return [found for part in parts for found in inner(part)] if parts else [settings]
 
     return inner(json.loads(step.__getstate__())) if step is not None else []

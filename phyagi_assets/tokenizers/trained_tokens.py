@@ -72,17 +72,17 @@ class TokenPlaces:
         known = np.array([not (one.is_marked and self.trims) for one in rendered], dtype=bool)
         if not self.token_bytes.is_known or not known.any():
             return np.zeros(len(encoded.ids), np.int64), np.zeros(len(rendered), dtype=bool)
-        of_tokens = self.token_bytes.lengths(encoded.ids)
-        if known.all() and self.token_bytes.is_lossless and of_tokens.min(initial=0) >= 0:
-            ends = np.cumsum(of_tokens)
-            of_texts = np.where(encoded.ends > 0, ends.take(encoded.ends - 1, mode="clip"), 0) if len(ends) else np.zeros_like(text_ends)
-            if np.array_equal(of_texts, text_ends):
+        sizes = self.token_bytes.lengths(encoded.ids)
+        if known.all() and self.token_bytes.is_lossless and sizes.min(initial=0) >= 0:
+            ends = np.cumsum(sizes)
+            found_ends = np.where(encoded.ends > 0, ends.take(encoded.ends - 1, mode="clip"), 0) if len(ends) else np.zeros_like(text_ends)
+            if np.array_equal(found_ends, text_ends):
                 return ends, known
-        sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(of_tokens)])
+        sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
         before = np.concatenate([np.zeros(1, np.int64), sums[encoded.ends[:-1]]]) if len(rendered) else np.zeros(0, np.int64)
         known &= sums[encoded.ends] - before == text_ends - starts
         document = np.repeat(np.arange(len(rendered)), encoded.lengths)
-        known[document[of_tokens < 0]] = False
+        known[document[sizes < 0]] = False
         content = memoryview(texts.buffers()[2] or b"")
         for i in np.flatnonzero(known).tolist():
             known[i] = self.token_bytes.restore(encoded.of(i), content[int(starts[i]) : int(text_ends[i])])

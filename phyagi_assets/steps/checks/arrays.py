@@ -52,10 +52,10 @@ def examine_arrays(
 
 
 def _examined(path: Callable[[str], Path], stem: str, said: Mapping[str, int], rules: IdRules) -> CheckedArrays:
-    array, of_ends, of_origins = (path(f"{stem}{ending}") for ending in (IDS, DOCUMENTS, ORIGINS))
-    length, ends = array_length(array), open_array(of_ends)
+    array, origins = path(f"{stem}{IDS}"), path(f"{stem}{ORIGINS}")
+    length, ends = array_length(array), open_array(path(f"{stem}{DOCUMENTS}"))
     found = CheckedArrays(documents=len(ends), tokens=length)
-    if problem := _broken(ends, length, array_length(of_origins)):
+    if problem := _broken(ends, length, array_length(origins)):
         found = replace(found, broken=(f"{stem}{DOCUMENTS}: {problem}",))
         ends = np.unique(ends)  # sorted, so that the other checks can still run
     if TRAINED in said:
@@ -71,7 +71,7 @@ def _examined(path: Callable[[str], Path], stem: str, said: Mapping[str, int], r
 def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
     """Check the token arrays of a partition."""
     manifest, folder = artifact.manifest, artifact.folder()
-    counts = {stem: of_array for split in manifest.counts for stem, of_array in counts_of_files(manifest, split).items()}
+    counts = {stem: expected for split in manifest.counts for stem, expected in counts_of_files(manifest, split).items()}
     append_eos = bool(tokenized.settings["append_eos"])
     found = examine_arrays(lambda name: folder / name, counts, manifest.details["tokenizer"], append_eos=append_eos)
     return array_checks(found, manifest, tokenized)

@@ -111,9 +111,9 @@ def token_checks(
     found: CheckedRows, hashes: Sequence[npt.NDArray[np.uint64]], manifest: Manifest, limits: LimitsConfig, decoder: Decoder
 ) -> list[Check]:
     """Return the outcomes of the checks of a version, given also the text hashes of its documents with tokens, in several arrays."""
-    of_ids = IdRules.of(manifest.details["tokenizer"], append_eos=bool(manifest.settings["append_eos"]))
+    id_rules = IdRules.of(manifest.details["tokenizer"], append_eos=bool(manifest.settings["append_eos"]))
     return [
-        *of_ids.checks(found.ids),
+        *id_rules.checks(found.ids),
         found.round_trip.check(decoder),
         _rows(manifest.counts, found),
         _duplicates(hashes, limits.duplicates),
