@@ -116,12 +116,20 @@ class PeakMemory:
 
 
 def tree(pid: int) -> list[int]:
-    """Return a process and its descendants."""
+    """Return a process and its descendants; nothing if the process does not exist."""
     try:
-        children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return []
-    return [pid, *(below for child in children for below in tree(child))]
+    return [pid, *(below for thread in threads for child in _children(thread) for below in tree(child))]
+
+
+def _children(thread: Path) -> list[int]:
+    """Return the processes that a thread started; none if it has ended, in which case they belong to another thread."""
+    try:
+        return [int(child) for child in (thread / "children").read_text().split()]
+    except OSError:
+        return []
 
 
 def resident(pid: int) -> int:
