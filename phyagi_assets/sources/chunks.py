@@ -27,8 +27,8 @@ start. The size does not enter fingerprints, because the rows are the same howev
 MAX_CHUNKS = 256
 """Approximate largest number of chunks per partition: each has a file of rows, and ``datasets`` opens all of them with the folder."""
 _BLOCK = 1 << 20
-_FIRST_LOOK = 1 << 14
-"""Number of bytes that are read at once to find the end of a line in a file that is elsewhere."""
+_FIRST_READ = 1 << 14
+"""Size of the first read in a search for the end of a line, in bytes; each further read is twice as large."""
 
 Spans = tuple[Span, ...]
 """The spans of one chunk, in the order of the partition's files."""
@@ -47,19 +47,19 @@ def cut_into_chunks(corpus: Corpus, files: Sequence[Readable], chunk_bytes: int 
     Raises
     ------
     SourceError
-        A file cannot be read while its lines are counted. All other problems of a file are reported by its reader.
+        A file cannot be read while its lines are counted. The reader of a file reports all other problems.
     """
     sizes = list(map(_size, files))
-    wanted = _wanted(sizes, chunk_bytes)
+    target = _target_size(sizes, chunk_bytes)
     chunk: list[Span] = []
-    held = 0
+    total = 0
     for index, (file, size) in enumerate(zip(files, sizes, strict=True)):
-        for span in _spans(corpus, Span(file=file, index=index), size, wanted):
+        for span in _spans(corpus, Span(file=file, index=index), size, target):
             chunk.append(span)
-            held += size
-            if held >= wanted:
+            total += size
+            if total >= target:
                 yield tuple(chunk)
-                chunk, held = [], 0
+                chunk, total = [], 0
     if chunk:
         yield tuple(chunk)
 
@@ -73,14 +73,14 @@ def chunk_name(chunk: Spans) -> str:
 
 def most_chunks(corpus: Corpus, files: Sequence[SourceFile], chunk_bytes: int | None = None) -> int:
     """Return an upper bound, at least 1, on the number of chunks that files are cut into."""
-    wanted = _wanted((file.size for file in files), chunk_bytes)
-    cut = [file.size >= 2 * wanted and _cutter_of(corpus, file.name) is not None for file in files]
-    spans = sum(file.size // wanted for file, is_cut in zip(files, cut, strict=True) if is_cut)
+    target = _target_size((file.size for file in files), chunk_bytes)
+    cut = [file.size >= 2 * target and _cutter_of(corpus, file.name) is not None for file in files]
+    spans = sum(file.size // target for file, is_cut in zip(files, cut, strict=True) if is_cut)
     whole = [file.size for file, is_cut in zip(files, cut, strict=True) if not is_cut]
-    return max(1, spans + min(len(whole), -(-sum(whole) // wanted)))
+    return max(1, spans + min(len(whole), -(-sum(whole) // target)))
 
 
-def _wanted(sizes: Iterable[int], chunk_bytes: int | None) -> int:
+def _target_size(sizes: Iterable[int], chunk_bytes: int | None) -> int:
     return max(CHUNK_BYTES if chunk_bytes is None else chunk_bytes, sum(sizes) // MAX_CHUNKS)
 
 
@@ -100,9 +100,9 @@ def _cutter_of(corpus: Corpus, name: str) -> Callable[[Span, int, int], Iterator
     return _spans_of_row_groups if kind == "parquet" else None
 
 
-def _spans(corpus: Corpus, whole: Span, size: int, wanted: int) -> Iterator[Span]:
+def _spans(corpus: Corpus, whole: Span, size: int, target: int) -> Iterator[Span]:
     """Yield a whole file, or spans of it that are as even as its rows allow if it is large enough for more than one."""
-    count = size // wanted
+    count = size // target
     cut = _cutter_of(corpus, whole.file.name) if count > 1 else None
     if cut and _is_cuttable(whole.file):
         yield from cut(whole, size, count)
@@ -111,7 +111,7 @@ def _spans(corpus: Corpus, whole: Span, size: int, wanted: int) -> Iterator[Span
 
 
 def _is_cuttable(file: Readable) -> bool:
-    """Return whether a file may be cut: its content is not, for example, compressed contrary to its name. The reader handles such files."""
+    """Return whether a file holds plain text or Parquet, as its name says; its reader handles a file that, for example, is compressed."""
     try:
         head = file.head()
     except OSError:
@@ -125,21 +125,21 @@ def _spans_of_lines(whole: Span, size: int, count: int) -> Iterator[Span]:
     Only the beginnings of the spans of a remote file are read, so the lines before them are not counted.
     """
     file, span, step = whole.file, whole, -(-size // count)
-    is_here = file.path is not None
+    is_local = file.path is not None
     try:
-        for stop in (map if is_here else concurrently)(partial(_beginning_of_line, file, most=step), range(step, size, step)):
+        for stop in (map if is_local else concurrently)(partial(_beginning_of_line, file, most=step), range(step, size, step)):
             if stop is not None and span.start < stop < size:
                 yield replace(span, stop=stop)
-                first = span.first + _lines_between(file, span.start, stop) if is_here else stop
-                span = replace(span, start=stop, first=first, is_numbered=is_here)
+                first = span.first + _lines_between(file, span.start, stop) if is_local else stop
+                span = replace(span, start=stop, first=first, is_numbered=is_local)
         yield span
     except OSError as problem:
         raise error_of_file(problem, f"{file}: cannot be read: {problem.strerror or problem}") from None
 
 
 def _beginning_of_line(file: Readable, earliest: int, most: int) -> int | None:
-    """Return where the first line at or after an offset begins; None if it begins more than `most` bytes after the offset."""
-    start, size, last = earliest - 1, _FIRST_LOOK, min(earliest + most, file.size)
+    """Return the offset of the first line at or after `earliest`, or None if it is more than `most` bytes later."""
+    start, size, last = earliest - 1, _FIRST_READ, min(earliest + most, file.size)
     while start < last:
         found = file.read_range(start, min(start + size, last)).find(b"\n")
         if found >= 0:
@@ -176,10 +176,10 @@ def _spans_of_row_groups(whole: Span, _size: int, count: int) -> Iterator[Span]:
     except (OSError, pa.ArrowException):  # the file is damaged, which its reader reports
         yield whole
         return
-    span, held = whole, 0
+    span, span_rows = whole, 0
     for group, group_rows in enumerate(rows):
-        if held and held * count >= sum(rows):
+        if span_rows and span_rows * count >= sum(rows):
             yield replace(span, stop=group)
-            span, held = replace(span, start=group, first=span.first + held), 0
-        held += group_rows
+            span, span_rows = replace(span, start=group, first=span.first + span_rows), 0
+        span_rows += group_rows
     yield span

@@ -1,4 +1,4 @@
-"""Text columns of tables: find them, check that they hold text, and find the values that are not UTF-8.
+"""Find the text columns of tables, check that they hold text, and find values that are not UTF-8.
 
 All data from a file is validated before it is used in a computation, because offsets or indices that point outside their buffers make
 Arrow read memory outside of them.
@@ -35,16 +35,16 @@ class TextColumn:
     """Name of the column in the table, then the names of the nested fields that lead to the text."""
 
     @property
-    def tables_columns(self) -> list[str]:
+    def table_columns(self) -> list[str]:
         """Names of the columns of the table to read."""
         return [self.path[0]]
 
     @property
-    def in_parquet(self) -> list[str]:
+    def parquet_names(self) -> list[str]:
         """Names to read from a Parquet file: the path, joined by dots."""
         return [".".join(self.path)]
 
-    def located(self, batch: pa.RecordBatch) -> ReadPart:
+    def reader(self, batch: pa.RecordBatch) -> ReadPart:
         """Return a reader of the column in a batch from a file, after validating its buffers, but not its UTF-8.
 
         Raises

@@ -82,21 +82,21 @@ class ConversationColumn:
     has_tools: bool
 
     @property
-    def tables_columns(self) -> list[str]:
+    def table_columns(self) -> list[str]:
         """Names of the columns of the table to read."""
         return list(dict.fromkeys([self.path[0], *([TOOLS] if self.has_tools else [])]))
 
     @property
-    def in_parquet(self) -> list[str]:
+    def parquet_names(self) -> list[str]:
         """Names to read from a Parquet file: those of whole columns."""
-        return self.tables_columns
+        return self.table_columns
 
-    def located(self, batch: pa.RecordBatch) -> ReadPart:
+    def reader(self, batch: pa.RecordBatch) -> ReadPart:
         """Return a reader of the conversations in a batch from a file, as JSON, after validating the buffers: the file may be damaged.
 
         Arrow gives every row the fields of all rows, with nulls where a row has none. Keys whose value is null are therefore left out.
         """
-        columns = {name: batch.column(batch.schema.get_field_index(name)) for name in self.tables_columns}
+        columns = {name: batch.column(batch.schema.get_field_index(name)) for name in self.table_columns}
         for column in columns.values():
             column.validate(full=True)
         top, *path = self.path
@@ -105,11 +105,11 @@ class ConversationColumn:
         for name in path:
             kind = storage_type(kind)
             kind = kind.field(kind.get_field_index(name)).type
-        convert, convert_tools = _conversion(kind), _conversion(tools.type) if tools is not None else _same
+        convert, convert_tools = _conversion(kind), _conversion(tools.type) if tools is not None else _unchanged
 
         def read(part: slice, numbers: npt.NDArray[np.int64], problems: dict[int, RowProblem]) -> pa.Array:
-            beside = tools[part].to_pylist() if tools is not None else [None] * len(numbers)
-            rows = zip(numbers.tolist(), messages[part].to_pylist(), beside, strict=True)
+            tool_lists = tools[part].to_pylist() if tools is not None else [None] * len(numbers)
+            rows = zip(numbers.tolist(), messages[part].to_pylist(), tool_lists, strict=True)
             return _texts(
                 ((number, _converted(convert(_under(value, path)), convert_tools(tool), self.name)) for number, value, tool in rows),
                 problems,
@@ -145,7 +145,7 @@ def _under(value: Any, path: Sequence[str]) -> Any:
     return value
 
 
-def _same(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
@@ -159,6 +159,6 @@ def _conversion(kind: pa.DataType) -> Callable[[Any], Any]:
     if pa.types.is_map(kind):
         convert = _conversion(kind.item_type)
         return lambda value: None if value is None else {key: convert(item) for key, item in value}
-    if _is_list(kind) and (convert := _conversion(kind.value_type)) is not _same:
+    if _is_list(kind) and (convert := _conversion(kind.value_type)) is not _unchanged:
         return lambda value: value and [convert(item) for item in value]
-    return _same
+    return _unchanged

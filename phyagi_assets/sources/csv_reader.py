@@ -1,8 +1,8 @@
 """Reader of the CSV tables in a file.
 
-pyarrow reads a table in blocks. It refuses a table in which a row has another number of columns than the header, and may misread one in
-which a quoted value goes on after its closing quote, as in ``"He said \\"hi\\" to me"``, or has none. Whether a value is quoted is known
-only from the beginning of the table, so a fast search in its bytes looks for quotes inside a value. The module `csv` reads such tables.
+pyarrow reads a table in blocks. It refuses a table in which a row and the header differ in their number of columns, and may misread a
+table with text after a closing quote, as in ``"He said \\"hi\\" to me"``, or without a closing quote. Only a parse from the beginning of
+the table shows whether a value is quoted, so a fast search looks for any quote inside a value. The module `csv` reads such tables.
 """
 
 import io
@@ -77,7 +77,7 @@ def _rows(source: Readable, options: ReadOptions, block: int) -> Iterator[Rows]:
             last = max([*numbers[-1:].tolist(), *problems])
             in_file = {first + row: problem for row, problem in problems.items()}
             yield Rows(columns=[pa.array([], pa.string())] * len(columns), numbers=numbers[:0], problems=in_file, member=file.member)
-            yield from parts_of(batch, [column.located(batch) for column in columns], first + numbers, file.consumed(), file.member)
+            yield from parts_of(batch, [column.reader(batch) for column in columns], first + numbers, file.consumed(), file.member)
         first += last + 1
 
 
@@ -105,9 +105,9 @@ ASCII character, so it is not in the value."""
 
 
 class _Table(io.RawIOBase):
-    """A table with something added to its end, of which no block ends between CR and LF.
+    """A table with a row added to its end, read in blocks that never end between CR and LF.
 
-    At the beginning of a block, pyarrow takes LF after CR for the rest of a line end, even inside a quoted value, which would lose it.
+    pyarrow drops an LF at the beginning of a block after a CR, even inside a quoted value.
 
     Raises
     ------
@@ -121,23 +121,23 @@ class _Table(io.RawIOBase):
         self._content, self._end = content, end
         outside = rb'[^"\r\n' + re.escape(delimiter.encode()) + rb"]"
         self._inside_a_value = re.compile(rb'"(?<=' + outside + rb'")' + outside)
-        self._before = self._held = b""
+        self._before = self._pending = b""
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        content = self._content.read(size if size < 0 else size - len(self._held))
+        content = self._content.read(size if size < 0 else size - len(self._pending))
         refuse(why_not_whole(content))
         if self._inside_a_value.search(content) or self._inside_a_value.search(self._before + content[:2]):
             raise _MisreadError
         self._before = (self._before + content[-2:])[-2:]
-        block = self._held + content
+        block = self._pending + content
         left = len(self._end) if size < 0 else size - len(block)  # nothing, unless the content has ended
         added, self._end = self._end[:left], self._end[left:]
         block = block + added if added else block
-        self._held = b"\r" if len(block) > 1 and block.endswith(b"\r") else b""
-        return block[:-1] if self._held else block
+        self._pending = b"\r" if len(block) > 1 and block.endswith(b"\r") else b""
+        return block[:-1] if self._pending else block
 
 
 def _without_end(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -146,7 +146,7 @@ def _without_end(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     Raises
     ------
     _MisreadError
-        The row is not there. pyarrow reads a quoted value without its closing quote to the end of the file, with all rows in it.
+        The row is missing. pyarrow reads a quoted value without its closing quote to the end of the file, with all rows in it.
     """
     last = None
     for batch in batches:

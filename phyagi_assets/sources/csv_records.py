@@ -16,7 +16,7 @@ from phyagi_assets.sources.rows import BLOCK, MOST_ROWS, RowProblem
 from phyagi_assets.sources.signatures import CONVERT, why_not_whole
 
 _LONGEST = (1 << 31) - 1
-"""Largest number of characters in a value, beyond which the module `csv` raises an error; it is that of the whole process."""
+"""Largest number of characters in a value; the module `csv` applies it to the whole process."""
 _WITHOUT_END = "has no closing quote, so it extends to the end of the file; close it"
 _PAST_ITS_END = "goes on after its closing quote; write a quote inside a quoted value as two quotes"
 
@@ -45,7 +45,7 @@ def batches_of_records(content: BinaryIO, delimiter: str, header: Sequence[str],
     Raises
     ------
     UnreadableContentError
-        A quoted value has no closing quote, or goes on after it, or a part of the table was not written.
+        A quoted value has no closing quote, or text follows its closing quote, or a part of the table was not written.
     """
     rows = enumerate(islice(_records(content, delimiter), 1, None))
     places = [header.index(name) for name in columns]
@@ -76,7 +76,7 @@ def _records(content: BinaryIO, delimiter: str) -> Iterator[list[str]]:
     text = io.TextIOWrapper(content, encoding="latin1", newline="")
     row = 0
     try:
-        for record in filter(None, csv.reader(map(_written, text), delimiter=delimiter, strict=True)):
+        for record in filter(None, csv.reader(map(_checked, text), delimiter=delimiter, strict=True)):
             yield record
             row += 1
     except csv.Error as problem:
@@ -86,6 +86,6 @@ def _records(content: BinaryIO, delimiter: str) -> Iterator[list[str]]:
         text.detach()  # it would close the content
 
 
-def _written(line: str) -> str:
+def _checked(line: str) -> str:
     refuse(why_not_whole(line.encode("latin1")))
     return line

@@ -39,8 +39,8 @@ class DigestCache:
         stamp, digest = self._known.get(file.name, ((), None))
         return digest if stamp == file.stamp else None
 
-    def is_other(self, file: SourceFile, content: str) -> bool:
-        """Return whether a remote file is known to differ from a content, given its XXH3-128: by its digest, or by the stamp it had."""
+    def differs_from(self, file: SourceFile, content: str) -> bool:
+        """Return whether the cached stamp or digest of a remote file shows that it differs from a content, given as XXH3-128."""
         stamp, digest = self._known.get(file.name, (file.stamp, content))
         return stamp != file.stamp or digest != content
 
@@ -53,10 +53,10 @@ class DigestCache:
         has_settled = not changed_recently(stamp, self._quiet_ns)
         digest = file_digest(path)
         if has_settled and stamp_of(path) == stamp:
-            self.learn(file, digest, stamp)
+            self.add(file, digest, stamp)
         return digest
 
-    def learn(self, file: SourceFile, digest: str, stamp: Stamp | None = None) -> None:
+    def add(self, file: SourceFile, digest: str, stamp: Stamp | None = None) -> None:
         """Cache the digest of a file for a stamp; by default, for the stamp in the listing, as for remote files."""
         self._known[file.name] = (file.stamp if stamp is None else stamp, digest)
         self._changed = True

@@ -90,7 +90,7 @@ class Documents:
         kept[list(problems)] = False
         parts = list(self.parts)
         for i, problem in problems.items():
-            tally = parts[part[i]].tally + RowTally(valid=-1) + RowTally.of_invalid({int(self.rows[i]): problem})
+            tally = parts[part[i]].tally + RowTally(valid=-1) + RowTally.from_problems({int(self.rows[i]): problem})
             parts[part[i]] = replace(parts[part[i]], tally=tally)
         return self._only(kept, parts=tuple(parts))
 
@@ -160,7 +160,7 @@ class Batch:
         found: list[Documents] = []
         for span, block in self.parts:
             if block is None:
-                found.append(replace(_NOTHING, parts=(SpanPart(span=span, tally=RowTally(), ends=True),)))
+                found.append(replace(_NO_DOCUMENTS, parts=(SpanPart(span=span, tally=RowTally(), ends=True),)))
             else:
                 found += (_documents(rows, span, self.separator) for rows in block.rows())
         return _merged(found)
@@ -245,7 +245,7 @@ def _documents(rows: Rows, span: Span, separator: str) -> Documents:
         valid = np.asarray(texts.is_valid())
         problems = dict.fromkeys(numbers[~valid].tolist(), RowProblem("its text is null")) | rows.problems
         texts, numbers = texts.drop_null(), numbers[valid]
-        tally = RowTally.of_invalid(problems) + RowTally(valid=len(texts), lines=rows.lines)
+        tally = RowTally.from_problems(problems) + RowTally(valid=len(texts), lines=rows.lines)
     return Documents(
         texts=texts,
         files=np.full(len(texts), span.index, dtype=np.int32),
@@ -255,9 +255,9 @@ def _documents(rows: Rows, span: Span, separator: str) -> Documents:
     )
 
 
-_NOTHING = Documents(texts=pa.nulls(0, pa.string()), files=np.empty(0, np.int32), rows=np.empty(0, np.int64))
+_NO_DOCUMENTS = Documents(texts=pa.nulls(0, pa.string()), files=np.empty(0, np.int32), rows=np.empty(0, np.int64))
 _SPAN_BYTES = 64
-"""Size for which the end of a span counts, in bytes: a batch of many empty files has an end, too."""
+"""Size that the end of a span counts as, in bytes, so that a batch of many empty files ends, too."""
 
 
 def _merged(parts: list[Documents]) -> Documents:

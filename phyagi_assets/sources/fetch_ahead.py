@@ -1,4 +1,4 @@
-"""Fetching the files of the next spans while one is read, so that many small files that are elsewhere are not waited for one by one."""
+"""Fetch the files of the next spans while one is read, so that a reader does not wait for many small remote files one by one."""
 
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -11,13 +11,13 @@ from phyagi_assets.sources.prefetch import AHEAD, PART
 from phyagi_assets.sources.readable import ByteRange, Readable
 
 _MOST_FILES = 64
-"""Largest number of files of which the beginning is fetched ahead."""
+"""Largest number of files whose beginnings are fetched ahead."""
 _FOOTER = 1 << 16
 """Number of bytes that are read at the end of a Parquet file to open it."""
 
 
 def fetched_ahead(corpus: Corpus, spans: Iterable[Span]) -> Generator[tuple[Span, Readable], None, None]:
-    """Yield each span with its file for reading; the beginnings of the next ones are fetched meanwhile, as far as memory allows."""
+    """Yield each span with its file for reading; up to `AHEAD` bytes of the next files are fetched in the meantime."""
     waiting: deque[tuple[Span, Readable, ExitStack]] = deque()
     left, ahead = iter(spans), 0
     try:
@@ -25,11 +25,11 @@ def fetched_ahead(corpus: Corpus, spans: Iterable[Span]) -> Generator[tuple[Span
             while len(waiting) <= _MOST_FILES and ahead < AHEAD and (span := next(left, None)):
                 stack = ExitStack()
                 waiting.append((span, stack.enter_context(_reading(corpus, span)), stack))
-                ahead += _begun(span)
+                ahead += _bytes_ahead(span)
             if not waiting:
                 return
             span, file, stack = waiting.popleft()
-            ahead -= _begun(span)
+            ahead -= _bytes_ahead(span)
             with stack:
                 yield span, file
     finally:
@@ -37,13 +37,13 @@ def fetched_ahead(corpus: Corpus, spans: Iterable[Span]) -> Generator[tuple[Span
             stack.close()
 
 
-def _begun(span: Span) -> int:
+def _bytes_ahead(span: Span) -> int:
     """Return the number of bytes that are fetched before the span is read."""
     return 0 if span.file.path else min(PART, span.file.size)
 
 
 def _reading(corpus: Corpus, span: Span) -> AbstractContextManager[Readable]:
-    """Return the file of a span for reading the span."""
+    """Return a context manager for reading a span of a file."""
     if span.file.path:
         return span.file.reading()
     ranges: list[ByteRange] | None = None

@@ -55,12 +55,12 @@ class Listing:
 
 
 def also_left_out(left_out: Sequence[LeftOut]) -> str:
-    """Return the end of the message that nothing matches a path: the number of files that were left out, and one of them; else ``""``."""
+    """Return the end of a message about a path that matches nothing: the number of files left out, with an example; else ``""``."""
     return f"; {len(left_out)} left out, such as {left_out[0].origin} ({left_out[0].reason})" if left_out else ""
 
 
 def held_out(split: str) -> HeldOut | None:
-    """Return the held-out split of a given name, or None if the documents of a source's split of that name are divided by their hash."""
+    """Return a name as a held-out split, or None if the documents of a source's split of that name are divided by their hash."""
     return next((known for known in get_args(HeldOut) if known == split), None)
 
 
@@ -93,7 +93,7 @@ class Span:
     first: int = 0
     """0-based number of the first row of the span in the file; `start` if it is not known."""
     is_numbered: bool = True
-    """Whether the number of the first row is known. It is not where counting the lines before the span would fetch all of them."""
+    """Whether the number of the first row is known. It is not if counting the lines before the span would fetch them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +120,7 @@ class Partition:
 
 
 def readable(partition: Partition) -> list[LocalFile]:
-    """Return the local files of a partition, for reading them."""
+    """Return the local files of a partition for reading."""
     return [LocalFile(name=file.name, origin=file.origin, path=file.path) for file in partition.files if file.path]
 
 

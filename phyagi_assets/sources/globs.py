@@ -3,7 +3,7 @@
 It is the language of ``glob.glob(pattern, recursive=True)``. ``*``, ``?`` and ``[…]`` match within one part of a path, ``**`` matches any
 number of folders, and only a dot in the pattern matches a leading dot. Names that tools leave behind do not match either, unless the
 pattern contains the mark of such names. A path that only these rules exclude is *left out*: it is counted and reported, never silently
-missing. `fnmatch` translates the parts; ``glob.translate``, of Python 3.13, would not tell why a path is left out.
+missing. `fnmatch` translates the parts; ``glob.translate`` (Python 3.13) would not say why a path is left out.
 """
 
 import fnmatch
@@ -98,7 +98,7 @@ class Glob:
         return next((i for i, part in enumerate(self.parts[:-1]) if part.is_wild), len(self.parts) - 1)
 
     def matches(self, path: str) -> bool:
-        """Return whether the whole of a path matches."""
+        """Return whether a path matches."""
         return self.is_match(self._after(path))
 
     def left_out(self, path: str) -> LeftOutBecause | None:
@@ -117,16 +117,16 @@ class Glob:
             if at == len(self.parts):
                 continue
             part = self.parts[at]
-            judged = part.judge(name)
-            if judged != "no match":
-                _put(after, at if part.is_deep else at + 1, reason or judged)
+            mismatch = part.mismatch(name)
+            if mismatch != "no match":
+                _put(after, at if part.is_deep else at + 1, reason or mismatch)
         return self._closed(after)
 
     def is_match(self, states: States) -> bool:
         """Return whether a path that led to this state matches."""
         return states.get(len(self.parts), "none") is None
 
-    def goes_on(self, states: States) -> bool:
+    def can_go_on(self, states: States) -> bool:
         """Return whether a longer path may match or be left out."""
         return any(at < len(self.parts) for at in states)
 
@@ -171,7 +171,7 @@ class Part:
     def is_wild(self) -> bool:
         return is_wild(self.text)
 
-    def judge(self, name: str) -> LeftOutBecause | Literal["no match"] | None:
+    def mismatch(self, name: str) -> LeftOutBecause | Literal["no match"] | None:
         """Return None if the part matches a name, else why it does not."""
         if not self.is_wild:
             return None if name == self.text or _composed(name) == _composed(self.text) else "no match"

@@ -20,17 +20,17 @@ from phyagi_assets.store.base import Store
 SCHEME = "hf://"
 
 _SECONDS = 30
-"""Longest silence of a server, in seconds."""
+"""Time limit for a response, in seconds."""
 _LISTING_SECONDS = 900
-"""Longest time for listing a commit, in seconds: some requests of the Hub's clients have no time limit."""
+"""Time limit for listing a commit, in seconds: some requests of the Hub's clients have none of their own."""
 _COMMIT_SECONDS = 10.0
-"""Longest time for finding the commit of a model, in seconds, with all retries."""
-_FOR_COMMITS = RetryPolicy(attempts=3, pause=0.5)
-"""Retries of finding the commit of a model."""
+"""Time limit for finding the commit of a model, in seconds, including all retries."""
+_COMMIT_RETRIES = RetryPolicy(attempts=3, pause=0.5)
+"""Retry policy for finding the commit of a model."""
 _LARGE = 1 << 26
 """Size in bytes from which a file is fetched by the Hub's own client, which is faster for large files."""
 _RULES = 2
-"""Version of the rules of listing. Listings that were cached under another version are not used."""
+"""Version of the rules of listing. Listings cached under another version are not used."""
 
 
 class Hub:
@@ -41,7 +41,7 @@ class Hub:
     Parameters
     ----------
     store
-        Store that caches the latest listing of each corpus, which holds for its commit.
+        Store that caches the latest listing of each corpus, which is valid for its commit.
     """
 
     def __init__(self, retry_policy: RetryPolicy, store: Store) -> None:
@@ -73,15 +73,15 @@ class Hub:
             found = HfApi().dataset_info(repository, revision=source.revision, timeout=_SECONDS)
         identity, commit = str(found.id), str(found.sha)
         state = self._store.state("listings", corpus.config.name)
-        asked = [_RULES, identity, commit, pattern, list(source.name), corpus.config.partition_by == "configuration"]
-        with suppress(ValueError, TypeError, KeyError):  # nothing is known yet, or it is damaged
+        request = [_RULES, identity, commit, pattern, list(source.name), corpus.config.partition_by == "configuration"]
+        with suppress(ValueError, TypeError, KeyError):  # no listing is cached, or it is damaged
             known = state.recall()
-            if known["asked"] == asked:
+            if known["asked"] == request:
                 files = tuple(SourceFile(**{**file, "stamp": tuple(file["stamp"])}) for file in known["files"])
                 return Listing(files=files, left_out=tuple(LeftOut(**file) for file in known["left_out"]))
         with translated("dataset", source.revision):
             listing = within(_LISTING_SECONDS, "the Hub", lambda: self._list_commit(corpus, identity, commit, pattern))
-        state.remember({"asked": asked, **asdict(listing)})
+        state.remember({"asked": request, **asdict(listing)})
         return listing
 
     def _list_commit(self, corpus: Corpus, repository: str, commit: str, pattern: str) -> Listing:
@@ -123,7 +123,7 @@ def commit_of_model(name: str, revision: str) -> str | None:
     SourceError
         The repository or the revision does not exist or cannot be read.
     SourceDownError
-        The Hub does not answer, or not soon: a scan asks for it after the listing of its source, and has to end in time.
+        The Hub does not answer within the time limit. A scan requests the commit after the listing of its source, and has to end in time.
     """
     from huggingface_hub import HfApi
 
@@ -133,11 +133,11 @@ def commit_of_model(name: str, revision: str) -> str | None:
         return str(found) if found else None
 
     what = f"tokenizer {name}@{revision} on the Hub"
-    return within(_COMMIT_SECONDS, what, lambda: _FOR_COMMITS.with_retries(what, ask))
+    return within(_COMMIT_SECONDS, what, lambda: _COMMIT_RETRIES.with_retries(what, ask))
 
 
 def _content(repository: str, commit: str, path: str, start: int) -> Iterator[bytes]:
-    """Yield the content of a file from an offset on. It takes one request; the Hub's client would first ask for what the listing has."""
+    """Yield the content of a file from an offset on, with one request; the Hub's client would first request what the listing has."""
     from huggingface_hub import get_session, hf_hub_url
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
@@ -196,7 +196,7 @@ def _configuration_listing(corpus: Corpus, repository: str, commit: str, files: 
 
 
 def _in_other_formats(files: Mapping[str, SourceFile], chosen: Mapping[str, SourceFile]) -> tuple[LeftOut, ...]:
-    """Find the files that look like documents but that ``load_dataset`` skips because it reads files of only one format."""
+    """Find the files that look like documents but that ``load_dataset`` skips, because it reads files of only one format."""
     read = {plain_suffix(path) for path in chosen}
     formats = FORMAT_OF_SUFFIX.keys() - read - {".txt"}  # .txt is usually a licence
     others = [file for path, file in files.items() if plain_suffix(path) in formats and path not in chosen and path != "dataset_infos.json"]

@@ -1,4 +1,4 @@
-"""Errors of the clients of the Hub, as transient errors and errors that a user can act on."""
+"""Turn errors of the Hub's clients into transient errors and errors that a user can act on."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _REFUSALS = {
     403: "access is denied; use a token that may read the repository",
 }
 _NAMED = {"dataset": "with source.revision", "model": "after the @"}
-"""Place in a declaration of the revision of a repository, by kind of repository."""
+"""Where a declaration names the revision of a repository, by kind of repository."""
 _REMEDY = {
     "dataset": "correct the repository, or name its files in source.path, as in hf://org/name/data/*.jsonl",
     "model": "correct the name of the tokenizer",
@@ -37,30 +37,30 @@ def translated(kind: str, revision: str | None = None, *, fetches: bool = False)
     kind
         Kind of the repository, ``dataset`` or ``model``.
     fetches
-        Whether a file is fetched, and not asked about.
+        Whether a file is being fetched, and not only looked up.
     """
-    from huggingface_hub import errors as raised
+    from huggingface_hub import errors as hub_errors
 
     try:
         yield
     except (PhyagiAssetsError, TransientError):
         raise
-    except (raised.RevisionNotFoundError, raised.RemoteEntryNotFoundError) as problem:
+    except (hub_errors.RevisionNotFoundError, hub_errors.RemoteEntryNotFoundError) as problem:
         if fetches:
             raise SourceDownError("is gone since it was listed, as when the history is rewritten; list the source again") from None
         unknown = f"there is no revision {revision!r}; name a branch, tag or commit {_NAMED[kind]}"
-        is_file = isinstance(problem, raised.RemoteEntryNotFoundError)
+        is_file = isinstance(problem, hub_errors.RemoteEntryNotFoundError)
         raise SourceError("a file of the repository is gone; list the source again" if is_file else unknown) from None
-    except raised.GatedRepoError:
+    except hub_errors.GatedRepoError:
         raise AccessError("is gated; ask for access on its page, and log in (HF_TOKEN, or: hf auth login)") from None
-    except raised.RepositoryNotFoundError:
+    except hub_errors.RepositoryNotFoundError:
         raise (AccessError if fetches else SourceError)(
             f"there is no such {kind}, or it is private and nobody is logged in (HF_TOKEN, or: hf auth login)"
         ) from None
-    except raised.OfflineModeIsEnabled:
-        raise SourceError("the Hub's clients are told to stay offline (HF_HUB_OFFLINE)") from None
-    except raised.HfHubHTTPError as problem:
-        raise _error_of_answer(problem.response) from None
+    except hub_errors.OfflineModeIsEnabled:
+        raise SourceError("the Hub's clients are in offline mode; unset HF_HUB_OFFLINE") from None
+    except hub_errors.HfHubHTTPError as problem:
+        raise _response_error(problem.response) from None
     except Exception as problem:
         if fetches and is_of_disk(problem):
             raise
@@ -68,29 +68,29 @@ def translated(kind: str, revision: str | None = None, *, fetches: bool = False)
             raise SourceError(f"the Hub's address or the token is not valid (HF_ENDPOINT, HF_TOKEN): {type(problem).__name__}") from None
         if network_error := next(filter(_is_network_error, _causes(problem)), None):
             raise TransientError(f"cannot be reached, or broke off: {type(network_error).__name__}") from None
-        told = next(iter(str(problem).splitlines()), "").partition(" with any supported extension")[0]
+        first_line = next(iter(str(problem).splitlines()), "").partition(" with any supported extension")[0]
         if fetches and isinstance(problem, OSError):  # the client compares the size of what arrived
-            raise TransientError(told) from None
-        unusable = f"the {kind} cannot be loaded: {type(problem).__name__}: {told}; {_REMEDY[kind]}"
+            raise TransientError(first_line) from None
+        unusable = f"the {kind} cannot be loaded: {type(problem).__name__}: {first_line}; {_REMEDY[kind]}"
         raise SourceError(answered_by_page(problem) or unusable) from None
 
 
 def answered_by_page(problem: BaseException) -> str:
-    """Return the message about an answer of the Hub that is a web page, given the exception that it led to; empty for another answer."""
+    """Return a message if an exception was caused by a web page in place of the Hub's response; else an empty string."""
     if any(isinstance(cause, json.JSONDecodeError) and cause.doc.lstrip().startswith("<") for cause in _causes(problem)):
         return "the Hub's address answers with a web page, as a proxy's login page does; check the address (HF_ENDPOINT) and the network"
     return ""
 
 
-def _error_of_answer(response: Any) -> Exception:
-    """Return the error for an answer of the Hub, which is None if the client does not have it."""
+def _response_error(response: Any) -> Exception:
+    """Return the error for a response of the Hub, which is None if the client did not keep it."""
     status, headers = (500, {}) if response is None else (response.status_code, response.headers)
     if reason := _REFUSALS.get(status):
         return AccessError(f"{reason} (HF_TOKEN, or: hf auth login)")
     if status < 500 and status not in (408, 429):
         return SourceError(f"the Hub answers {status}")
-    asked = str(headers.get("Retry-After", ""))
-    wait = float(asked) if asked.isdecimal() else 0.0
+    retry_after = str(headers.get("Retry-After", ""))
+    wait = float(retry_after) if retry_after.isdecimal() else 0.0
     return TransientError(f"the Hub answers {status}" + (f" and asks to wait {wait:,.0f} s" if wait else ""), wait=wait)
 
 

@@ -42,7 +42,7 @@ def irregular_files(
     raw_fingerprint
         Fingerprint of the content of the files.
     cache
-        Record in the store of what was found for a fingerprint.
+        Record in the store of the irregular files of a fingerprint.
     at_hand
         Function that returns the files to read, called if the cache does not know their content. It returns None if they would have to be
         fetched first; they then count as regular.

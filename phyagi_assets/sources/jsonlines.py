@@ -17,7 +17,7 @@ from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.rows import RowProblem, Rows, consecutive
 from phyagi_assets.sources.signatures import described, is_markup
 
-_MANY = 1 << 16
+_MOST_LINES = 1 << 16
 """Largest number of lines to parse at once in a block that is not parsed whole: each line takes memory besides its text."""
 
 
@@ -48,8 +48,8 @@ def parse_lines(path: str, block: bytes, names: tuple[str, ...], first: int) -> 
         yield Rows(columns=columns, numbers=consecutive(first, len(columns[0])))
         return
     lines = block.removesuffix(b"\n").split(b"\n")
-    for begin in range(0, len(lines), _MANY):
-        filled = filled_lines(lines[begin : begin + _MANY], first + begin)
+    for begin in range(0, len(lines), _MOST_LINES):
+        filled = filled_lines(lines[begin : begin + _MOST_LINES], first + begin)
         if columns := _parsed(b"\n".join(filled.values()), names):
             yield Rows(columns=columns, numbers=np.array(list(filled), np.int64))
         else:
@@ -57,7 +57,7 @@ def parse_lines(path: str, block: bytes, names: tuple[str, ...], first: int) -> 
 
 
 def filled_lines(lines: Iterable[bytes], first: int) -> dict[int, bytes]:
-    """Return the lines that are not blank by their numbers, which count from the first one's."""
+    """Return the lines that are not blank, by number; the first line has the number `first`."""
     return {number: line for number, line in enumerate(lines, first) if line.strip(b" \t\r")}
 
 
@@ -154,7 +154,7 @@ def _line_by_line(path: str, lines: Mapping[int, bytes], names: tuple[str, ...],
             elif not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
                 problems[number] = RowProblem(f"{name!r} has a lone surrogate, which is not Unicode text")
                 column[-1] = None
-    if is_start:  # further on, the rows are at fault and not the declaration
+    if is_start:  # in later blocks, the rows are wrong and not the declaration
         for name in names:
             refuse_missing_key(path, name, keys, "the text in columns")
     columns = [pa.array(column, pa.string()) for column in texts]
@@ -187,7 +187,7 @@ def refuse_missing_key(path: str, name: str, keys: Collection[str], what: str) -
 
 
 MISSING = object()
-"""Stands for the value of a key that a row does not have."""
+"""Marker for the value of a key that a row does not have."""
 
 
 def value_of(row: dict[str, Any], name: str) -> Any:

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 _EXAMPLES = 3
 """Number of files that a message names per reason for leaving files out."""
 _LONGEST_NAME = 255
-"""Longest name of a file on common file systems, in bytes."""
+"""Longest file name on common file systems, in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,13 +61,13 @@ class Sources:
         return Sources, (self._data, self._store, self.retry_policy)
 
     def remote(self, uri: str) -> Remote | None:
-        """Return the kind of source that a URI names, or None for a local path."""
+        """Return the client for the source that a URI names, or None for a local path."""
         if uri.startswith(HUB):
             return self._hub
         return next((buckets for scheme, buckets in self._buckets.items() if uri.startswith(scheme)), None)
 
     def pinned(self, file: SourceFile, *, is_small: bool = False) -> PinnedObject:
-        """Return an object of a listing, to read it in its bucket as long as its stamp is that of the listing."""
+        """Return a listed object for reading in its bucket; reading fails if its stamp is not that of the listing."""
         bucket = next(buckets for scheme, buckets in self._buckets.items() if file.origin.startswith(scheme))
         return PinnedObject(name=file.name, origin=file.origin, size=file.size, pin=file.stamp, bucket=bucket, is_small=is_small)
 
@@ -89,7 +89,7 @@ class Sources:
         Parameters
         ----------
         seconds
-            Longest time for listing remote files, in seconds; None means no limit.
+            Time limit for listing remote files, in seconds; None means no limit.
         warn
             Whether to log a warning if files are left out, unless the previous listing left out the same ones.
 
@@ -128,7 +128,7 @@ class Sources:
         return self._reported.get((corpus.config.name,), "")
 
     def _report(self, corpus: Corpus, warning: str, *path: str, warn: bool = True) -> None:
-        """Log a warning about a corpus or one of its paths, unless the previous listing gave the same."""
+        """Log a warning about a corpus or one of its paths, unless the previous listing gave the same warning."""
         key = corpus.config.name, *path
         if warn and warning and warning != self._reported.get(key):
             logger.warning("%s: %s", corpus.config.name, warning)
@@ -145,7 +145,7 @@ class Sources:
                 continue
             own: HeldOut | None = None if split == "train" else split
             for file in found.files:
-                identity = file.stamp[1:] if file.path else file.origin  # of a local file, the same through all links to it
+                identity = file.stamp[1:] if file.path else file.origin  # the same for all links to a local file
                 if (other := splits.setdefault(identity, split)) != split:
                     message = f"{file.origin} is in the paths of both {other} and {split}; narrow one of them"
                     raise corpus.error(message, "source", "path", split)
@@ -183,14 +183,14 @@ def _unfit(file: SourceFile) -> str:
     if not all(part.strip(".") for part in parts) or "\0" in file.name:
         return "its name is not a valid path of a file; rename it"
     if file.path is None and any(len(part.encode(errors="surrogatepass")) > _LONGEST_NAME for part in parts):
-        return f"a part of its name has more than {_LONGEST_NAME} bytes, which no file here can have; rename it"
+        return f"a part of its name has more than {_LONGEST_NAME} bytes, the limit of file systems; rename it"
     return ""
 
 
 def _check_keys_of_formats(corpus: Corpus, files: Sequence[SourceFile]) -> None:
     """Refuse a key for files of one format if no file has that format, because it would have no effect.
 
-    A file whose suffix is unknown is refused when its partition is read, and not here, where the corpus as a whole would fail.
+    A file with an unknown suffix is refused when its partition is read, and not here, where the whole corpus would fail.
     """
     for key, kind in corpus.config.source.keys_of_formats.items():
         if not any(known_format(corpus, file.name) in (kind, None) for file in files):
@@ -198,7 +198,7 @@ def _check_keys_of_formats(corpus: Corpus, files: Sequence[SourceFile]) -> None:
 
 
 def _check_folders(partition: Partition) -> None:
-    """Refuse remote files of which one has the name of another's folder, because a snapshot cannot hold both."""
+    """Refuse remote files if one has the name of another's folder, because a snapshot cannot hold both."""
     names = {file.name: file for file in partition.files if file.path is None}
     for file in partition.files:
         for folder in PurePosixPath(file.name).parents:

@@ -16,11 +16,11 @@ from phyagi_assets.paths import real_path
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out, warn_of_split
 from phyagi_assets.sources.globs import Glob, States, is_wild, literal_names
 from phyagi_assets.sources.local_file import error_of_file
-from phyagi_assets.sources.nearby import pattern_of_files, what_is_there
+from phyagi_assets.sources.nearby import describe_folder, pattern_of_files
 from phyagi_assets.store.disk import is_unreachable, stamp_of
 
-_ONE, _SEVERAL = "state.json", "dataset_dict.json"
-"""Name of the file that marks the folder of a saved dataset, and of the file that marks that of a saved dictionary of datasets."""
+_DATASET, _DICTIONARY = "state.json", "dataset_dict.json"
+"""Files that mark the folders of a saved dataset and of a saved dictionary of datasets."""
 
 
 def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
@@ -41,7 +41,7 @@ def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
     if _is_folder(whole) and not _is_saved(whole):
         example = f"{declared.rstrip('/')}/{pattern_of_files(whole)}"
         raise corpus.error(f"{whole} is a folder; name its files, as in {example}", "source", "path")
-    # The folder above the first part with a wildcard. The data folder's own name may look like one.
+    # Start at the folder above the first part with a wildcard. The data folder's own name may contain such characters.
     wild = next((i for i, part in enumerate(parts) if is_wild(part)), len(parts) - 1)
     start = Path(os.path.normpath(data.joinpath(*parts[:wild])))
     pattern = "/".join(parts[wild:])
@@ -49,13 +49,13 @@ def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
     walk.run(start)
     outermost = _outermost(walk)
     for match in outermost:
-        if match.name == _SEVERAL or (match.name == _ONE and (match.parent / "dataset_info.json").is_file()):
+        if match.name == _DICTIONARY or (match.name == _DATASET and (match.parent / "dataset_info.json").is_file()):
             raise corpus.error(f"{match.parent} is a folder written by datasets.save_to_disk; name the folder itself", "source", "path")
     files = tuple(_file(path, start, split) for match in outermost for path, split in _files_at(match))
     if not files and walk.folders and any(map(_is_saved, walk.folders)):
         raise corpus.error(f"{whole} is a saved dataset without documents; save it again", "source", "path")
     if not files:
-        found = also_left_out(walk.left_out) or what_is_there(start, pattern)
+        found = also_left_out(walk.left_out) or describe_folder(start, pattern)
         path = str(start.joinpath(*parts[wild:]))
         shown = path if path.isprintable() and path == path.strip() else repr(path)
         variable = "; write a variable of the environment as in ${HOME}" if "$" in declared else ""
@@ -93,7 +93,7 @@ class _Walk:
                 if mode and stat.S_ISDIR(mode):
                     if self.glob.is_match(after):
                         self.folders.append(path)
-                    if self.glob.goes_on(after) and (entered := _entered(path, trail)):
+                    if self.glob.can_go_on(after) and (entered := _entered(path, trail)):
                         pending.append((path, after, entered))
                 elif mode:
                     self._take(path, after, mode)
@@ -105,8 +105,8 @@ class _Walk:
             if self.glob.is_match(states):
                 self.matched.append(path)
                 return
-            # Unless everything below is left out for another reason, the link may have led to a folder of documents.
-            reason = None if _is_left_out(states) else "a link to what is not there"
+            # The link may have led to a folder of documents, unless everything below is left out for another reason.
+            reason = None if _is_left_out(states) else "a dangling link"
         elif self.glob.is_match(states):
             if stat.S_ISREG(mode):
                 self.matched.append(path)
@@ -155,7 +155,7 @@ def _entered(path: Path, trail: tuple[Path, ...]) -> tuple[Path, ...]:
     Parameters
     ----------
     trail
-        Real paths of the folders from which a link was followed on the way, and at the end that of the folder that contains `path`.
+        Real paths of the folders in which a link was followed on the way, then that of the folder that contains `path`.
     """
     if not path.is_symlink():
         return (*trail[:-1], trail[-1] / path.name)
@@ -188,27 +188,27 @@ def _files_at(match: Path) -> Iterator[tuple[Path, str]]:
         raise SourceError(f"{match}: is a link to {match.readlink()}, which does not exist; correct the link, or remove it")
     if match.is_file():
         yield match, ""
-    elif (match / _SEVERAL).is_file() and (match / _ONE).is_file():  # each call of save_to_disk leaves the files of the other
+    elif (match / _DICTIONARY).is_file() and (match / _DATASET).is_file():  # each call of save_to_disk leaves the files of the other
         raise SourceError(f"{match}: holds a saved dataset and a saved dictionary of splits; delete the folder, and save one of them again")
-    elif (match / _SEVERAL).is_file():
-        for split in _record(match / _SEVERAL, "splits"):
+    elif (match / _DICTIONARY).is_file():
+        for split in _record(match / _DICTIONARY, "splits"):
             for path, _ in _files_at(match / str(split)):
                 yield path, str(split)
-    elif (match / _ONE).is_file():
-        for entry in _record(match / _ONE, "_data_files"):
+    elif (match / _DATASET).is_file():
+        for entry in _record(match / _DATASET, "_data_files"):
             if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str):
                 raise SourceError(
-                    f"{match / _ONE}: is not what datasets.save_to_disk writes: {entry!r} names no file; save the dataset again"
+                    f"{match / _DATASET}: is not what datasets.save_to_disk writes: {entry!r} names no file; save the dataset again"
                 )
             path = match / entry["filename"]
             if not path.is_file():
-                raise SourceError(f"{match / _ONE}: names {path.name}, which is not there; save the dataset again")
+                raise SourceError(f"{match / _DATASET}: names {path.name}, which does not exist; save the dataset again")
             yield path, ""
 
 
 def _is_saved(folder: Path) -> bool:
     try:
-        return (folder / _ONE).is_file() or (folder / _SEVERAL).is_file()
+        return (folder / _DATASET).is_file() or (folder / _DICTIONARY).is_file()
     except OSError as problem:  # it may be a saved dataset that was read before
         message = f"{_escaped(folder)}: this folder cannot be entered: {problem.strerror}; make it readable, or narrow the path"
         raise error_of_file(problem, message) from None
@@ -228,9 +228,7 @@ def _file(path: Path, start: Path, split: str) -> SourceFile:
     if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
         encoded = os.fsencode(path)
         if encoded.decode(errors="ignore").encode() == encoded:
-            remedy = (
-                f"is UTF-8, and Python was told to read names as {sys.getfilesystemencoding()}; set PYTHONUTF8=1, or a locale with UTF-8"
-            )
+            remedy = f"is UTF-8, and Python reads names as {sys.getfilesystemencoding()}; set PYTHONUTF8=1, or a locale with UTF-8"
         else:
             remedy = "is not UTF-8; rename it"
         raise SourceError(f"{encoded!r}: the file's name {remedy}")

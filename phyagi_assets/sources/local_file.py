@@ -15,7 +15,7 @@ from phyagi_assets.store.disk import NOT_PERMITTED, is_unreachable, stamp_of
 
 
 def error_of_file(problem: OSError, message: str) -> SourceError:
-    """Return the error for a local file that cannot be read. Whether it may go away without a change of the file depends on its number."""
+    """Return the error for a local file that cannot be read; its type says whether the problem may pass without a change of the file."""
     if problem.errno in NOT_PERMITTED:
         return AccessError(message)
     return (SourceDownError if is_unreachable(problem) else SourceError)(message)

@@ -1,4 +1,4 @@
-"""Text files beside tables in one source, such as a README among JSON Lines files: one of them is probably there by accident."""
+"""Warn of text files beside tables in one source, such as a README among JSON Lines files: some are probably there by accident."""
 
 from collections import Counter
 from collections.abc import Sequence

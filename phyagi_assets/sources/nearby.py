@@ -10,24 +10,24 @@ from phyagi_assets.sources.compression import is_compressed
 from phyagi_assets.sources.globs import is_wild
 from phyagi_assets.suggestions import did_you_mean
 
-_LOOKED_AT = 1000
+_MOST_ENTRIES = 1000
 """Largest number of directory entries to read."""
 _NAMED = 4
 """Largest number of names in a message."""
 
 
-def what_is_there(folder: Path, pattern: str) -> str:
-    """Return the end of the message that no file in a folder matches a pattern: the entries of the folder, or the missing folder."""
+def describe_folder(folder: Path, pattern: str) -> str:
+    """Return the end of a message about a pattern that matches no file: the entries of the folder, or the missing folder."""
     missing = ""
     while not _is(folder.is_dir) and folder != folder.parent:
         missing, folder = folder.name, folder.parent
     names = _names(folder)
     wanted = missing or pattern.partition("/")[0]
     if wanted in names and not is_wild(wanted):
-        return f"; {folder / wanted} {_kind(folder / wanted)}"
+        return f"; {folder / wanted} {_why_no_folder(folder / wanted)}"
     meant = "" if is_wild(wanted) else did_you_mean(wanted, names)
     shown = [name if name.isprintable() else repr(name) for name in names]
-    known = f"{', '.join(shown[:_NAMED])} and more" if len(names) == _LOOKED_AT else listed(shown, _NAMED)
+    known = f"{', '.join(shown[:_NAMED])} and more" if len(names) == _MOST_ENTRIES else listed(shown, _NAMED)
     there = f"has {known or 'no files'}{meant}"
     if missing:
         there = f"has no folder {missing!r}{meant or (known and f', but {known}')}"
@@ -35,11 +35,11 @@ def what_is_there(folder: Path, pattern: str) -> str:
     return f"; {folder} {there}{braces}"
 
 
-def _kind(path: Path) -> str:
-    """Return the reason why a path is not usable as a folder."""
+def _why_no_folder(path: Path) -> str:
+    """Return the reason why a path cannot be used as a folder."""
     if _is(path.is_file):
         return "is a file, not a folder"
-    return "is a link that leads nowhere" if _is(path.is_symlink) and not _is(path.exists) else "cannot be read"
+    return "is a dangling link" if _is(path.is_symlink) and not _is(path.exists) else "cannot be read"
 
 
 def pattern_of_files(folder: Path) -> str:
@@ -62,7 +62,7 @@ def _is(test: Callable[[], bool]) -> bool:
 
 def _names(folder: Path) -> list[str]:
     """Return the sorted names in a folder, without hidden files; none if the folder cannot be listed. Invalid UTF-8 is escaped."""
-    return sorted(os.fsencode(name).decode(errors="backslashreplace") for name in islice(_listed(folder), _LOOKED_AT))
+    return sorted(os.fsencode(name).decode(errors="backslashreplace") for name in islice(_listed(folder), _MOST_ENTRIES))
 
 
 def _listed(folder: Path) -> Iterator[str]:

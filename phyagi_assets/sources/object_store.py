@@ -1,4 +1,4 @@
-"""Sources in object stores: S3 and others with its protocol, Google Cloud Storage, and Azure."""
+"""Sources in object stores: S3 and compatible stores, Google Cloud Storage, and Azure."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 _THREADS = 16
 """Number of parts of objects that are fetched at the same time."""
 _IDLE = 10.0
-"""Time after which a thread without a part to fetch ends, in seconds."""
+"""Time after which an idle thread ends, in seconds."""
 _QUIET = timedelta(seconds=2)
 """Shortest time between the writing and the listing of an object without an ETag. Servers report the time of writing in seconds, so that
 two objects written to one key within the same second cannot be told apart."""
@@ -39,7 +39,7 @@ class Buckets:
     Parameters
     ----------
     scheme
-        Scheme of the kind's URIs, one of `SCHEMES`.
+        Scheme of the URIs, one of `SCHEMES`.
     """
 
     def __init__(self, scheme: str, retry_policy: RetryPolicy) -> None:
@@ -234,19 +234,19 @@ def _is_as_pinned(found: Mapping[str, Any], stamp: Stamp) -> bool:
 
 
 def _is_as_old(written: datetime, stamp: Stamp) -> bool:
-    """Return whether an object was written in the second that its stamp names; true if it has an ETag instead."""
+    """Return whether an object was written in the second that its stamp states; True if the stamp has an ETag instead."""
     _, _, *modified = stamp
     return not modified or written.replace(microsecond=0) == datetime.fromisoformat(str(modified[0])).replace(microsecond=0)
 
 
 def _described(etag: str | None, size: int, written: object = None) -> str:
-    """Return the stamp of an object as people read it."""
+    """Return the stamp of an object for messages."""
     tag = (etag or "").strip('"')
     when = written.strftime("%Y-%m-%d %H:%M:%S UTC") if isinstance(written, datetime) else written
     return ", ".join([*([f"ETag {tag}"] if tag else []), f"{size:,} bytes", *([f"written {when}"] if when else [])])
 
 
 def _precondition(stamp: Stamp) -> dict[str, Any]:
-    """Return the precondition of a request that excludes objects that changed since their listing; some servers have no ETags."""
+    """Return the precondition by which a request fails if the object has changed since its listing; some servers have no ETags."""
     etag, _, *modified = stamp
     return {"if_unmodified_since": datetime.fromisoformat(str(modified[0]))} if modified else {"if_match": f'"{etag}"'}

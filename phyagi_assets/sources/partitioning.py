@@ -15,7 +15,7 @@ WHOLE = "all"
 _LONGEST = 200
 """Longest key of a partition, in bytes, so that the key and a fingerprint together are still a valid name of a file."""
 _LONGEST_SEARCH = 1.0
-"""Longest time for matching a regex with one path, in seconds: a regex that backtracks could take years."""
+"""Time limit for matching a regex with one path, in seconds: a regex that backtracks could take years."""
 _UNFIT = re.compile(r"[^\w.-]|^[._-]|(?<=\.)\.")
 
 

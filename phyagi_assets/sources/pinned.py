@@ -35,7 +35,7 @@ class PinnedObject:
     is_small: bool = False
     """Whether the whole object is fetched when a part of it is read."""
     prefetcher: Prefetcher | None = field(default=None, repr=False, compare=False)
-    """Prefetcher of the object while it is read; None if it is not, and each part is then fetched when it is asked for."""
+    """Prefetcher of the object while it is read; if None, each part is fetched on request."""
 
     @property
     def path(self) -> None:

@@ -1,7 +1,7 @@
-"""Prefetching of files that are elsewhere: other threads fetch parts of a file ahead of its reader.
+"""Prefetch remote files: other threads fetch parts of a file ahead of its reader.
 
 A reader announces the bytes that it will read. They are cut into parts, and as it reads one, the next ones are fetched, several at once,
-up to a bound. Bytes that were not announced, such as the footer of a file, are fetched when they are asked for. A part is dropped when it
+up to a bound. Bytes that were not announced, such as the footer of a file, are fetched on request. A part is dropped when it
 has been read; the first one stays, because readers look at the head of a file before they read it.
 """
 
@@ -33,7 +33,7 @@ class _Part:
         self.start, self.stop = start, stop
         self.future: Future[bytes] | None = None
         self.read = 0
-        """Number of bytes that were read, some perhaps twice."""
+        """Number of bytes that were read, counting repeated reads."""
         self.is_read_to_its_end = False
 
 
@@ -47,7 +47,7 @@ class Prefetcher:
         self._lock = threading.RLock()
 
     def expect(self, ranges: Sequence[ByteRange]) -> None:
-        """Announce the bytes that will be read, in order, instead of those that were announced before; fetch the first part of them."""
+        """Announce the bytes that will be read, in order, in place of those announced before, and fetch the first part."""
         with self._lock:
             kept = [part for part in self._parts if part.future]
             planned: list[_Part] = []
@@ -98,18 +98,18 @@ class Prefetcher:
 
     def _fetch_ahead(self, index: int) -> None:
         """Fetch a part, and the next ones as far as the bound allows."""
-        held = sum(part.stop - part.start for part in self._parts if part.future)
-        if held > 2 * AHEAD:  # read in part, and left
+        fetched = sum(part.stop - part.start for part in self._parts if part.future)
+        if fetched > 2 * AHEAD:  # earlier parts were read only in part
             for part in self._parts[:index]:
                 if part.start > 0:
                     self._drop(part)
-            held = sum(part.stop - part.start for part in self._parts if part.future)
+            fetched = sum(part.stop - part.start for part in self._parts if part.future)
         for part in self._parts[index:]:
             if part.future is None:
-                if held >= AHEAD and part is not self._parts[index]:
+                if fetched >= AHEAD and part is not self._parts[index]:
                     return
                 self._begin(part)
-                held += part.stop - part.start
+                fetched += part.stop - part.start
 
     def _begin(self, part: _Part) -> None:
         part.future = self._threads.submit(self._fetch, part.start, part.stop)
@@ -124,7 +124,7 @@ class PrefetchedFile(io.RawIOBase):
     """A file whose content comes from a prefetcher."""
 
     def __init__(self, prefetcher: Prefetcher, size: int) -> None:
-        self._prefetcher, self._size, self._place = prefetcher, size, 0
+        self._prefetcher, self._size, self._offset = prefetcher, size, 0
 
     def readable(self) -> bool:
         return True
@@ -133,33 +133,33 @@ class PrefetchedFile(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._place
+        return self._offset
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = max(0, base + offset)
-        return self._place
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: self._size}[whence]
+        self._offset = max(0, base + offset)
+        return self._offset
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer)
-        content = self._prefetcher.read(self._place, len(view))
+        content = self._prefetcher.read(self._offset, len(view))
         view[: len(content)] = content
-        self._place += len(content)
+        self._offset += len(content)
         return len(content)
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return as many bytes as are asked for, unless the file ends before."""
-        left = self._size - self._place if size is None or size < 0 else size
+        """Return `size` bytes, or fewer if the file ends before."""
+        left = self._size - self._offset if size is None or size < 0 else size
         parts: list[memoryview] = []
-        while left and (content := self._prefetcher.read(self._place, left)):
+        while left and (content := self._prefetcher.read(self._offset, left)):
             parts.append(content)
-            self._place += len(content)
+            self._offset += len(content)
             left -= len(content)
         return b"".join(parts)
 
 
 def _joined(ranges: Sequence[ByteRange], size: int) -> list[ByteRange]:
-    """Return ranges within a file in order, those that meet as one."""
+    """Sort ranges, cut them at the end of the file, and join those that touch."""
     joined: list[ByteRange] = []
     for start, stop in sorted((max(0, start), min(stop, size)) for start, stop in ranges):
         if joined and start <= joined[-1][1]:
@@ -169,17 +169,17 @@ def _joined(ranges: Sequence[ByteRange], size: int) -> list[ByteRange]:
     return joined
 
 
-def _without(ranges: Sequence[ByteRange], held: Sequence[ByteRange]) -> list[ByteRange]:
-    """Return the parts of ranges that are not in others; both are sorted and do not overlap."""
+def _without(ranges: Sequence[ByteRange], others: Sequence[ByteRange]) -> list[ByteRange]:
+    """Return the parts of ranges that are not in others; both lists are sorted and without overlaps."""
     left: list[ByteRange] = []
     for begin, stop in ranges:
         start = begin
-        for from_, to in held:
-            if to <= start or from_ >= stop:
+        for other_start, other_stop in others:
+            if other_stop <= start or other_start >= stop:
                 continue
-            if from_ > start:
-                left.append((start, from_))
-            start = max(start, to)
+            if other_start > start:
+                left.append((start, other_start))
+            start = max(start, other_stop)
         if start < stop:
             left.append((start, stop))
     return left

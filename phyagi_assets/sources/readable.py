@@ -29,14 +29,14 @@ class Readable(Protocol):
 
     @property
     def path(self) -> Path | None:
-        """Path of the content on this machine; None if the content is read elsewhere."""
+        """Path of the content on this machine; None for a remote file that is read in its bucket."""
 
     @property
     def size(self) -> int:
         """Size of the content, in bytes."""
 
     def stamp(self) -> Stamp:
-        """Return the stamp of the file: another one means that the content may have changed.
+        """Return the stamp of the file; if it differs from an earlier one, the content may have changed.
 
         Raises
         ------
@@ -51,18 +51,18 @@ class Readable(Protocol):
         """Return a part of the content, which is shorter where the content ends before `stop`."""
 
     def open(self) -> io.BufferedReader:
-        """Open the content as a buffered file that can be peeked at and that seeks.
+        """Open the content as a buffered file with `peek` and `seek`.
 
-        Opening and reading raise an `OSError` if the file cannot be read, or a `SourceError` if it is elsewhere and has changed.
+        Opening and reading raise an `OSError` if the file cannot be read, or a `SourceError` if a remote file has changed.
         """
 
     def open_native(self) -> pa.NativeFile:
-        """Open the content as a file of pyarrow."""
+        """Open the content as a pyarrow file."""
 
     def reading(self, ranges: Sequence[ByteRange] | None = None) -> "AbstractContextManager[Readable]":
-        """Return the file for reading it once.
+        """Return a context manager for reading the file once.
 
-        The content of a file that is elsewhere is fetched ahead from now on until the context ends.
+        A remote file is fetched ahead until the context ends.
 
         Parameters
         ----------
@@ -71,4 +71,4 @@ class Readable(Protocol):
         """
 
     def expect(self, ranges: Sequence[ByteRange]) -> None:
-        """Announce the bytes that will be read, in order, instead of those that were announced before."""
+        """Announce the bytes that will be read, in order, in place of those announced before."""

@@ -1,4 +1,4 @@
-"""Read the rows of one file as Arrow text; files of lines here, tables with their own readers.
+"""Read the rows of one file as Arrow text. Files of lines are read here; tables have their own readers.
 
 Each reader streams: it yields :class:`Rows` of a few megabytes, and holds no more than that or the longest row in memory. Each row has
 its number in the file, whatever is wrong with the rows before it. A row without text is null, or is missing from the rows, and the reason
@@ -191,7 +191,7 @@ def _trimmed(paragraph: str) -> str:
 
 
 def _refuse_cr_ends(block: bytes) -> None:
-    """Refuse a file of lines that end in CR, given its first block: they would be one line."""
+    """Refuse a file of lines that end in CR, given its first block: the file would be read as one line."""
     if b"\n" not in block and block.rstrip(b"\r").count(b"\r") > 1:
         raise UnreadableContentError(
             "has lines that end in a carriage return (CR) alone, and here a line ends in a line feed (LF); convert the file, as with "

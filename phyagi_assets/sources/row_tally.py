@@ -27,7 +27,7 @@ class RowTally:
     """Number of lines, in a file of lines."""
 
     @classmethod
-    def of_invalid(cls, problems: Mapping[int, RowProblem]) -> "RowTally":
+    def from_problems(cls, problems: Mapping[int, RowProblem]) -> "RowTally":
         """Return the counts of rows without text, given the problem of each by the number of the row."""
         row = min(problems)
         return cls(invalid=len(problems), row=row, problem=problems[row].found, is_of_encoding=problems[row].is_of_encoding)
@@ -50,7 +50,7 @@ class RowTally:
 
     @property
     def first_problem(self) -> str:
-        """Message about the first row without text, which the name of the file precedes."""
+        """Message about the first row without text, to follow the name of the file."""
         return f"row {self.row + 1}: {self.problem}"
 
     @property

@@ -69,7 +69,7 @@ def why_not_text(head: bytes) -> str | None:
 
 
 def why_not_fetched(head: bytes) -> str | None:
-    """Return why a file of any format does not have its own content yet, and how to get it; None if it may have.
+    """Return why a file, of any format, lacks its content, and how to get it; None if it may be complete.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def why_not_fetched(head: bytes) -> str | None:
 
 
 def why_not_whole(block: bytes) -> str | None:
-    """Return why a part of a text is not what was written, and how to correct it; None if it may be.
+    """Return why a part of a text cannot be what was written, and how to correct it; None if it may be.
 
     A run of 1,023 NUL bytes is found wherever it is; a shorter one may be text.
     """
@@ -94,7 +94,7 @@ _HOLES = "as an interrupted transfer or a power failure leaves them; fetch the f
 
 
 def described(head: bytes) -> str:
-    """Return a phrase for messages that says what content is by its first bytes, such as ``is gzip data``."""
+    """Return a phrase for messages about the kind of content, judged by its first bytes, such as ``is gzip data``."""
     if not head:
         return "is empty"
     if is_markup(head):

@@ -1,4 +1,4 @@
-"""Small objects whose beginning is examined before they are read: one request per object serves both."""
+"""Cache of small objects, whose beginnings are examined before they are read, so that one request per object serves both."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ def fit(sizes: Iterable[int]) -> bool:
 
 
 class SmallObjects:
-    """Objects whose beginning was read, kept until as much was read as they have, in any order, or until others need their room."""
+    """Cache of small objects. An object is dropped once as many bytes were read as it has, or when others need the space."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, Stamp], bytes] = {}
@@ -28,12 +28,12 @@ class SmallObjects:
         self._lock = threading.Lock()
 
     def read(self, origin: str, stamp: Stamp, part: ByteRange, size: int, fetch: Callable[[int, int], bytes]) -> bytes:
-        """Return a part of an object, given its size and a function that fetches a part. All of it is fetched with its beginning."""
+        """Return a part of an object, given its size and a function that fetches a part. A read of its beginning fetches all of it."""
         (start, stop), key = part, (origin, stamp)
         with self._lock:
             content = self._kept.get(key)
         if content is None:
-            if start:  # what was kept is gone
+            if start:  # the object was dropped
                 return fetch(start, stop)
             content = fetch(0, size)
             with self._lock:

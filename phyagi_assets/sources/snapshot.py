@@ -30,7 +30,7 @@ _TRANSFER = re.compile(r"[0-9a-f]{32}(\.verified)?")
 _AT_ONCE = 32
 """Largest number of files that are fetched in parallel: a transfer waits for the network most of the time."""
 _TO_STOP = 2.0
-"""Time for interrupted transfers to stop, in seconds."""
+"""Time that interrupted transfers have to stop, in seconds."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -68,30 +68,30 @@ def fetch_files(
     """
     lock, stop = Lock(), Event()
 
-    def tell(count: int) -> None:
+    def report(count: int) -> None:
         if stop.is_set():
             raise _Stopped
         if on_progress and count:
             with lock:
                 on_progress(count)
 
-    def one(file: SourceFile) -> Path:
-        there = _held(published, file, digests.recall(file))
-        if there:
-            tell(file.size)
-            return there
+    def fetch_one(file: SourceFile) -> Path:
+        copy = _published_copy(published, file, digests.recall(file))
+        if copy:
+            report(file.size)
+            return copy
         remote = sources.remote(file.origin)
         assert remote is not None, "a file without a path has a URI"
-        path = transfer(remote, file, folder / text_digest(canonical_json([file.name, file.stamp])), sources.retry_policy, tell)
+        path = transfer(remote, file, folder / text_digest(canonical_json([file.name, file.stamp])), sources.retry_policy, report)
         digest = file_digest(path)
         with lock:
-            digests.learn(file, digest)
+            digests.add(file, digest)
         return path
 
-    return dict(zip([file.name for file in files], _side_by_side(one, files, stop), strict=True))
+    return dict(zip([file.name for file in files], _in_parallel(fetch_one, files, stop), strict=True))
 
 
-def _side_by_side(action: Callable[[Item], Result], items: Sequence[Item], stop: Event) -> list[Result]:
+def _in_parallel(action: Callable[[Item], Result], items: Sequence[Item], stop: Event) -> list[Result]:
     """Apply a function to items in several threads, and return the results in the order of the items.
 
     After a failure, no further items are started. After an interrupt, `stop` is set and the threads get `_TO_STOP` seconds to end. They
@@ -132,7 +132,7 @@ def clear_transfers(folder: Path) -> None:
         folder.rmdir()
 
 
-def _held(published: Artifact | None, file: SourceFile, digest: str | None) -> Path | None:
+def _published_copy(published: Artifact | None, file: SourceFile, digest: str | None) -> Path | None:
     """Return the path of a file in the published snapshot if it has the given digest there, else None."""
     if published is None or digest is None or published.manifest.inputs["files"].get(file.name) != digest:
         return None

@@ -26,7 +26,7 @@ def read_parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
             f"is not a Parquet file: it {described(head)}; name its format in source.format, or give it its own suffix"
         )
     with source.open_native() as content, pa.parquet.ParquetFile(content, buffer_size=BLOCK, page_checksum_verification=True) as file:
-        columns = _found(source, file.schema_arrow, options)
+        columns = _find_columns(source, file.schema_arrow, options)
         metadata = file.metadata
         _check_whole(content, metadata, is_start=span.start == 0)
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
@@ -35,12 +35,12 @@ def read_parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
         nested = any(len(column.path) > 1 for column in columns)  # pyarrow cannot join nested dictionaries of several groups
         row_bytes = source.size / max(metadata.num_rows, 1)
         first = span.first
-        names = [name for column in columns for name in column.in_parquet]
+        names = [name for column in columns for name in column.parquet_names]
         source.expect(_ranges_of_columns(metadata, groups, names))
         for some in [[group] for group in groups] if nested else [groups]:
             for batch in file.iter_batches(batch_size=rows, row_groups=some, columns=names):
-                located = [column.located(batch) for column in columns]
-                yield from parts_of(batch, located, consecutive(first, batch.num_rows), int(row_bytes * batch.num_rows))
+                reader = [column.reader(batch) for column in columns]
+                yield from parts_of(batch, reader, consecutive(first, batch.num_rows), int(row_bytes * batch.num_rows))
                 first += batch.num_rows
 
 
@@ -49,14 +49,14 @@ _SIGNATURE = 28
 """Size of the signature after the footer of a Parquet file that has encrypted columns, in bytes."""
 
 _JOINT = re.compile(rb"(.{4})PAR1PAR1", re.DOTALL)
-"""End of a Parquet file, beginning with the size of its footer, and the beginning of another one. The indices of pages contain values of
-columns, which may look like it but for the size."""
+"""End of a Parquet file, from the size of its footer, and the beginning of another one. Values in the page indexes may match it too, but
+are unlikely to give the size of a footer."""
 
 
 def _check_whole(content: pa.NativeFile, metadata: pa.parquet.FileMetaData, *, is_start: bool) -> None:
-    """Refuse a Parquet file with encrypted columns, whose metadata pyarrow cannot read without ending the process, or of several files.
+    """Refuse a Parquet file with encrypted columns, whose metadata would crash pyarrow, or one made of several joined files.
 
-    The footer of the last of several files that were joined, as with cat, describes only its own rows, at places in the first file.
+    If files were joined, as with cat, the footer of the last one describes only its own rows, at offsets that point into the first file.
     """
     end = content.size() - 8
     content.seek(end)
@@ -76,14 +76,14 @@ def _check_whole(content: pa.NativeFile, metadata: pa.parquet.FileMetaData, *, i
 
 
 def _range_of(column: pa.parquet.ColumnChunkMetaData) -> ByteRange:
-    """Return the place of a column of a row group."""
+    """Return the byte range of a column in a row group."""
     dictionary = column.dictionary_page_offset if column.has_dictionary_page else None
     start = min(column.data_page_offset, dictionary or column.data_page_offset)
     return start, start + column.total_compressed_size
 
 
 def _ranges_of_columns(metadata: pa.parquet.FileMetaData, groups: Sequence[int], names: Collection[str]) -> list[ByteRange]:
-    """Return the places of columns in some row groups of a Parquet file, given names as in `TextColumn.in_parquet`."""
+    """Return the byte ranges of columns in some row groups of a Parquet file, given names as in `TextColumn.parquet_names`."""
     ranges = []
     for group in map(metadata.row_group, groups):
         for column in map(group.column, range(group.num_columns)):
@@ -92,7 +92,7 @@ def _ranges_of_columns(metadata: pa.parquet.FileMetaData, groups: Sequence[int],
     return ranges
 
 
-def _found(source: Readable, schema: pa.Schema, options: ReadOptions) -> Sequence[TextColumn | ConversationColumn]:
+def _find_columns(source: Readable, schema: pa.Schema, options: ReadOptions) -> Sequence[TextColumn | ConversationColumn]:
     """Find the declared columns in a table."""
     if options.messages is None:
         return find_columns(source, schema, options.columns)
@@ -111,7 +111,7 @@ def read_arrow(span: Span, options: ReadOptions) -> Iterator[Rows]:
             now = file.tell()
             yield from parts_of(
                 batch,
-                [column.located(batch) for column in _found(source, batch.schema, options)],
+                [column.reader(batch) for column in _find_columns(source, batch.schema, options)],
                 consecutive(first, batch.num_rows),
                 max(0, now - before) if is_stream else batch.get_total_buffer_size(),
             )
@@ -122,7 +122,7 @@ def _record_batches(source: Readable, file: pa.NativeFile, declared: ReadOptions
     """Yield the record batches of an Arrow file or stream, with only the columns that hold the documents."""
     file.seek(0)
     schema = (pa.ipc.open_stream(file) if is_stream else pa.ipc.open_file(file)).schema
-    wanted = {name for column in _found(source, schema, declared) for name in column.tables_columns}
+    wanted = {name for column in _find_columns(source, schema, declared) for name in column.table_columns}
     file.seek(0)
     options = pa.ipc.IpcReadOptions(included_fields=[i for i, name in enumerate(schema.names) if name in wanted], use_threads=False)
     if is_stream:
@@ -134,7 +134,7 @@ def _record_batches(source: Readable, file: pa.NativeFile, declared: ReadOptions
 
 
 def _require_end(file: pa.NativeFile) -> None:
-    """Refuse a stream that is not complete: damage can look like its end, and its writer may have been stopped."""
+    """Refuse an incomplete stream: damage can look like its end, and its writer may have been killed."""
     end = file.tell()
     if end != file.size():
         raise UnreadableContentError(f"is a damaged Arrow stream: {file.size() - end:,} bytes follow its end at byte {end:,}")

@@ -107,12 +107,12 @@ def append_chunks(target: Path, size: int, chunks: Callable[[int], Iterator[byte
         The source sent fewer or more bytes than the size.
     """
     part = target.with_name(f"{target.name}.part")
-    there = part.stat().st_size if part.exists() else 0
-    if there >= size:
+    start = part.stat().st_size if part.exists() else 0
+    if start >= size:
         part.unlink(missing_ok=True)
-        there = 0
+        start = 0
     with part.open("ab") as file:
-        for chunk in chunks(there) if size else ():
+        for chunk in chunks(start) if size else ():
             file.write(chunk)
             on_bytes(len(chunk))
     arrived = part.stat().st_size

@@ -98,7 +98,7 @@ def pinned_objects(corpus: Corpus, partition: Partition, workspace: Workspace) -
     if published is None or not published.holds([f"{FILES}/{file.name}" for file in objects]):
         return objects
     digests, copied = _digests(corpus, partition.key, workspace), published.manifest.inputs["files"]
-    if copied.keys() != _names(partition.files) or any(digests.is_other(file, copied[file.name]) for file in objects):
+    if copied.keys() != _names(partition.files) or any(digests.differs_from(file, copied[file.name]) for file in objects):
         return objects
     return None if any(digests.recall(file) is None for file in objects) else ()
 

@@ -87,7 +87,7 @@ def test_setting_of_python_that_misreads_names_is_named(data: Path) -> None:
         text=True,
         check=False,
     )
-    assert "the file's name is UTF-8, and Python was told to read names as ascii; set PYTHONUTF8=1" in ended.stderr
+    assert "the file's name is UTF-8, and Python reads names as ascii; set PYTHONUTF8=1" in ended.stderr
 
 
 @pytest.mark.parametrize(

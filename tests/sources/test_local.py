@@ -129,7 +129,7 @@ def test_dataset_and_dictionary_saved_in_one_folder_are_an_error(data: Path, sav
 
 def test_saved_dataset_with_a_missing_file_is_an_error(data: Path, saved: Path) -> None:
     (saved / "train" / "data-00001-of-00003.arrow").unlink()
-    with pytest.raises(SourceError, match=r"names data-00001-of-00003.arrow, which is not there; save the dataset again"):
+    with pytest.raises(SourceError, match=r"names data-00001-of-00003.arrow, which does not exist; save the dataset again"):
         list_partitions(declare_corpus(data, "corpus", "raw/saved"), data)
 
 
@@ -273,7 +273,7 @@ def test_pattern_that_matches_only_left_out_files_is_reported(data: Path) -> Non
         ("raw/notes/*.{json,txt}", r"; /.*/raw/notes has .*; braces are ordinary characters in a pattern, not alternatives$"),
         ("raw/note/x/*.txt", r"; /.*/raw has no folder 'note'; did you mean 'notes'\?$"),
         ("raw/notes/b.jsonl/*.txt", r"; /.*/raw/notes/b\.jsonl is a file, not a folder$"),
-        ("raw/gone/*.txt", r"; /.*/raw/gone is a link that leads nowhere$"),
+        ("raw/gone/*.txt", r"; /.*/raw/gone is a dangling link$"),
         ("raw/many/*.txt", r"; /.*/raw/many has ('\d+\\n'(, )?){4} and more$"),
         ("$HOME/*.txt", r"has no folder '\$HOME', but .*; write a variable of the environment as in \$\{HOME\}$"),
         ("raw/notes/x.txt\n", r"no file matches '/.*/raw/notes/x\.txt\\n'; "),
@@ -301,7 +301,7 @@ def test_broken_links_are_reported(data: Path) -> None:
     (data / "raw" / ".#a.txt").symlink_to("user@host")  # an editor's lock
     (data / "raw" / "disk").symlink_to("/not/mounted")
     listing = Sources(data, LocalStore(data / "notes")).listing(declare_corpus(data, "corpus", "raw/**/*.txt"))
-    assert [(file.origin, file.reason) for file in listing.left_out] == [(str(data / "raw" / "disk"), "a link to what is not there")]
+    assert [(file.origin, file.reason) for file in listing.left_out] == [(str(data / "raw" / "disk"), "a dangling link")]
     (data / "raw" / "b.txt").symlink_to("gone.txt")
     with pytest.raises(SourceError, match=r"b.txt: is a link to gone.txt, which does not exist; correct the link, or remove it"):
         names(data, "raw/**/*.txt")
