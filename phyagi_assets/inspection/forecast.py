@@ -14,8 +14,8 @@ from phyagi_assets.formats.plan_file import plan_of
 from phyagi_assets.inspection.corpus_size import CorpusSize, corpus_size
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.order.composition import composition
+from phyagi_assets.order.group_schedule import corpus_schedule
 from phyagi_assets.order.planning import amounts
-from phyagi_assets.order.segment_order import corpus_schedule
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.mixture_caches import check_lengths
 from phyagi_assets.steps.mixture_version import expected_mixture, mixture_address, published_mixture

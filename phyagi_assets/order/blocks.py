@@ -47,15 +47,15 @@ class Blocks:
     @property
     def window(self) -> int:
         """Largest number of samples in the blocks that are read at the same time."""
-        of = self.block > 0
-        return int(np.minimum(self.block[of] ** 2, self.samples[of]).sum())
+        windowed = self.block > 0
+        return int(np.minimum(self.block[windowed] ** 2, self.samples[windowed]).sum())
 
     def moment(self, position: int) -> "Moment":
         """Return how far each group has been read at a position."""
         epoch, index = np.divmod(self.drawn(position), np.maximum(self.samples, 1))
-        of = np.flatnonzero(self.block)
+        windowed = np.flatnonzero(self.block)
         slot = np.zeros_like(index)
-        slot[of] = self._slots(of, epoch[of])[0].of(index[of])
+        slot[windowed] = self._slots(windowed, epoch[windowed])[0].of(index[windowed])
         return Moment(position=position, epoch=epoch, index=index, slot=slot)
 
     def share_to_come(self, group: Ints, number: Ints, moment: "Moment") -> npt.NDArray[np.float64]:

@@ -75,11 +75,11 @@ class Division:
         counts = last - first + 1
         run = np.repeat(np.arange(len(counts)), counts)
         file, is_real = np.where(is_real[run], concatenated_ranges(first, counts), PADDING), is_real[run]
-        from_, to = begin[run], end[run]
-        into, out = np.maximum(from_, self._begins[file]), np.minimum(to, self._ends[file])
+        begin, end = begin[run], end[run]
+        into, out = np.maximum(begin, self._begins[file]), np.minimum(end, self._ends[file])
         return Runs(
             sample=runs.sample[run],
-            at=runs.at[run] + np.where(is_real, into - from_, 0),
+            at=runs.at[run] + np.where(is_real, into - begin, 0),
             shard=file,
             start=np.where(is_real, into - self._begins[file], runs.start[run]),
             tokens=np.where(is_real, out - into, runs.tokens[run]),

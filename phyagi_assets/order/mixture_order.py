@@ -81,27 +81,26 @@ class MixtureOrder:
             pieces += [piece for own in groups for piece in own]
         self.division = Division([placed.shard for placed in self.shards])
         self._pieces = Pieces(pieces)
-        self._is_packed = np.array([piece.packed for piece in pieces], dtype=bool)
-        self.has_packed = bool(self._is_packed.any())
+        self.has_packed = bool(self._pieces.packed_shards)
         self._starts = np.array([segment.start for segment in segments], dtype=np.int64)
         self.epoch_length = segments[-1].drawn
 
     def _placed(self, plan: Plan, source: Source, group: Group, split: str) -> list[Piece]:
         """Return the pieces that the samples of a group are cut from."""
         corpus = plan.corpora[source.corpus]
-        ranges = list(group.token_ranges(corpus, split))
+        parts = list(group.token_ranges(corpus, split))
         if group.packed:
             counts = [(partition, corpus.partitions[partition].packed_samples(split)) for partition in group.partitions]
-            ranges = [TokenRange(partition=partition, start=0, stop=count * plan.seq_len) for partition, count in counts if count]
+            parts = [TokenRange(partition=partition, start=0, stop=count * plan.seq_len) for partition, count in counts if count]
         return [
             Piece(
-                shard=self._shard(corpus, source.corpus, range_.partition, split),
-                start=range_.start,
-                stop=range_.stop,
-                is_last=not group.crosses or number == len(ranges),
+                shard=self._shard(corpus, source.corpus, part.partition, split),
+                start=part.start,
+                stop=part.stop,
+                is_last=not group.crosses or number == len(parts),
                 packed=group.packed,
             )
-            for number, range_ in enumerate(ranges, start=1)
+            for number, part in enumerate(parts, start=1)
         ]
 
     def _shard(self, corpus: PlannedCorpus, number: int, partition: int, split: str) -> int:
@@ -143,7 +142,7 @@ class MixtureOrder:
         """Return the location of the tokens of samples in the token arrays."""
         if not self.has_packed:
             return self._pieces.runs(located.piece, located.start, width)
-        packed = self._is_packed[located.piece]
+        packed = self.packed(located)
         found = []
         if not packed.all() or not packed.size:
             plain = np.flatnonzero(~packed)
@@ -163,7 +162,7 @@ class MixtureOrder:
 
     def packed(self, located: Located) -> npt.NDArray[np.bool_]:
         """Return whether each sample is packed, 1-D."""
-        return np.asarray(self._is_packed[located.piece])
+        return self._pieces.packed(located.piece)
 
     def _index_of(self, shard: int) -> PackedSamples:
         placed = self.shards[shard]
@@ -187,9 +186,7 @@ class MixtureOrder:
         if shard is None:
             return []
         ends = [*self._starts[1:].tolist(), below]
-        packed: Ints | None = None
-        if bool(self._is_packed[self._pieces.shard(np.arange(len(self._is_packed))) == shard].any()):
-            packed = self._index_of(shard).holding(start, stop)
+        packed = self._index_of(shard).holding(start, stop) if shard in self._pieces.packed_shards else None
         return sorted(
             begin + position
             for reader, begin, end in zip(self._readers, self._starts.tolist(), ends, strict=True)

@@ -64,10 +64,8 @@ def packed_runs(found: Sequence[PackedIn], width: int) -> Runs:
         tokens = np.insert(tokens, ends[padded], padding[padded])
         counts[padded] += 1
     sample = np.arange(len(counts)).repeat(counts)
-    shard, single = (
-        _of_each(found, sample, [part.shard for part in found]),
-        _of_each(found, sample, [not part.index.merged for part in found]),
-    )
+    shard = _repeated(found, sample, [part.shard for part in found])
+    single = _repeated(found, sample, [not part.index.merged for part in found])
     padding_at = ends[padded] + np.arange(len(padded))
     shard[padding_at], single[padding_at] = PADDING, True
     at = np.cumsum(tokens)
@@ -85,14 +83,14 @@ def packed_runs(found: Sequence[PackedIn], width: int) -> Runs:
     )
 
 
-def _of_each(found: Sequence[PackedIn], sample: Ints, values: Sequence[int]) -> npt.NDArray[Any]:
+def _repeated(found: Sequence[PackedIn], sample: Ints, values: Sequence[int]) -> npt.NDArray[Any]:
     """Return the value of the token array of each run, given the sample of each run and a value for each token array."""
     if len(set(values)) == 1:
         return np.full(len(sample), values[0])
-    of_samples = np.empty(sum(len(part.samples) for part in found), np.asarray(values).dtype)
+    by_sample = np.empty(sum(len(part.samples) for part in found), np.asarray(values).dtype)
     for part, value in zip(found, values, strict=True):
-        of_samples[part.samples] = value
-    return of_samples[sample]
+        by_sample[part.samples] = value
+    return by_sample[sample]
 
 
 def _in_order(found: Sequence[PackedIn]) -> tuple[Ints, Ints, Ints]:

@@ -27,8 +27,8 @@ from phyagi_assets.formats.plan import (
     TokenRange,
     samples_in,
 )
+from phyagi_assets.order.group_schedule import GroupSchedule
 from phyagi_assets.order.schedule import Interleaved
-from phyagi_assets.order.segment_order import group_draws
 from phyagi_assets.order.windows import block_for
 from phyagi_assets.store.fingerprint import text_digest
 
@@ -138,9 +138,8 @@ def _groups_before(plan: Plan, start: int) -> dict[int, tuple[Sequence[Group], S
     found: dict[int, tuple[Sequence[Group], Sequence[int]]] = {}
     ends = [*(segment.start for segment in plan.segments[1:]), start]
     for segment, end in zip(plan.segments, ends, strict=True):
-        draws = group_draws(segment, plan.concat, end - segment.start)
-        for source in segment.sources:
-            found[source.corpus] = source.groups, [draws[source.corpus, ordinal] for ordinal in range(len(source.groups))]
+        given = GroupSchedule(segment, plan.concat).given(end - segment.start)
+        found |= {source.corpus: (source.groups, draws) for source, draws in zip(segment.sources, given, strict=True)}
     return found
 
 
@@ -198,32 +197,39 @@ def _groups(
         for group, draws in zip(old, given, strict=True)
         if group.samples and set(group.partitions) <= set(wanted) and group.packed == packed
     ]
-    if packed:
-        read = {index for group in continued for index in group.partitions}
-        unread = tuple(index for index in wanted if index not in read)
-        samples = sum(corpus.partitions[index].packed_samples("train") for index in unread)
-        group = Group(partitions=unread, samples=samples, offset=0, key=_key(seed), crosses=False, packed=True)
-        return (*continued, group) if unread else tuple(continued)
+    new = _packed_group(corpus, wanted, continued, seed) if packed else _stream_group(corpus, wanted, old, continued, seed, seq_len)
+    return (*continued, new) if new.partitions else tuple(continued)
+
+
+def _packed_group(corpus: PlannedCorpus, wanted: Sequence[int], continued: Sequence[Group], seed: str) -> Group:
+    """Return the group of the packed samples of the partitions that no continued group reads."""
+    read = {index for group in continued for index in group.partitions}
+    unread = tuple(index for index in wanted if index not in read)
+    samples = sum(corpus.partitions[index].packed_samples("train") for index in unread)
+    return Group(partitions=unread, samples=samples, offset=0, key=_key(seed), crosses=False, packed=True)
+
+
+def _stream_group(
+    corpus: PlannedCorpus, wanted: Sequence[int], old: Sequence[Group], continued: Sequence[Group], seed: str, seq_len: int
+) -> Group:
+    """Return the group of the tokens that no sample of a continued group contains, those of partitions that were read before first."""
     left = _uncovered_ranges(corpus, wanted, continued, seq_len)
     listed = {index for group in continued for index in group.partitions} | {each.partition for each in left}
     empty = [TokenRange(partition=index, start=0, stop=0) for index in wanted if index not in listed]
     known = {index for group in old for index in group.partitions}
-    ranges = sorted([*left, *empty], key=lambda range_: (range_.partition not in known, range_.partition, range_.start))
-    if not ranges:
-        return tuple(continued)
+    parts = sorted([*left, *empty], key=lambda part: (part.partition not in known, part.partition, part.start))
     cuts = [
-        Cut(place=place, start=range_.start, stop=range_.stop)
-        for place, range_ in enumerate(ranges)
-        if range_.tokens and range_.tokens != corpus.partitions[range_.partition].shards["train"].tokens
+        Cut(place=place, start=part.start, stop=part.stop)
+        for place, part in enumerate(parts)
+        if part.tokens and part.tokens != corpus.partitions[part.partition].shards["train"].tokens
     ]
-    new = Group(
-        partitions=tuple(range_.partition for range_ in ranges),
-        samples=samples_in(sum(range_.tokens for range_ in ranges), seq_len),
+    return Group(
+        partitions=tuple(part.partition for part in parts),
+        samples=samples_in(sum(part.tokens for part in parts), seq_len),
         offset=0,
         key=_key(seed),
         cuts=tuple(cuts),
     )
-    return (*continued, new)
 
 
 def _key(seed: str) -> int:
@@ -235,10 +241,10 @@ def _uncovered_ranges(corpus: PlannedCorpus, wanted: Sequence[int], groups: Sequ
     covered: dict[int, list[tuple[int, int]]] = {}
     for group in groups:
         rest = group.samples * seq_len
-        for range_ in group.token_ranges(corpus):
-            tokens = min(range_.tokens, rest) if group.crosses else samples_in(range_.tokens, seq_len) * seq_len
+        for part in group.token_ranges(corpus):
+            tokens = min(part.tokens, rest) if group.crosses else samples_in(part.tokens, seq_len) * seq_len
             rest -= tokens
-            covered.setdefault(range_.partition, []).append((range_.start, range_.start + tokens))
+            covered.setdefault(part.partition, []).append((part.start, part.start + tokens))
     left = []
     for index in wanted:
         shard = corpus.partitions[index].shards.get("train")
@@ -251,15 +257,8 @@ def _uncovered_ranges(corpus: PlannedCorpus, wanted: Sequence[int], groups: Sequ
 
 
 def _sources(parts: Sequence[MixturePart], corpora: Sequence[int], groups: Sequence[tuple[Group, ...]]) -> tuple[Source, ...]:
-    own = [sum(group.samples for group in of_corpus) for of_corpus in groups]
+    samples = [sum(group.samples for group in own) for own in groups]
     return tuple(
-        Source(
-            corpus=corpus,
-            weight=part.weight,
-            share=part.share,
-            rate=rate,
-            drawn=drawn,
-            groups=of_corpus,
-        )
-        for part, corpus, of_corpus, (rate, drawn) in zip(parts, corpora, groups, amounts(parts, own), strict=True)
+        Source(corpus=corpus, weight=part.weight, share=part.share, rate=rate, drawn=drawn, groups=own)
+        for part, corpus, own, (rate, drawn) in zip(parts, corpora, groups, amounts(parts, samples), strict=True)
     )

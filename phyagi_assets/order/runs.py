@@ -83,11 +83,18 @@ class Pieces:
         self._shard = np.array([*(piece.shard for piece in pieces), PADDING], dtype=np.int64)
         self._start = np.array([*(piece.start for piece in pieces), 0], dtype=np.int64)
         self._stop = np.array([*(piece.stop for piece in pieces), _UNBOUNDED], dtype=np.int64)
+        self._packed = np.array([piece.packed for piece in pieces], dtype=bool)
+        self.packed_shards = frozenset(piece.shard for piece in pieces if piece.packed)
+        """Indices of the token arrays whose packed samples are read."""
         self._following = np.array([*(padding if piece.is_last else i + 1 for i, piece in enumerate(pieces)), padding], dtype=np.int64)
 
     def shard(self, piece: Ints) -> Ints:
         """Return the index of the token array of each piece."""
         return self._shard[piece]
+
+    def packed(self, piece: Ints) -> npt.NDArray[np.bool_]:
+        """Return whether each piece stands for packed samples."""
+        return np.asarray(self._packed[piece])
 
     def runs(self, piece: Ints, start: Ints, width: int) -> Runs:
         """Return the runs of samples.

@@ -24,8 +24,8 @@ class TokenStream:
 
     def __init__(self, groups: Sequence[Group], pieces: Sequence[Sequence[Piece]], seq_len: int) -> None:
         self._seq_len, self._groups = seq_len, groups
-        self._pieces = [piece for of_group in pieces for piece in of_group]
-        self._group_of_piece = [number for number, of_group in enumerate(pieces) for _ in of_group]
+        self._pieces = [piece for own in pieces for piece in own]
+        self._group_of_piece = [number for number, own in enumerate(pieces) for _ in own]
         counted = np.array(
             [self._counted(piece, group) for group, own in zip(groups, pieces, strict=True) for piece in own], dtype=np.int64
         )

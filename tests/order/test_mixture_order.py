@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from phyagi_assets.declare.mixture_schema import MixturePart
 from phyagi_assets.formats.plan import Plan, PlannedPartition, Shard, Window
+from phyagi_assets.order.group_schedule import GroupSchedule
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.planning import extended
-from phyagi_assets.order.segment_order import group_draws
 from tests.forks import in_fork
 from tests.order.plans import SHUFFLES, Sample, cut, group_samples, partitions, plan_of, read, sized, stream
 from tests.order.whole_plans import contents
@@ -220,7 +220,7 @@ def test_kept_partitions_continue_their_shuffle_and_new_ones_form_a_group_with_t
     left = [(path, token) for path, of in tokens.items() for token in of if (path, token) not in covered]
     assert [path for path, _ in left[:2]] == (["one-b@1/train.npy"] * 2 if crosses else ["one-a@1/train.npy", "one-b@1/train.npy"])
     assert sorted(sample for sample in after if sample not in set(whole)) == sorted(cut(left))
-    assert group_draws(grown.current, "interleaved", 50) == {(0, 0): 40, (0, 1): 10}
+    assert GroupSchedule(grown.current, "interleaved").given(50) == [[40, 10]]
 
 
 def test_group_that_lost_a_partition_is_reshuffled_without_it() -> None:
