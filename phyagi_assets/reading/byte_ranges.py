@@ -8,6 +8,9 @@ import numpy as np
 from phyagi_assets.formats.npy import HEADER_BYTES
 from phyagi_assets.order.permutation import Ints
 
+LARGEST_TOGETHER = 4 << 20
+"""Largest number of bytes to fetch with one request, unless a block or a range is larger."""
+
 BlockKey = tuple[int, int]
 """A block: the index of its array, and its number in the array."""
 

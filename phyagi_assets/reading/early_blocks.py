@@ -8,10 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from phyagi_assets.formats.npy import HEADER_BYTES
 from phyagi_assets.reading.block_uses import BlockUses
-from phyagi_assets.reading.byte_ranges import BlockKey, RemoteArray
+from phyagi_assets.reading.byte_ranges import LARGEST_TOGETHER, BlockKey, RemoteArray
 
-LARGEST_TOGETHER = 4 << 20
-"""Largest number of bytes to fetch with one request, unless a block or a range is larger."""
 _REACH = 3
 """Largest number of blocks on each side of a block that are fetched with it."""
 

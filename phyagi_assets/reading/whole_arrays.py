@@ -7,19 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.objects.fetching import FetchingProcess, FilePart, PartRequest
+from phyagi_assets.objects.fetching import FetchingProcess
 from phyagi_assets.reading.block_cache import BlockCache, NextUses
+from phyagi_assets.reading.block_requests import block_request
 from phyagi_assets.reading.byte_ranges import Block, RemoteArray
 
 _FILLING = 6
 """Number of blocks of whole arrays that are fetched in the background at the same time."""
-
-
-def block_request(cache: BlockCache, array: RemoteArray, blocks: Sequence[tuple[Block, Path]], urgency: int) -> PartRequest:
-    """Return the request for consecutive blocks of an array, each with its draft."""
-    files = [FilePart(start=block.start, stop=block.stop, draft=str(draft), path=str(cache.path(block))) for block, draft in blocks]
-    start, stop = files[0].start, files[-1].stop
-    return PartRequest(key=array.key, start=start, stop=stop, size=array.size, urgency=urgency, files=files)
 
 
 class WholeArrays:
@@ -28,7 +22,7 @@ class WholeArrays:
     def __init__(self, arrays: Sequence[RemoteArray], fetching: FetchingProcess, cache: BlockCache, next_uses: NextUses) -> None:
         self.problem: StoreError | None = None
         """The error that ended the thread."""
-        self._blocks = ((array, block) for array in arrays if array.is_whole for block in array.blocks())
+        self._blocks = ((array, block) for array in arrays for block in array.blocks())
         self._fetching, self._cache, self._next_uses = fetching, cache, next_uses
         self._free = threading.Semaphore(_FILLING)
         self.is_ended = False
