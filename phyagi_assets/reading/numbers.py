@@ -4,8 +4,6 @@ import operator
 from fractions import Fraction
 from typing import Any, SupportsIndex
 
-import numpy as np
-
 from phyagi_assets.formatting import LARGEST, counted
 
 
@@ -56,17 +54,21 @@ def checked_bool(name: str, value: Any) -> bool:
 
 
 def plain_number(value: Any) -> Any:
-    """Convert a scalar of NumPy or torch to the Python number that it prints; return any other value unchanged.
+    """Convert a scalar of NumPy, torch or JAX to the shortest Python number that equals it; return any other value unchanged.
 
     Examples
     --------
+    >>> import numpy as np
     >>> plain_number(np.float32(0.1))
     0.1
     """
     if getattr(value, "ndim", None) != 0:
         return value
-    scalar = np.asarray(value)[()]
-    return float(str(scalar)) if isinstance(scalar, np.floating) else scalar.item()
+    number = value.item()
+    if not isinstance(number, float):
+        return number
+    shorter = (float(f"{number:.{digits}g}") for digits in range(1, 17))
+    return next((one for one in shorter if value * 0 + one == value), number)  # the sum has the precision of the scalar
 
 
 def exact_decimal(number: Any) -> Fraction:

@@ -436,7 +436,15 @@ def test_stream_of_another_class_resumes_from_its_own_state(taken: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [*MAP_STYLE, Stream])
-@pytest.mark.parametrize("given", [torch.tensor([0.1, 0.7]), [torch.tensor(0.1), np.float32(0.7)], np.array([0.1, 0.7], dtype=np.float16)])
+@pytest.mark.parametrize(
+    "given",
+    [
+        torch.tensor([0.1, 0.7], requires_grad=True),
+        torch.tensor([0.1, 0.7], dtype=torch.bfloat16),
+        [torch.tensor(0.1), np.float32(0.7)],
+        np.array([0.1, 0.7], dtype=np.float16),
+    ],
+)
 def test_weights_are_the_decimals_that_scalars_print(kind: Any, given: Any) -> None:
     dataset = kind([_items(10), _items(10)], given)
     assert len(dataset) == 1 + 7
