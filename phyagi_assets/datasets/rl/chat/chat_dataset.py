@@ -80,10 +80,7 @@ class ChatDataset(Dataset[dict[str, Any]]):
         filter_max_length: bool = False,
         tokenize: bool = True,
     ) -> None:
-        if isinstance(dataset, Mapping):
-            if len(dataset) != 1:
-                raise ValueError(f"dataset: has {counted(len(dataset), 'split')} ({', '.join(dataset)}); give one of them")
-            (dataset,) = dataset.values()
+        dataset = only_split(dataset)
         if not hasattr(dataset, "column_names"):
             raise TypeError(f"dataset: is a {type(dataset).__name__}; give a dataset of the package datasets")
         for name in filter(None, (messages_column_name, ground_truth_column_name)):
@@ -175,6 +172,21 @@ class ChatDataset(Dataset[dict[str, Any]]):
             logger.warning("all prompts have more than %d tokens, so the dataset is empty; raise max_length", max_length)
         self.removed_rows = len(self._rows) - len(kept)
         self._rows, self._prompts = self._rows.select(kept), self._prompts.select(kept)
+
+
+def only_split(dataset: Any) -> Any:
+    """Return the only split of a dictionary of splits; return any other dataset unchanged.
+
+    Raises
+    ------
+    ValueError
+        There are several splits, or none.
+    """
+    if not isinstance(dataset, Mapping):
+        return dataset
+    if len(dataset) != 1:
+        raise ValueError(f"dataset: has {counted(len(dataset), 'split')} ({', '.join(dataset)}); give one of them")
+    return next(iter(dataset.values()))
 
 
 def _of_text(text: str) -> list[Any]:

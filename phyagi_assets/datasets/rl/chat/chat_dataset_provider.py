@@ -10,14 +10,14 @@ from typing import Any
 
 from phyagi_assets.datasets.dataset_provider import ConfigFields, DatasetProvider, existing_or_none
 from phyagi_assets.datasets.late_names import late_names
-from phyagi_assets.datasets.rl.chat.chat_dataset import ChatDataset
+from phyagi_assets.datasets.rl.chat.chat_dataset import ChatDataset, only_split
 from phyagi_assets.datasets.train.lm.loading import named_tokenizer
 from phyagi_assets.errors import translate_missing_packages
 from phyagi_assets.formatting import counted
 from phyagi_assets.reading.numbers import plain_number
 
 logger = logging.getLogger(__name__)
-__getattr__ = late_names(load_dataset="datasets", AutoTokenizer="transformers")
+__getattr__ = late_names(load_dataset="datasets", load_from_disk="datasets", AutoTokenizer="transformers")
 
 _READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 _SUBSAMPLE_SEED = 1
@@ -30,7 +30,8 @@ class ChatDatasetProviderConfig(ConfigFields):
     Parameters
     ----------
     train_file, validation_file
-        Files of conversations: Parquet or JSON Lines. A file that does not exist is left out with a warning.
+        Files of conversations, Parquet or JSON Lines, or folders written by ``save_to_disk``. One that does not exist is left out with a
+        warning.
     tokenizer
         A tokenizer, its name or folder, or the arguments of ``AutoTokenizer.from_pretrained``.
     messages_column_name, ground_truth_column_name, max_length, filter_max_length, tokenize
@@ -139,9 +140,9 @@ class ChatDatasetProvider(DatasetProvider):
         Raises
         ------
         FileNotFoundError
-            The file does not exist.
+            The file does not exist, or the folder was not written by ``save_to_disk``.
         ValueError
-            The path is a folder, the file has an unknown format, or `ChatDataset` refuses it.
+            The file has an unknown format, or `ChatDataset` refuses it.
         """
         return self._dataset("train_file")
 
@@ -158,9 +159,7 @@ class ChatDatasetProvider(DatasetProvider):
         if given is None:
             return None
         path = Path(given).expanduser()
-        if path.is_dir():
-            raise ValueError(f"{name}: {path} is a folder; give a file with one of the suffixes {', '.join(_READERS)}")
-        if not path.is_file():
+        if not path.exists():
             raise FileNotFoundError(f"{name}: {path} does not exist; give a file of conversations")
         dataset = ChatDataset(self._read(name, path), self._tokenizer, **self._arguments)
         if self._arguments["tokenize"]:
@@ -170,11 +169,14 @@ class ChatDatasetProvider(DatasetProvider):
         return dataset
 
     def _read(self, name: str, path: Path) -> Any:
-        if path.suffix not in _READERS:
-            raise ValueError(f"{name}: {path} has the suffix {path.suffix!r}; the formats are: {', '.join(_READERS)}")
+        this = sys.modules[__name__]
         with translate_missing_packages():
-            load_dataset = sys.modules[__name__].load_dataset
-        rows = load_dataset(_READERS[path.suffix], data_files=str(path), split="train")
+            if path.is_dir():
+                rows = only_split(this.load_from_disk(str(path)))
+            elif path.suffix in _READERS:
+                rows = this.load_dataset(_READERS[path.suffix], data_files=str(path), split="train")
+            else:
+                raise ValueError(f"{name}: {path} has the suffix {path.suffix!r}; the formats are: {', '.join(_READERS)}")
         if self._subsample in (None, 1):
             return rows
         return rows.shuffle(seed=_SUBSAMPLE_SEED).select(range(int(len(rows) * self._subsample)))

@@ -1,12 +1,13 @@
 """Prompts from files."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
 from phyagi_assets.datasets import ChatDatasetProvider, ChatDatasetProviderConfig, WeightedConcatChatDataset, get_dataset
 from phyagi_assets.errors import TokenizerError
@@ -55,6 +56,15 @@ def test_share_of_the_conversations_is_drawn_once(files: dict[str, Path], tokeni
     ]
 
 
+@pytest.mark.parametrize("wrap", [lambda rows: rows, lambda rows: DatasetDict(train=rows)])
+def test_saved_datasets_are_read(tmp_path: Path, conversations: dict[str, list[Any]], tokenizer: Any, wrap: Callable[[Any], Any]) -> None:
+    wrap(Dataset.from_dict(conversations)).save_to_disk(tmp_path / "saved")
+    config = ChatDatasetProviderConfig(train_file=tmp_path / "saved", tokenizer=tokenizer, **COLUMNS, subsample=0.7)
+    train = ChatDatasetProvider.from_config(config).get_train_dataset()
+    assert train is not None
+    assert len(train) == 2
+
+
 def test_prompts_that_are_left_out_are_counted(files: dict[str, Path], tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
     limits = {"max_length": 60, "filter_max_length": True}
     with caplog.at_level(logging.WARNING):
@@ -81,7 +91,7 @@ def test_invalid_configuration_raises(fields: dict[str, Any], refusal: str) -> N
 
 
 def test_file_that_cannot_be_read_raises(tmp_path: Path, tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(ValueError, match=r"train_file: .* is a folder; give a file with one of the suffixes \.parquet, \.json, \.jsonl"):
+    with pytest.raises(FileNotFoundError, match="neither a `Dataset` directory nor a `DatasetDict` directory"):
         ChatDatasetProvider(train_file=tmp_path, tokenizer=tokenizer).get_train_dataset()
     with pytest.raises(FileNotFoundError, match=r"train_file: none\.parquet does not exist"):
         ChatDatasetProvider("none.parquet", tokenizer=tokenizer).get_train_dataset()
