@@ -4,6 +4,7 @@ The shared memory consists of unlinked, memory-mapped files in the cache folder.
 reclaim their memory, and they disappear with the last process that maps them, even after a crash.
 """
 
+import logging
 import math
 import pickle
 import tempfile
@@ -24,6 +25,8 @@ from phyagi_assets.store.manifest import MEMORY_DATASET, Manifest
 
 if TYPE_CHECKING:
     import datasets
+
+logger = logging.getLogger(__name__)
 
 _SHMArray = np.memmap
 """Type of the arrays in shared memory, under the name that the signatures of the reference library have."""
@@ -109,7 +112,8 @@ def save_memory_dataset(
         Array per split, as `process_dataset_to_memory` returns it: 1-D, or of shape (columns, tokens), with the ids in the first row and
         their labels in the second. An array of one row is saved as 1-D.
     tokenizer
-        Tokenizer of the ids. One that is not of ``transformers`` is only pickled, so its cache says nothing about its vocabulary.
+        Tokenizer of the ids. An object that is not a tokenizer of ``transformers``, such as the name of one, is only pickled, with a
+        warning: the cache says nothing about its vocabulary.
     cache_dir
         Path of the cache folder.
     use_shared_memory
@@ -124,8 +128,6 @@ def save_memory_dataset(
     ------
     SourceError
         The dataset has no splits, or an array is not of integers in 1-D or of shape (columns, tokens).
-    TypeError
-        The tokenizer is a name or a path.
 
     Examples
     --------
@@ -171,10 +173,6 @@ def save_columns(
 
 def _save(write: Callable[[Path], Mapping[str, int]], dtype: np.dtype[Any], tokenizer: Any, folder: Path) -> dict[str, Path]:
     """Replace a cache by arrays that a function writes to a folder; it returns the number of tokens of each split."""
-    if isinstance(tokenizer, str | Path):
-        raise TypeError(
-            f"tokenizer: is {str(tokenizer)!r}; give the tokenizer itself, such as AutoTokenizer.from_pretrained({str(tokenizer)!r})"
-        )
     wanted = Manifest.expected(MEMORY_DATASET, code_version="1", inputs={}, settings={"dtype": dtype.name})
 
     def fill(draft: Path) -> Manifest:
@@ -193,7 +191,9 @@ def _save_tokenizer(tokenizer: Any, folder: Path) -> Mapping[str, object] | None
     from phyagi_assets.tokenizers.prepared import tokenizer_label
 
     if all(base.__name__ != "PreTrainedTokenizerBase" for base in type(tokenizer).__mro__):  # not of transformers
-        (folder / PICKLED).write_bytes(pickle.dumps(tokenizer))
+        logger.warning("tokenizer: a %s is not a tokenizer of transformers; it is only pickled", type(tokenizer).__name__)
+        with (folder / PICKLED).open("wb") as file:
+            pickle.dump(tokenizer, file)
         return None
     label = tokenizer_label(str(tokenizer.name_or_path or type(tokenizer).__name__))
     return {"name": label, **save_forms(tokenizer, folder)}

@@ -18,7 +18,13 @@ from phyagi_assets.formats.token_file import TokenFile, open_tokens
 __all__ = ["LMDatasetProvider", "LMProviderConfig", "_tokenize_concatenated"]
 
 LMProviderConfig = DatasetProviderConfig
-__getattr__ = late_names(load_dataset="datasets", load_from_disk="datasets", AutoTokenizer="transformers")
+__getattr__ = late_names(
+    load_dataset="datasets",
+    load_from_disk="datasets",
+    AutoTokenizer="transformers",
+    process_dataset_to_memory="phyagi_assets.datasets.shared_memory_utils",  # not used by from_hub, but replaced in tests of other code
+    save_memory_dataset="phyagi_assets.datasets.shared_memory_utils",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -222,7 +228,7 @@ class LMDatasetProvider(DatasetProvider):
             loaded["train"] = loaded["train"].shuffle(seed=seed, keep_in_memory=True)  # otherwise in a file beside the user's data
         columns = [mapping_column_name] if isinstance(mapping_column_name, str) else list(mapping_column_name or ("text",))
         given = named_tokenizer(this, "gpt2" if tokenizer is None else tokenizer)
-        if mapping_fn is None and not getattr(given, "is_fast", False) and callable(given):
+        if mapping_fn is None and getattr(given, "is_fast", False) is not True and callable(given):
             mapping_fn = tokenize_documents
         if mapping_fn is None:
             source = {"dataset": str(dataset_path or disk_file_path), "name": dataset_name, "revision": revision, "columns": columns}

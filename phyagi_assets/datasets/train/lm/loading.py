@@ -36,8 +36,6 @@ def load_splits(
         raise ValueError("dataset_path, disk_file_path: give one, the name of a dataset or the folder that save_to_disk wrote")
     if dataset_path is None:
         loaded = module.load_from_disk(str(disk_file_path))
-        if not isinstance(loaded, DatasetDict):
-            loaded = DatasetDict(train=loaded)
     else:
         try:
             loaded = module.load_dataset(
@@ -53,6 +51,8 @@ def load_splits(
                 f"{dataset_path}: {problem}; without the Hub, cached datasets are found only by their full name, such as "
                 "Salesforce/wikitext"
             ) from problem
+    if not isinstance(loaded, DatasetDict):
+        loaded = DatasetDict(train=loaded)
     if "train" not in loaded:
         raise SourceError(f"{dataset_path or disk_file_path}: has no split 'train'; it has {', '.join(loaded)}")
     return loaded

@@ -129,9 +129,8 @@ def map_into(
 
 def _largest_id(tokenizer: Any) -> int:
     """Return the largest id of a tokenizer: from its vocabulary, else from the size of the vocabulary, else the largest int32."""
-    if hasattr(tokenizer, "get_vocab"):
-        return int(max(tokenizer.get_vocab().values()))
-    return int(getattr(tokenizer, "vocab_size", 1 << 31)) - 1
+    ids = tokenizer.get_vocab().values() if hasattr(tokenizer, "get_vocab") else ()
+    return int(max(ids, default=getattr(tokenizer, "vocab_size", 1 << 31) - 1))
 
 
 def _mapped(

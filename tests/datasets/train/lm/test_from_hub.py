@@ -136,7 +136,8 @@ def test_tokenizer_of_another_class_encodes_by_itself(vocab_size: int | None, dt
 def test_functions_of_other_packages_can_be_replaced_in_the_module(small: Any, name: str) -> None:
     from datasets import Dataset, DatasetDict
 
-    splits = DatasetDict(train=Dataset.from_dict({"text": PLAIN}))
+    rows = Dataset.from_dict({"text": PLAIN})
+    splits = {"load_dataset": rows, "load_from_disk": DatasetDict(train=rows)}[name]
     given = {"load_dataset": {"dataset_path": "some/texts"}, "load_from_disk": {"disk_file_path": "texts"}}[name]
     with mock.patch(f"{MODULE}.{name}", return_value=splits) as load, mock.patch(f"{MODULE}.AutoTokenizer.from_pretrained") as tokenizer:
         tokenizer.return_value = small
