@@ -1,7 +1,6 @@
 """Events of partitions in Dagster's log: materializations with their data versions, and results of checks."""
 
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
@@ -9,27 +8,14 @@ from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 from phyagi_assets.build.outcome import PartitionResult, StepResult
 from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import CHECK_FAILED, Work
-from phyagi_assets.formatting import counted
 from phyagi_assets.inspection.named import LEFT_OUT
-from phyagi_assets.orchestration.check_records import PartitionCheck, insert_passed, latest_evaluation
+from phyagi_assets.orchestration.check_log import CheckLog
 from phyagi_assets.orchestration.checks import check_results
 from phyagi_assets.orchestration.corpus_totals import CorpusTotals
 from phyagi_assets.orchestration.metadata import metadata
 from phyagi_assets.orchestration.recorded import DATA_VERSION, Recorded
+from phyagi_assets.orchestration.run_context import Context, step_key
 from phyagi_assets.steps.checks.check import WITHIN_LIMITS
-
-Context = dg.AssetExecutionContext | dg.OpExecutionContext
-"""Context of a run of assets, or of a job."""
-
-_INSERTED = 100
-"""Number of passed checks that are recorded in one statement; they are lost if the process is killed before."""
-_SECONDS = 5.0
-"""Time after which they are recorded though they are fewer, so that the checks of a partition that takes long are shown soon."""
-
-
-def op_context(context: Context) -> dg.OpExecutionContext:
-    """Return the context of the op of a run."""
-    return context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context
 
 
 class PartitionLog:
@@ -40,31 +26,15 @@ class PartitionLog:
     recorded
         Data versions that Dagster has recorded, by corpus; a version that is recorded is not logged again. None to log everything.
     checks
-        Names of the steps, by corpus, of which Dagster expects every result of every check.
-    is_long
-        Whether the run builds so many partitions that it does not log an event for each passed check.
+        Log of the checks of the run's partitions.
     """
 
-    def __init__(
-        self,
-        context: Context,
-        builder: Builder,
-        recorded: Mapping[str, Recorded] | None,
-        checks: Mapping[str, Collection[str]],
-        *,
-        is_long: bool,
-    ) -> None:
+    def __init__(self, context: Context, builder: Builder, recorded: Mapping[str, Recorded] | None, checks: CheckLog) -> None:
         self._context, self._builder, self._recorded, self._checks = context, builder, recorded, checks
-        self._step = str(op_context(context).op_handle)
-        """Key of the run's only step."""
-        self._is_long = is_long
         self._totals = CorpusTotals(builder.workspace.store, context.instance.get_dynamic_partitions)
         self._left_out: dict[str, str] = {}
-        self._passed: dict[dg.AssetCheckKey, int] = {}
-        self._not_inserted: list[PartitionCheck] = []
-        self._flushed = time.monotonic()
         self._last: set[str] = set()
-        self._announces = False
+        """Names of the partitions that were announced, and whose events are logged last."""
         self._held: list[tuple[PartitionResult, Sequence[StepResult]]] = []
 
     def announce(self, work: Sequence[Work]) -> None:
@@ -73,14 +43,13 @@ class PartitionLog:
         Dagster takes an asset to be in progress from the event that announces a partition until that partition is materialized. So one
         partition of each corpus is announced, and its events are logged after those of all other partitions.
         """
-        self._announces = True
         for item in {item.corpus: item for item in work}.values():
             self._last.add(item.name)
             self._announce(item, item.steps[-1])
 
     def _announce(self, item: Work, step: str) -> None:
         planned = AssetMaterializationPlannedData(dg.AssetKey([item.corpus, step]), partition=item.key)
-        event = DagsterEvent.build_asset_materialization_planned_event(self._context.run.job_name, self._step, planned)
+        event = DagsterEvent.build_asset_materialization_planned_event(self._context.run.job_name, step_key(self._context), planned)
         self._context.instance.report_dagster_event(event, self._context.run.run_id)
 
     def write(self, result: PartitionResult) -> bool:
@@ -97,34 +66,23 @@ class PartitionLog:
             if not done.failures:
                 self._context.log_event(self._materialization(result.work, done))
             for check in check_results(done.checks):
-                self._log_check(result.work, done.step, str(check.check_name), check)
-        if len(self._not_inserted) >= _INSERTED or time.monotonic() - self._flushed >= _SECONDS:
-            self.flush()
+                self._checks.write(dg.AssetKey([result.work.corpus, done.step]), result.work.key, check)
+        self._checks.flush_if_due()
         if result.problem is not None:
             self._context.log.error(f"{result.work.name}: {result.failure}")
         if result.failure:
-            self._log_unmade_checks(result)
-            if self._announces:  # Dagster shows a partition as failed if it is announced and the run does not materialize it
+            self._checks.write_unmade(result)
+            if self._last:  # Dagster shows a partition as failed if it is announced and the run does not materialize it
                 made = {done.step for done in result.done if not done.failures}
                 for step in result.work.steps:
                     if step not in made:
                         self._announce(result.work, step)
 
     def close(self) -> None:
-        """Log what was held back, and one event for all results of each check that were recorded without one."""
+        """Log what was held back, and what is left to log of the checks."""
         for result, left in self._held:
             self._write(result, left)
-        self.flush()
-        for key, passed in self._passed.items():
-            self._log_evaluation(
-                dg.AssetCheckEvaluation(
-                    asset_key=key.asset_key,
-                    check_name=key.name,
-                    passed=True,
-                    metadata={"partitions": passed},
-                    description=f"{counted(passed, 'partition')} passed",
-                )
-            )
+        self._checks.close()
 
     def _is_recorded(self, work: Work, done: StepResult) -> bool:
         if self._recorded is None or not done.reused or done.failures:
@@ -158,30 +116,3 @@ class PartitionLog:
         if corpus not in self._left_out:
             self._left_out[corpus] = self._builder.workspace.sources.left_out(self._builder.corpora[corpus])
         return self._left_out[corpus]
-
-    def flush(self) -> None:
-        """Record the passed checks that are not recorded yet."""
-        results, self._not_inserted, self._flushed = self._not_inserted, [], time.monotonic()
-        if results:
-            insert_passed(self._context.instance, self._context.run, self._step, results)
-
-    def _log_check(self, work: Work, step: str, name: str, result: dg.AssetCheckResult) -> None:
-        key = dg.AssetCheckKey(dg.AssetKey([work.corpus, step]), name)
-        check = PartitionCheck(key=key, partition=work.key, result=result)
-        if not result.passed or (step in self._checks.get(work.corpus, ()) and not self._is_long):
-            self._log_evaluation(latest_evaluation(self._context.instance, check))
-            return
-        self._passed[key] = self._passed.get(key, 0) + 1
-        self._not_inserted.append(check)
-
-    def _log_evaluation(self, evaluation: dg.AssetCheckEvaluation) -> None:
-        self._context.log_event(evaluation)  # type: ignore[arg-type]  # logged like any other event, though it is not declared
-
-    def _log_unmade_checks(self, result: PartitionResult) -> None:
-        """Log the checks that a failed partition did not come to as failed, with the reason; otherwise the UI shows them without one."""
-        made = {done.step for done in result.done}
-        expected = self._checks.get(result.work.corpus, ())
-        for name in (step for step in result.work.steps if step not in made and step in expected):
-            for check in self._builder.flow[name].checks:
-                unmade = dg.AssetCheckResult(passed=False, description=f"Not built: {result.failure}")
-                self._log_check(result.work, name, check, unmade)

@@ -35,12 +35,14 @@ from phyagi_assets.errors import (
 )
 from phyagi_assets.execution.ray_address import RayAddress, chosen_executor
 from phyagi_assets.formatting import counted
+from phyagi_assets.orchestration.check_log import CheckLog
 from phyagi_assets.orchestration.declared import EditedError
 from phyagi_assets.orchestration.names import COMMAND, EXECUTOR, FAILURE_TAG, LASTING, LASTING_TAG, LAUNCHED_BY, OPEN, PROCESSES, REFRESH
-from phyagi_assets.orchestration.partition_log import Context, PartitionLog, op_context
+from phyagi_assets.orchestration.partition_log import PartitionLog
 from phyagi_assets.orchestration.progress import RunProgress
 from phyagi_assets.orchestration.recorded import Recorded
 from phyagi_assets.orchestration.recorded_digests import RecordedDigests
+from phyagi_assets.orchestration.run_context import Context, op_context
 from phyagi_assets.orchestration.run_lock import hold_run
 from phyagi_assets.orchestration.sqlite import fast_records
 
@@ -98,7 +100,8 @@ class PartitionRun:
             raise PhyagiAssetsError(f"processes: at least 1 process builds partitions, not {processes}")
         cluster = chosen_executor(config[EXECUTOR], "executor")
         is_long = len(work) + len(failed) > _FEW
-        log = PartitionLog(self.context, self.builder, self.recorded, self.checks, is_long=is_long)
+        checks = CheckLog(self.context, self.builder.flow, self.checks, is_long=is_long)
+        log = PartitionLog(self.context, self.builder, self.recorded, checks)
         if self.recorded is not None and not isinstance(self.context, dg.AssetExecutionContext):  # Dagster announces the assets of a run
             log.announce(work)
         results: list[PartitionResult] = []
@@ -110,7 +113,7 @@ class PartitionRun:
                         progress.ended(result, is_current=log.write(result))
                         results.append(result)
             finally:
-                log.flush()  # also if the run is cancelled
+                checks.flush()  # also if the run is cancelled
             self.builder.workspace.store.refresh()  # the processes that built the partitions have published them
             log.close()
         self._raise(results)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.orchestration.declared import require_as_requested
-from phyagi_assets.orchestration.partition_log import Context
+from phyagi_assets.orchestration.run_context import Context
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.data_folders import claim
 

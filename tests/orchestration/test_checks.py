@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from phyagi_assets.declare.catalog import load_catalog
-from phyagi_assets.orchestration import partition_log
+from phyagi_assets.orchestration import check_log
 from phyagi_assets.orchestration.store_checks import STORED, stored_check
 from phyagi_assets.steps.checks.check import SOUND
 from tests.project import Project
@@ -72,9 +72,9 @@ def test_run_of_many_partitions_records_each_check_and_has_one_event_for_all_tha
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inserted: list[int] = []
-    insert = partition_log.insert_passed
-    monkeypatch.setattr(partition_log, "insert_passed", lambda *of: inserted.append(len(of[-1])) or insert(*of))
-    monkeypatch.setattr(partition_log, "_SECONDS", 0.0)  # as if each partition took long
+    insert = check_log.insert_passed
+    monkeypatch.setattr(check_log, "insert_passed", lambda *of: inserted.append(len(of[-1])) or insert(*of))
+    monkeypatch.setattr(check_log, "_SECONDS", 0.0)  # as if each partition took long
     keys = [f"small{number:02}" for number in range(12)]
     for key in keys:
         write_jsonl(project.raw / "small" / f"{key}.jsonl", [f"Note of {key}."])
