@@ -56,7 +56,7 @@ def prepare_chat(corpus: Corpus, prepared: PreparedTokenizer, data: Path, store:
     Raises
     ------
     DeclarationError
-        The tokenizer has no chat template and the corpus names no other, or the template is not valid.
+        The tokenizer has no chat template and the corpus names no other, or the template is not valid or writes nothing between turns.
     """
     record = tokenizer_store(store).state("chats", prepared.artifact.fingerprint)
     facts = _recalled(record)
@@ -100,10 +100,15 @@ def _check(corpus: Corpus, chat: ChatFormat) -> None:
         import jinja2
 
     try:
-        renderer_of(chat, corpus.config.train_on)
+        renderer = renderer_of(chat, corpus.config.train_on)
     except jinja2.TemplateError as problem:
         line = f" in line {problem.lineno}" if isinstance(problem, jinja2.TemplateSyntaxError) else ""
         raise corpus.error(f"the chat template is not valid{line}: {problem}; correct it, or name another", "chat_template") from None
+    if not renderer.separates_turns():
+        message = (
+            "the chat template writes nothing between turns, so it is unknown where one begins; mark each turn, or name another template"
+        )
+        raise corpus.error(message, "chat_template")
 
 
 def _loaded(prepared: PreparedTokenizer) -> Any:

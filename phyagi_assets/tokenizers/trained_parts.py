@@ -63,6 +63,11 @@ class Renderer:
         """Whether a template leaves out the generation prompt without messages, so that the part of a first turn depends on it."""
         return any(prompt != "" for prompt in self._first_prompts.values())
 
+    def separates_turns(self) -> bool:
+        """Return whether all templates write something between turns, without which it is unknown where a turn begins."""
+        with self._lock:
+            return all(template.separates_turns() for template in self._templates.values())
+
     def render(self, messages: Messages, tools: Tools) -> Rendered:
         """Render a conversation.
 

@@ -294,10 +294,12 @@ def test_template_that_renders_otherwise_another_time_is_refused(varies: str, me
     [
         ({"chat_template": "tokenizer"}, r"chats.yaml:\d+: chat_template: tokenizer 'tok' has no chat template; name a file"),
         ({"chat_template": "broken.jinja"}, r"chats.yaml:\d+: chat_template: the chat template is not valid in line 1: "),
+        ({"chat_template": "bare.jinja"}, r"chats.yaml:\d+: chat_template: the chat template writes nothing between turns"),
     ],
 )
 def test_missing_and_invalid_templates_are_named_by_file_line_and_key(keys: dict[str, str], message: str, chats: Workspace) -> None:
     write_text(chats.data / "broken.jinja", "{% for %}")
+    write_text(chats.data / "bare.jinja", MARKED.replace("<{{ m.role }}>", ""))
     with pytest.raises(DeclarationError, match=message):
         built(declare_chats(chats, [turns("a", "b")], **keys), chats)
 
