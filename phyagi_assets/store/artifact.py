@@ -31,7 +31,7 @@ class RemoteFiles(Protocol):
         """Fetch files, or all of them if `only` is empty, to the path of the artifact, where they stay as long as this object exists."""
 
     def copy_to(self, folder: Path) -> None:
-        """Fetch all files to a folder on this machine."""
+        """Fetch all files to a folder on this machine, except those that it has with the right size."""
 
     def damage(self, *, checksums: bool) -> Sequence[str]:
         """Find the files that are missing or differ from their records, as `Manifest.damage` does."""
@@ -66,7 +66,7 @@ class Artifact:
         return self.path
 
     def copy_to(self, folder: Path) -> None:
-        """Copy the recorded files of the version to a folder.
+        """Copy the recorded files of the version to a folder, except those that it has with the right size.
 
         Raises
         ------
@@ -78,9 +78,10 @@ class Artifact:
             return
         if damage := self.damage():
             raise StoreError("\n".join(damage))
-        for name in self.manifest.files:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.path / name, folder / name)
+        for name, record in self.manifest.files.items():
+            if not record.is_size_of(folder / name):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.path / name, folder / name)
 
     @property
     def place(self) -> str:

@@ -77,7 +77,8 @@ class BucketFiles(RemoteFiles):
 
     def copy_to(self, folder: Path) -> None:
         files = self.manifest.files
-        list(concurrently(lambda name: self._fetch(folder / name, name, files[name]), sorted(files)))
+        missing = [name for name in sorted(files) if not files[name].is_size_of(folder / name)]
+        list(concurrently(lambda name: self._fetch(folder / name, name, files[name]), missing))
 
     def _fetch(self, path: Path, name: str, record: FileRecord) -> None:
         if is_shared(name):

@@ -26,7 +26,7 @@ from phyagi_assets.store.artifact import Artifact, Assembled, Fill, FinishedFile
 from phyagi_assets.store.base import Store, Survey
 from phyagi_assets.store.disk import flush, flushed_meanwhile, folders_in, free_path, link, mount_of, reading_from, writing_to
 from phyagi_assets.store.locks import LOCKS, create_lock, hold_until_exit, locked, locked_if_free, own_folder
-from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, records_of
+from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, is_shared, records_of
 from phyagi_assets.store.manifest_cache import read_cached
 from phyagi_assets.store.ownership import (
     foreign_version,
@@ -54,6 +54,8 @@ class LocalStore(Store):
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._shared: dict[FileRecord, Path] = {}
+        """Files of versions that were put here, which further versions link if they have the same."""
 
     def __str__(self) -> str:
         return str(self.root)
@@ -233,14 +235,23 @@ class LocalStore(Store):
             raise StoreError(f"{finished.path}: has another size than its task wrote; materialize again")
 
     def put(self, artifact: Artifact) -> Artifact:
+        files = artifact.manifest.files
+        shared = {name: record for name, record in files.items() if is_shared(name)}
+
         def fill(folder: Path) -> Manifest:
+            for name, record in shared.items():
+                with suppress(FileNotFoundError):  # its version was removed since
+                    if record in self._shared:
+                        link(self._shared[record], folder / name)
             artifact.copy_to(folder)
-            for name, record in artifact.manifest.files.items():
+            for name, record in files.items():
                 if FileRecord.of(folder / name) != record:
                     raise artifact.altered(name)
             return replace(artifact.manifest, files={})
 
-        return self.write(artifact.address, artifact.manifest, fill, artifact.manifest.files)
+        written = self.write(artifact.address, artifact.manifest, fill, files)
+        self._shared |= {record: written.path / name for name, record in shared.items() if record not in self._shared}
+        return written
 
     def publish(self, artifact: Artifact) -> None:
         pointer = self.pointer(artifact.address)

@@ -78,6 +78,14 @@ def test_copy_to_a_bucket_and_back_is_the_same_store(built: Workspace, s3: S3Ser
     assert len([key for key in s3.listed() if key.startswith("lab/store/.shared/")]) < 5
 
 
+def test_copied_caches_have_links_to_one_tokenizer(built: Workspace, tmp_path: Path) -> None:
+    target = LocalStore(tmp_path / "other")
+    caches = [artifact for artifact in built.store.versions() if artifact.address.startswith("plays/numpy_cache/")]
+    copies = [target.put(cache) for cache in caches]
+    assert [copy.damage(checksums=True) for copy in copies] == [[], [], []]
+    assert len({(copy.path / "tokenizer" / "tokenizer.json").stat().st_ino for copy in copies}) == 1
+
+
 def test_copy_warns_of_a_name_that_another_data_folder_has_built_if_it_is_replaced(built: Workspace, tmp_path: Path) -> None:
     disk, other = built.data / "store", tmp_path / "other"
     assert run(f"copy {disk} {other}").exit_code == 0
