@@ -74,20 +74,20 @@ class Listings:
 
     def all(self) -> tuple[Mapping[str, FolderListing], Sequence[str]]:
         """List the whole store. Return its folders of artifacts, and the keys of the objects that the store did not make."""
-        began = time.monotonic()
         folders: dict[str, FolderListing] = {}
         foreign = []
-        found = self._bucket.list()
-        until = _used_until(began)
-        for stored in found:
-            if stored.key.startswith("."):
-                continue
-            folder, path = split_key(stored.key)
-            if folder:
-                folders.setdefault(folder, FolderListing(until=until)).add([(path, stored)])
-            else:
-                foreign.append(stored.key)
         with self.lock:
+            began = time.monotonic()
+            found = self._bucket.list()
+            until = _used_until(began)
+            for stored in found:
+                if stored.key.startswith("."):
+                    continue
+                folder, path = split_key(stored.key)
+                if folder:
+                    folders.setdefault(folder, FolderListing(until=until)).add([(path, stored)])
+                else:
+                    foreign.append(stored.key)
             self._folders, self._all_until = folders, until
         return folders, foreign
 

@@ -37,6 +37,9 @@ def advice_on_absent(name: str, store: Store) -> str:
 
     A name that is not valid, such as a path, gets no advice.
     """
+    first = next(store.list(), None)
+    if first and (artifact := store.open(first)) and artifact.manifest.step == first.name:  # as at corpus/step in the store itself
+        return f"; that is a folder in the store {str(store).rpartition('/')[0]}"
     if not store.is_remote:
         if (inside := store.root / "store").is_dir() and (store.root / "corpora").is_dir():
             return f"; that is a data folder, whose store is {inside}"

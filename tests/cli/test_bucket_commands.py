@@ -224,6 +224,7 @@ def test_commands_build_check_and_show_a_store_in_a_bucket(
     assert run(f"explain {PLACE}/mix/mixed_dataset 1 --store {disk}").output.splitlines()[2:] == explained[0]
     missing = run(f"inspect {PLACE}/plays/numpy_cache/none")
     assert (missing.exit_code, f"{PLACE} has nothing named 'plays/numpy_cache/none'" in missing.stderr) == (1, True)
+    assert f"; that is a folder in the store {PLACE}" in run(f"inspect plays --store {PLACE}/plays").stderr.replace("\n", "")
     assert "would be removed" in run(f"remove plays --match WORLD --dry-run --reason x --data {data}").stdout
 
     version = next(key for key in s3.listed() if "numpy_cache/.artifacts/one@" in key and key.endswith("/train.npy"))

@@ -267,6 +267,8 @@ def test_missing_mixture_raises_an_error_that_lists_the_mixtures(workspace: Work
     (workspace.data / "corpora").mkdir(exist_ok=True)
     with pytest.raises(StoreError, match=rf"; that is a data folder, whose store is {workspace.store.root}$"):
         load_mixture("mix", store=workspace.data)
+    with pytest.raises(StoreError, match=rf"; that is a folder in the store {workspace.store.root}$"):
+        load_mixture("mix", store=workspace.store.root / "one")
 
 
 def test_missing_array_raises_an_error_with_its_path_and_the_remedy(workspace: Workspace, folder: Path) -> None:
