@@ -224,7 +224,7 @@ class MixtureStream(DividedStream):
             As in iteration.
         """
         reader, (begin, _) = self._reader(), self._begin()
-        tokens = min(_TOKENS_PER_MESSAGE, self.dataset.shards.tokens_per_read)
+        tokens = min(_TOKENS_PER_MESSAGE, self.dataset.shards.tokens_per_read(reader.readers))
         self._cursor.put(is_placed=0)
         return PlannedReads(steps=self._steps, reader=reader, begin=begin, stop=self._start_iteration(begin), tokens=tokens)
 
@@ -297,7 +297,8 @@ class MixtureStream(DividedStream):
         # Not before the first batch is requested: some trainers begin an iteration only to see whether they can.
         self._cursor.put(is_placed=0)
         leaves_out_names = self._leaves_out_names
-        reads = PlannedReads(steps=self._steps, reader=reader, begin=begin, stop=stop, tokens=self.dataset.shards.tokens_per_read)
+        tokens = self.dataset.shards.tokens_per_read(reader.readers)
+        reads = PlannedReads(steps=self._steps, reader=reader, begin=begin, stop=stop, tokens=tokens)
         for batch in self.dataset.follow(reads):
             following = run + stride
             if leaves_out_names:

@@ -37,7 +37,8 @@ from phyagi_assets.store.scratch import scratch_folder
 _READ_TIMEOUT = 10.0
 """Time without a byte of an answer after which a request is tried again, in seconds."""
 _READS_IN_CACHE = 64
-"""A read is at most 1/_READS_IN_CACHE of the cache, so that what is read and what is fetched ahead fit in it."""
+"""A read is at most 1/_READS_IN_CACHE of the cache, so that what is read and what is fetched ahead fit in it. Of a window, which has the
+samples of all readers, that includes the samples between its own."""
 _ENDS_IN_MEMORY = 256 << 20
 """Number of bytes of document ends to keep in memory."""
 _WHOLE = 1 << 40
@@ -95,6 +96,7 @@ class BucketShards(TokenShards):
             if array.has_mask or path == array.path:
                 described_array = layout.placed(described_array, number % self._count, is_mask=path != array.path)
             arrays.append(described_array)
+        self._in_blocks = layout.in_blocks
         uses = BlockUses(layout.blocks, arrays)
         self._reader = RangeReader(arrays, source.fetching, source.cache, uses, plan.sample_bytes)
         self._keys = [array.key for array in arrays[: self._count]]
@@ -102,9 +104,9 @@ class BucketShards(TokenShards):
         self._masks: dict[int, tuple[Runs, Ints, npt.NDArray[np.uint8]]] = {}
         """Runs, sizes and bytes of the masks that each thread has read, until it asks for them."""
 
-    @property
-    def tokens_per_read(self) -> int:
-        return max(1, min(super().tokens_per_read, self._source.cache.bound // _READS_IN_CACHE // self._dtype.itemsize))
+    def tokens_per_read(self, readers: int) -> int:
+        most = self._source.cache.bound // _READS_IN_CACHE // self._dtype.itemsize
+        return max(1, min(super().tokens_per_read(readers), most // readers if self._in_blocks else most))
 
     @property
     def expects(self) -> bool:

@@ -41,8 +41,8 @@ class CacheLayout:
         every = sum(shard.tokens * self._item + (0 if shard.trained is None else mask_bytes(shard.tokens)) for shard in shards)
         self._fits = every <= _USABLE * bound or (order.split != "train" and size <= _SHARE_OF_EVALUATION * bound)
         """Whether all arrays fit in the cache."""
-        self._in_blocks = not self._fits and bool(self._shards) and self._window_fits(plan, order, bound)
-        """Whether the window of the shuffle fits, with the arrays that are not shuffled within it."""
+        self.in_blocks = not self._fits and bool(self._shards) and self._window_fits(plan, order, bound)
+        """Whether arrays are cached in the blocks of the shuffle: not all arrays fit, but the window does, with what is outside of it."""
 
     def placed(self, array: RemoteArray, shard: int, *, is_mask: bool) -> RemoteArray:
         """Return an array with its place in a cache.
@@ -52,11 +52,11 @@ class CacheLayout:
         shard
             Index of the token array that it is, or belongs to.
         """
-        if self._in_blocks and (of := self._shards.get(shard)):
+        if self.in_blocks and (of := self._shards.get(shard)):
             if is_mask:
                 return replace(array, phase=HEADER_BYTES + of.first // 8, block=max(1, of.tokens // 8), overlap=1)
             return replace(array, phase=HEADER_BYTES + of.first * self._item, block=of.tokens * self._item, overlap=self._item)
-        return replace(array, block=_BLOCK, is_whole=True) if self._fits or self._in_blocks else array
+        return replace(array, block=_BLOCK, is_whole=True) if self._fits or self.in_blocks else array
 
     def _window_fits(self, plan: Plan, order: MixtureOrder, bound: int) -> bool:
         whole = (file.tokens * self._item for number, file in enumerate(order.division.files) if number not in self._shards)

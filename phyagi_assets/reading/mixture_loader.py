@@ -119,7 +119,7 @@ class MixtureLoader:
         begin, stride = self._begin(), self._shard.step(self._steps.batch_size)
         stop = self._steps.end(begin)
         reader = Reader(rank=self._shard.rank, world_size=self._shard.world_size)
-        tokens = self.samples.shards.tokens_per_read
+        tokens = self.samples.shards.tokens_per_read(reader.readers)
         batches = self.samples.follow(PlannedReads(steps=self._steps, reader=reader, begin=begin, stop=stop, tokens=tokens))
         with closing(prefetch(batches, depth=self._prefetch) if self._prefetch else batches) as ready:
             self._position, self._is_placed = begin, False

@@ -74,6 +74,11 @@ class Reader(Shard):
         """Number of steps from one turn of this reader to its next."""
         return max(self.workers, 1)
 
+    @property
+    def readers(self) -> int:
+        """Number of readers that together read the stream."""
+        return self.world_size * self.stride
+
     def turns(self, steps: int, taken: int = 0) -> range:
         """Return the numbers of the steps that this reader takes, after the first `taken` of them."""
         return range(self.worker + taken * self.stride, steps, self.stride)

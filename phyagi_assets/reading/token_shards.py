@@ -80,9 +80,9 @@ class TokenShards:
         self._beside: dict[tuple[int, str], Path] = {}
         self._disk = DiskReads()
 
-    @property
-    def tokens_per_read(self) -> int:
-        """Number of tokens to read at once."""
+    def tokens_per_read(self, readers: int) -> int:
+        """Return the number of tokens to read at once, given the number of readers that take the samples in turn."""
+        del readers
         return TOKENS_PER_READ
 
     @property

@@ -167,6 +167,22 @@ def test_window_is_fetched_in_blocks_that_are_used_up(s3: S3Server, tmp_path: Pa
     assert s3.faults.bytes_sent < 300_000
 
 
+def test_readers_of_one_machine_share_a_cache_that_is_hardly_larger_than_the_window(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", f"{tmp_path / 'scratch'}")
+    store = LocalStore(tmp_path / "store")
+    store_mixture(store, {"one": {"a": {"train": 200_000}}}, seq_len=64, shuffle=Window(window=100_000))
+    copied(store, store_in_bucket(PLACE))
+    plan = remote_plan("mix", store_in_bucket(PLACE))
+    source = BucketSource(plan, CacheSettings(folder=tmp_path / "cache", bytes=120_000))
+    train = [LoadedMixture(plan=read_plan(plan.file), home=plan.file.parent, source=source).train for _ in range(8)]
+    s3.faults.bytes_sent = 0
+    steps = zip(*(MixtureLoader(of, batch_size=4, rank=rank, world_size=8) for rank, of in enumerate(train)), strict=True)
+    assert sum(len(batch["position"]) for step in steps for batch in step) >= len(train[0])
+    assert s3.faults.bytes_sent <= 1.15 * 128 * len(train[0])
+
+
 @pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize("shuffle", [True, Window(window=60_000)], ids=["whole", "window"])
 def test_cache_on_a_full_disk_stops_growing_and_reading_goes_on(
