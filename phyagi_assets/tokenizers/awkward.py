@@ -1,4 +1,4 @@
-"""Strings on which tokenizer engines are known to disagree."""
+"""Strings on which tokenizer engines tend to disagree."""
 
 import random
 from collections.abc import Sequence

@@ -1,11 +1,10 @@
 """Conformance run: find the text on which a fast engine differs from ``tokenizers``, once per tokenizer and engine version.
 
-All known differences between fast engines and ``tokenizers`` concern rare characters, which samples of text miss. Therefore every Unicode
-code point is encoded both ways, alone and in contexts that matter to pre-tokenizers, and so are every added token and a few thousand
-awkward strings; of the planes to which Unicode assigns no characters, every 16th code point, and all of a plane if one differs. Code points
-that are encoded differently form the *unsafe set*: documents that contain one are encoded by ``tokenizers``.
-If no code point explains a difference, or the tokenizer has a setting that fast engines do not support, the fast engine is not used for the
-tokenizer at all.
+All known differences between fast engines and ``tokenizers`` concern rare characters, which samples of text miss. Therefore both encode
+every Unicode code point, alone and in contexts that matter to pre-tokenizers, every added token, and a few thousand awkward strings. In the
+planes to which Unicode assigns no characters, they encode every 16th code point, and all of a plane if one differs. Code points that are
+encoded differently form the *unsafe set*: documents that contain one are encoded by ``tokenizers``. If no code point explains a difference,
+or the tokenizer has a setting that fast engines do not support, the fast engine is not used for the tokenizer at all.
 """
 
 import json
@@ -31,8 +30,10 @@ AWKWARD = 4000
 """Number of random strings that are hard to tokenize in a conformance run."""
 MOST_UNSAFE = 4096
 """Largest size of the unsafe set; an engine that differs on more code points is not used for the tokenizer."""
-_TOGETHER = 64  # code points per string: fewer strings to compare, and a mismatch is found quickly among so few
-_AT_ONCE = 1 << 14  # strings per batch
+_PER_STRING = 64
+"""Number of code points per string, so that there are fewer strings to compare; a mismatch is found quickly among so few."""
+_BATCH = 1 << 14
+"""Number of strings per batch."""
 _WITHOUT_CHARACTERS = frozenset({*range(4, 14), 15, 16})
 """Planes that are unassigned or for private use. All of their code points have the same properties, and comparing each would take three
 times as long as comparing the rest."""
@@ -57,7 +58,7 @@ class Conformance:
 def conformance(prepared: PreparedTokenizer, engine: Callable[[Path], Engine], engine_name: str, store: Store) -> Conformance:
     """Return the conformance report for a tokenizer and an engine.
 
-    It is read from the store or from the reports that are known to this user; else, the run is done, and its report is kept in both.
+    The report is read from the store or from the user's reports. If neither has it, the run takes place, and both get its report.
 
     Parameters
     ----------
@@ -68,12 +69,12 @@ def conformance(prepared: PreparedTokenizer, engine: Callable[[Path], Engine], e
     """
     settings = {"engine": engine_name, "reference": ReferenceEngine.name}
     inputs = {"backend": file_digest(prepared.backend)}
-    wanted = Manifest.expected("conformance", code_version=CODE_VERSION, inputs=inputs, settings=settings)
-    kept = tokenizer_store(store)
+    expected = Manifest.expected("conformance", code_version=CODE_VERSION, inputs=inputs, settings=settings)
+    tokenizers = tokenizer_store(store)
     address = f"conformance/{tokenizer_label(prepared.name)}"
-    artifact = kept.find(address, wanted.fingerprint)
+    artifact = tokenizers.find(address, expected.fingerprint)
     if artifact is None:
-        details = known_report(wanted.fingerprint)
+        details = known_report(expected.fingerprint)
         if details is None:
             logger.info(
                 "Comparing %s with %s for tokenizer %r on the code points of Unicode; this is done once and takes some seconds",
@@ -84,14 +85,14 @@ def conformance(prepared: PreparedTokenizer, engine: Callable[[Path], Engine], e
             report = examine(prepared.backend, engine, engine_name)
             details = {"unsafe": list(report.unsafe), "distrust": report.distrust}
             if not report.distrust:  # an engine that failed may work in another store
-                keep_report(wanted.fingerprint, {"tokenizer": prepared.name, **settings, **details})
-        artifact = kept.write(address, wanted, lambda _: replace(wanted, details=details))
+                keep_report(expected.fingerprint, {"tokenizer": prepared.name, **settings, **details})
+        artifact = tokenizers.write(address, expected, lambda _: replace(expected, details=details))
     found = artifact.manifest.details
     return Conformance(engine=engine_name, unsafe=tuple(found["unsafe"]), distrust=found["distrust"])
 
 
 def examine(backend: Path, make_engine: Callable[[Path], Engine], engine_name: str) -> Conformance:
-    """Do a conformance run, which takes about 5 seconds on two cores."""
+    """Run the comparison, which takes about 5 seconds on two cores."""
     try:
         unsafe = _unsafe_points(backend, make_engine)
     except _NotUsable as reason:
@@ -126,7 +127,7 @@ def _compared(engine: Engine, reference: Engine, added_tokens: Sequence[str]) ->
             continue
         unsafe |= _differing_points(engine, reference, group)
         if len(unsafe) > MOST_UNSAFE:
-            raise _NotUsable(f"more than {MOST_UNSAFE} code points differ, {min(unsafe):#x} the first")
+            raise _NotUsable(f"more than {MOST_UNSAFE} code points differ; the first is {min(unsafe):#x}")
     strings = awkward_strings(added_tokens, count=AWKWARD)
     for i in _differing(engine, reference, strings):
         if not unsafe.intersection(map(ord, strings[i])):
@@ -139,7 +140,7 @@ def _differing_points(engine: Engine, reference: Engine, points: Sequence[int]) 
     found = {points[i] for i in _differing(engine, reference, [chr(point) for point in points])}
     if len(found) > MOST_UNSAFE:
         return found
-    rows = [points[i : i + _TOGETHER] for i in range(0, len(points), _TOGETHER)]
+    rows = [points[i : i + _PER_STRING] for i in range(0, len(points), _PER_STRING)]
     for i in _differing(engine, reference, ["".join(map(_surrounded, row)) for row in rows]):
         in_row = {point for point in rows[i] if _differing(engine, reference, [_surrounded(point), *_apart(point)])}
         if not in_row:
@@ -183,9 +184,9 @@ def _apart(point: int) -> list[str]:
 def _differing(engine: Engine, reference: Engine, strings: list[str]) -> list[int]:
     """Return the indices of the strings that the two engines encode differently."""
     found: list[int] = []
-    for start in range(0, len(strings), _AT_ONCE):
-        texts = pa.array(strings[start : start + _AT_ONCE], pa.string())
+    for start in range(0, len(strings), _BATCH):
+        texts = pa.array(strings[start : start + _BATCH], pa.string())
         ours, theirs = engine.encode(texts), reference.encode(texts)
         if not (np.array_equal(ours.ends, theirs.ends) and np.array_equal(ours.ids, theirs.ids)):
-            found += [start + i for i in range(len(texts)) if not np.array_equal(ours.of(i), theirs.of(i))]
+            found += [start + i for i in range(len(texts)) if not np.array_equal(ours.ids_of(i), theirs.ids_of(i))]
     return found

@@ -18,7 +18,7 @@ from phyagi_assets.store.state import State
 
 REPORTS_FOLDER_VARIABLE = "PHYAGI_ASSETS_CONFORMANCE"
 PLATFORM = f"{platform.system()}-{platform.machine()}"
-"""Operating system and processor: the folder of the reports that hold here."""
+"""Operating system and processor: the name of the folder of this platform's reports."""
 SHIPPED = Path(__file__).with_name("known_conformance")
 """Folder of the reports that come with the package."""
 
@@ -40,7 +40,7 @@ def reports_folder() -> Path | None:
 
 
 def known_report(fingerprint: str) -> Mapping[str, Any] | None:
-    """Return the report of a conformance run that comes with the package or that an earlier run of this user has kept."""
+    """Return the report of a conformance run if it comes with the package or an earlier run of this user kept it."""
     folder = reports_folder()
     for place in (folder, SHIPPED) if folder else ():
         with suppress(KeyError, TypeError):  # there is none, or it is damaged
@@ -51,7 +51,7 @@ def known_report(fingerprint: str) -> Mapping[str, Any] | None:
 
 
 def keep_report(fingerprint: str, report: Mapping[str, Any]) -> None:
-    """Keep the report of a conformance run for the other stores of this user; a folder that cannot be written to is left alone."""
+    """Keep the report of a conformance run for the user's other stores; do nothing if its folder cannot be written to."""
     if folder := reports_folder():
         _state(folder, fingerprint).remember(dict(report))
 

@@ -39,7 +39,7 @@ class Decoder:
         return str(self._tokenizer.decode(ids.tolist(), skip_special_tokens=False))
 
     def decode_all(self, documents: Sequence[Sequence[int]]) -> list[str]:
-        """Return the texts of documents, given their ids; without the ids that the tokenizer adds around every text."""
+        """Return the texts of documents, given their ids, without the tokens that the tokenizer adds around every text."""
         bodies = [ids[self._prefix : len(ids) - self._suffix] for ids in documents]
         return list(self._tokenizer.decode_batch(bodies, skip_special_tokens=False))
 

@@ -15,8 +15,8 @@ from phyagi_assets.tokenizers.engines import Engine, FastokensEngine, GigatokenE
 from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 
 SMALL = 64 << 10
-"""Largest size of a source that is encoded with the reference engine alone, in bytes: loading a fast engine takes far longer. It depends on
-the source alone, so that an artifact has the same bytes whatever else its process builds."""
+"""Largest size of a source that is encoded with the reference engine alone, in bytes: loading a fast engine would take far longer. The
+choice depends on the source alone, so that an artifact has the same bytes whatever else its process builds."""
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +75,11 @@ class Engines:
         if any(token.normalized for token in special):
             return cls(reference=reference)  # such a token matches normalized text, so searching the text cannot find it
         spellings = tuple(token.content for token in special)
-        for choice, otherwise in zip(choices, [*(choice.name for choice in choices[1:]), reference.name], strict=False):
+        for choice, fallback in zip(choices, [*(choice.name for choice in choices[1:]), reference.name], strict=False):
             report = conformance(prepared, choice.make, choice.name, store)
             if report.distrust:
                 logger.warning(
-                    "%s is not used for tokenizer %r: %s; %s is used instead", choice.name, prepared.name, report.distrust, otherwise
+                    "%s is not used for tokenizer %r: %s; %s is used instead", choice.name, prepared.name, report.distrust, fallback
                 )
                 continue
             if report.unsafe:

@@ -29,9 +29,9 @@ SHARING = 2
 wait, and one cache is filled once; more threads would wait for each other most of the time."""
 GROWTH = 256 << 20
 """Growth of a process, per cache, at which the caches of an engine without a bound are dropped, in bytes. A smaller bound hardly
-lowers the peak for text whose words are all new, and drops the cache of natural text, which is of use."""
-_TO_FREE = 5.0
-"""Time to wait for other threads to finish encoding with dropped caches, in seconds."""
+lowers the peak for text whose words are all new, and would drop the useful cache of natural text."""
+_FREE_TIMEOUT = 5.0
+"""Longest wait for other threads to finish encoding with dropped caches, in seconds."""
 
 
 def _named(package: str) -> str:
@@ -51,7 +51,7 @@ class Encoded:
     ends: npt.NDArray[np.int64]
     """End of each document in `ids`, shape ``(documents,)``."""
 
-    def of(self, document: int) -> npt.NDArray[np.uint32]:
+    def ids_of(self, document: int) -> npt.NDArray[np.uint32]:
         """Return the ids of a document, given its index."""
         return self.ids[self.ends[document - 1] if document else 0 : self.ends[document]]
 
@@ -73,7 +73,7 @@ class Engine(Protocol):
 
 
 class ReferenceEngine:
-    """The reference engine, ``tokenizers``, whose ids all other engines have to give.
+    """The reference engine, ``tokenizers``, whose ids all other engines have to reproduce.
 
     The package returns ids as one Python list per document. Each list is copied to the flat array and dropped before the next one is
     created.
@@ -129,7 +129,7 @@ class GigatokenEngine:
         import awkward
         import gigatoken
 
-        # From memory: the file may be gone when the tokenizer is created anew.
+        # From memory, because the file may have been deleted when the tokenizer is created anew.
         self._awkward, self._make = awkward, partial(gigatoken.Tokenizer.from_json, backend.read_bytes())
         self._tokenizer: Any = self._make()
         self._base, self._lock = memory_in_use(), threading.Lock()
@@ -152,7 +152,7 @@ class GigatokenEngine:
     def _bounded(self) -> Any:
         """Return the tokenizer, created anew if this process has grown.
 
-        Other threads wait for that, and the old caches are freed first. Otherwise, both would be in memory, and the growth from then on
+        Other threads wait, and the old caches are freed first. Otherwise, both would be in memory, and the growth from then on
         would be measured from the size of both.
         """
         with self._lock:
@@ -160,7 +160,7 @@ class GigatokenEngine:
                 freed = threading.Event()
                 weakref.finalize(self._tokenizer, freed.set)
                 self._tokenizer = None
-                freed.wait(_TO_FREE)
+                freed.wait(_FREE_TIMEOUT)
             if self._tokenizer is None:  # also if the last attempt failed
                 self._tokenizer = self._make()
                 self._base = memory_in_use()
@@ -168,13 +168,13 @@ class GigatokenEngine:
 
 
 def _in_parallel() -> bool:
-    """Return whether gigatoken encodes for several threads at once: if it pays, and the threads of its pool are in this process."""
+    """Return whether gigatoken encodes for several threads at once: there are enough of them, and its pool is in this process."""
     return threads() > SHARING and _process_with_pool() == os.getpid()
 
 
 @cache
 def _process_with_pool() -> int:
-    """Return the process that first encoded in parallel. One that is forked from it does not have the threads, and would wait for them."""
+    """Return the id of the process that first encoded in parallel. A process forked from it lacks the pool's threads and would hang."""
     return os.getpid()
 
 
@@ -206,7 +206,7 @@ def translate_panics() -> Iterator[None]:
 
 
 def memory_in_use() -> int:
-    """Return the resident memory of this process, in bytes; the largest so far where the system does not tell the present one."""
+    """Return the resident memory of this process, in bytes, or its peak if the system does not report the current size."""
     with suppress(OSError):
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -90,7 +90,7 @@ class ExactTokenizer:
         """Compare documents that the fast engine encoded, given their indices, with the reference engine: a sample, or all of them."""
         draw = np.random.default_rng((*self._seed, batch))
         if self._verify == "full":
-            self._compare(fast, texts.take(pa.array(from_fast)), [encoded.of(i) for i in from_fast.tolist()])
+            self._compare(fast, texts.take(pa.array(from_fast)), [encoded.ids_of(i) for i in from_fast.tolist()])
         elif batch == 0 or float(draw.random()) < VERIFIED:
             self._verify_sample(fast, texts, encoded, from_fast, draw)
 
@@ -116,16 +116,16 @@ class ExactTokenizer:
             left -= min(len(text), WINDOW)
             if left <= 0:
                 break
-        self._compare(fast, texts.take(pa.array(short, pa.int64())), [encoded.of(i) for i in short])
+        self._compare(fast, texts.take(pa.array(short, pa.int64())), [encoded.ids_of(i) for i in short])
         if windows:
             column = pa.array(windows, pa.string())
             again = fast.encode(column)
-            self._compare(fast, column, [again.of(i) for i in range(len(windows))])
+            self._compare(fast, column, [again.ids_of(i) for i in range(len(windows))])
 
-    def _compare(self, fast: Engine, texts: pa.Array, given: list[npt.NDArray[np.uint32]]) -> None:
-        truth = self.reference.encode(texts)
-        for i, ids in enumerate(given):
-            if not np.array_equal(ids, truth.of(i)):
+    def _compare(self, fast: Engine, texts: pa.Array, found: list[npt.NDArray[np.uint32]]) -> None:
+        expected = self.reference.encode(texts)
+        for i, ids in enumerate(found):
+            if not np.array_equal(ids, expected.ids_of(i)):
                 raise EngineMismatch(f"{fast.name} and {ReferenceEngine.name} differ on a document that begins {texts[i].as_py()[:60]!r}")
 
 

@@ -1,8 +1,8 @@
-"""The block ``{% generation %}`` of chat templates, compiled so that what is inside is written in place.
+"""Compile the block ``{% generation %}`` of chat templates so that its content is written in place.
 
-``transformers`` compiles the block as a call of a function, which Jinja's sandbox checks each time. Where Jinja writes the text of a
-template as it goes, a mark before and a mark after what is inside tell as much, in less time. Elsewhere, as in a macro, the text is put
-together before it is written; such templates keep the call.
+``transformers`` compiles the block as a function call, which Jinja's sandbox checks each time. If Jinja writes the text directly to the
+output, one mark before the content and one after it are enough, and faster. In a macro, for example, Jinja assembles the text before it
+writes it; such templates keep the call.
 """
 
 from collections.abc import Collection
@@ -13,14 +13,14 @@ from phyagi_assets.tokenizers.marks import BEGIN_NAME, END_NAME
 
 
 def write_in_place(template: nodes.Template, blocks: Collection[nodes.CallBlock]) -> bool:
-    """Replace the calls that stand for the blocks of a template by marks, unless any of them must stay; return whether they were replaced.
+    """Replace the calls that the blocks of a template were parsed to with marks, unless one must stay; return whether they were replaced.
 
     Parameters
     ----------
     template
         The parsed template, which is modified.
     blocks
-        The calls that stand for its blocks ``{% generation %}``.
+        The calls that its blocks ``{% generation %}`` were parsed to.
     """
     own = {id(block) for block in blocks}
     buffered = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock, nodes.Block, nodes.For)
@@ -29,7 +29,7 @@ def write_in_place(template: nodes.Template, blocks: Collection[nodes.CallBlock]
             continue
         if any(id(inner) in own for inner in outer.find_all(nodes.CallBlock)):
             return False
-    for block in blocks:  # a function has names and limits that a block does not have
+    for block in blocks:  # only a function has these names, and it cannot break or continue an outer loop
         if any(name.name in ("caller", "varargs", "kwargs") for name in block.find_all(nodes.Name)):
             return False
         if any(True for _ in block.find_all((nodes.Break, nodes.Continue))):
@@ -39,7 +39,7 @@ def write_in_place(template: nodes.Template, blocks: Collection[nodes.CallBlock]
 
 
 class _Writer(visitor.NodeTransformer):
-    """Replaces each call that stands for a block by what is inside, between two marks."""
+    """Replaces the call of each block with the content of the block between two marks."""
 
     def __init__(self, calls: Collection[int]) -> None:
         self._calls = calls

@@ -18,31 +18,31 @@ from phyagi_assets.store.disk import FileStamp, changed_recently, stamp_of, walk
 from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest
 
 _QUIET_NS = 2_000_000_000
-"""Time for which a file must not have changed for its digest to be cached: a file that changes moments later can keep its stamp."""
+"""Time without a change after which the digest of a file is cached: a file that changes moments later can keep its stamp."""
 
-_AGAIN = 60.0
-"""Time for which the Hub is not asked again for a commit after it did not answer, in seconds."""
+_RETRY_AFTER = 60.0
+"""Time after which a commit is requested again if the Hub did not answer, in seconds."""
 
 
 class Identities:
-    """Identities of the tokenizers that the corpora of a data folder declare. Processes to which they are sent use the same ones.
+    """Identities of the tokenizers that the corpora of a data folder declare. They are pickled, so that all processes use the same ones.
 
     Attributes
     ----------
     known
-        Identities to use, by declared tokenizer: commits, and those of folders only if another machine found them, as a folder may change.
+        Identities by declared tokenizer: commits, and those of folders that another machine found, because a local folder may change.
     """
 
     def __init__(self, data: Path, known: Mapping[str, str] = MappingProxyType({})) -> None:
         self.data = data
         self.known = dict(known)
         self._unknown: dict[str, tuple[float, str]] = {}
-        """Time until which the Hub is not asked again, and the error, by tokenizer for which the Hub did not answer."""
+        """Time of the next request and the last error, by tokenizer for which the Hub did not answer."""
 
     def __reduce__(self) -> tuple[type["Identities"], tuple[Path, Mapping[str, str]]]:
         return Identities, (self.data, self.known)
 
-    def of(self, corpus: Corpus) -> str:
+    def identity(self, corpus: Corpus) -> str:
         """Return a string that identifies a corpus's tokenizer: a digest of the files in its folder, or its commit on the Hub.
 
         The commit is kept, so that all partitions of a run use the same one.
@@ -50,7 +50,7 @@ class Identities:
         Raises
         ------
         TokenizerError
-            A file in the folder cannot be read, or the Hub does not know the name or the revision, or refuses to tell.
+            A file in the folder cannot be read, or the Hub does not know the name or the revision, or denies access.
         TokenizerDownError
             The Hub does not answer.
         """
@@ -66,7 +66,7 @@ class Identities:
         try:
             self.known[tokenizer] = identity = f"hub:{name}@{_commit(name, revision)}"
         except TokenizerDownError as problem:
-            self._unknown[tokenizer] = time.monotonic() + _AGAIN, str(problem)
+            self._unknown[tokenizer] = time.monotonic() + _RETRY_AFTER, str(problem)
             raise
         return identity
 
@@ -83,7 +83,7 @@ class Identities:
         for corpus in corpora:
             if "@" in corpus.config.tokenizer:
                 with suppress(TokenizerError):
-                    self.of(corpus)
+                    self.identity(corpus)
         return self.known
 
 
@@ -112,7 +112,7 @@ def _commit(name: str, revision: str) -> str:
     try:
         commit = commit_of_model(name, revision)
     except SourceDownError as problem:
-        raise TokenizerDownError(f"{problem}, or name the commit itself after the @, for which the Hub is not asked") from problem
+        raise TokenizerDownError(f"{problem}, or name the commit itself after the @, which needs no request") from problem
     except SourceError as problem:
         raise TokenizerError(str(problem)) from problem
     if not commit:

@@ -21,7 +21,7 @@ class Mark(str):
 
 
 BEGIN, END = Mark(), Mark()
-"""The marks before and after what is inside a block."""
+"""The marks at the beginning and the end of a block."""
 BEGIN_NAME, END_NAME = "generation_begins", "generation_ends"
 """Names of the attributes of the environment that hold the marks."""
 TURN = Mark()
@@ -33,7 +33,7 @@ TURN_NAME = "turn_begins"
 def text_and_parts(pieces: Iterable[str]) -> tuple[str, list[Part]]:
     """Return the text of rendered pieces, and the parts between marks.
 
-    A part within a part counts from the start of the outermost one, as ``transformers`` counts, which writes the whole at once.
+    A part within a part counts from the start of the outermost one, as in ``transformers``, which writes a block as a whole.
 
     Examples
     --------

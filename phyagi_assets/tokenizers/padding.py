@@ -41,8 +41,8 @@ def padding_id(folder: Path, dtype: str) -> int:
 def _special_ids(config: bytes, vocabulary: bytes) -> Sequence[int]:
     """Return the ids of the pad token and the EOS, without those that the tokenizer does not have, given the content of its files."""
     settings, ids = json.loads(config), token_ids(json.loads(vocabulary))
-    wanted = map(_content, (settings.get("pad_token"), settings.get("eos_token")))
-    return [ids[token] for token in wanted if token in ids]
+    special = map(_content, (settings.get("pad_token"), settings.get("eos_token")))
+    return [ids[token] for token in special if token in ids]
 
 
 def _content(token: Any) -> str | None:

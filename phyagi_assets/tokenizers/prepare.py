@@ -28,7 +28,7 @@ from phyagi_assets.tokenizers.prepared import BACKEND, PreparedTokenizer, facts_
 from phyagi_assets.tokenizers.transformers_import import import_transformers
 
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tokenizer.tiktoken")
-"""Files that contain the tokens of a tokenizer; ``transformers`` makes a fast one of the later forms if it can."""
+"""Files that hold the vocabulary of a tokenizer; ``transformers`` converts the later forms to a fast tokenizer if it can."""
 
 CODE_VERSION = "1"
 LARGEST_ID = 2**31 - 1
@@ -50,7 +50,7 @@ def prepare_tokenizer(corpus: Corpus, identities: Identities, store: Store) -> P
     """
     name = corpus.config.tokenizer
     try:
-        identity = identities.of(corpus)
+        identity = identities.identity(corpus)
         source = identity.removeprefix("hub:") if identity.startswith("hub:") else str(identities.data / name)
         prepared = prepare(name, identity, lambda: load(source, name), store)
     except TokenizerError as problem:
@@ -69,14 +69,16 @@ def prepare(name: str, identity: str, load: Callable[[], Any], store: Store) -> 
     load
         Loads the ``transformers`` fast tokenizer; called if the store does not have it.
     """
-    wanted = Manifest.expected("tokenizer", code_version=CODE_VERSION, inputs={"tokenizer": identity}, settings={})
-    kept = tokenizer_store(store)
+    expected = Manifest.expected("tokenizer", code_version=CODE_VERSION, inputs={"tokenizer": identity}, settings={})
+    tokenizers = tokenizer_store(store)
     address = f"prepared/{tokenizer_label(name)}"
-    artifact = kept.find(address, wanted.fingerprint, lately=True)
+    artifact = tokenizers.find(address, expected.fingerprint, lately=True)
     if artifact is None:
-        with kept.lock(address, silent=True):  # other threads, processes and machines need the same tokenizer
-            artifact = kept.find(address, wanted.fingerprint) or kept.write(address, wanted, lambda folder: _fill(folder, wanted, load()))
-    facts = facts_of(artifact, kept.state("facts", artifact.fingerprint))
+        with tokenizers.lock(address, silent=True):  # other threads, processes and machines need the same tokenizer
+            artifact = tokenizers.find(address, expected.fingerprint) or tokenizers.write(
+                address, expected, lambda folder: _fill(folder, expected, load())
+            )
+    facts = facts_of(artifact, tokenizers.state("facts", artifact.fingerprint))
     return PreparedTokenizer(artifact=artifact, name=name, **artifact.manifest.details, **facts)
 
 
@@ -127,7 +129,7 @@ def save_forms(tokenizer: Any, folder: Path) -> dict[str, object]:
     dict of str to object
         The `eos_token_id`, `max_id` and `vocab_size` of the tokenizer.
     """
-    with _errors_of_the_system():
+    with _translate_os_errors():
         tokenizer.save_pretrained(folder / SAVED)
     _remove_loading_settings(folder / SAVED / "tokenizer_config.json")
     (folder / PICKLED).write_bytes(pickle.dumps(_without_paths(tokenizer)))
@@ -135,13 +137,13 @@ def save_forms(tokenizer: Any, folder: Path) -> dict[str, object]:
 
 
 @contextmanager
-def _errors_of_the_system() -> Iterator[None]:
+def _translate_os_errors() -> Iterator[None]:
     """Convert a plain `Exception` of ``tokenizers`` about an error of the operating system, as on a full disk, into an `OSError`."""
     try:
         yield
     except Exception as problem:
-        if told := re.search(r"\(os error (\d+)\)", str(problem)):
-            raise OSError(int(told[1]), os.strerror(int(told[1]))) from problem
+        if match := re.search(r"\(os error (\d+)\)", str(problem)):
+            raise OSError(int(match[1]), os.strerror(int(match[1]))) from problem
         raise
 
 
@@ -157,13 +159,13 @@ def _without_paths(tokenizer: Any) -> Any:
     return own
 
 
-def _fill(folder: Path, wanted: Manifest, tokenizer: Any) -> Manifest:
+def _fill(folder: Path, expected: Manifest, tokenizer: Any) -> Manifest:
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     (folder / BACKEND).write_text(backend.to_str(), encoding="utf-8")
     details = save_forms(tokenizer, folder)
-    return replace(wanted, details=details, produced_with={"transformers": version("transformers")})
+    return replace(expected, details=details, produced_with={"transformers": version("transformers")})
 
 
 def load(source: str, name: str) -> Any:
@@ -185,7 +187,7 @@ def load(source: str, name: str) -> Any:
 
 
 def _without_vocabulary(folder: Path) -> str:
-    """Return that a folder has no vocabulary, and what it has; empty for a name on the Hub, or if it has one in any form."""
+    """Return a message if a folder has no vocabulary, with the files that it has; empty for a name on the Hub, or if there is one."""
     if not folder.is_dir() or any((folder / file).exists() for file in _VOCABULARIES):
         return ""
     files = sorted(file.name for file in folder.iterdir())
@@ -193,7 +195,7 @@ def _without_vocabulary(folder: Path) -> str:
 
 
 def _usable(tokenizer: Any, name: str) -> Any:
-    """Check that the steps support a tokenizer, and remove the traces of its loading, such as paths, from it."""
+    """Check that the steps support a tokenizer, and remove traces of its loading, such as paths."""
     if not getattr(tokenizer, "is_fast", False):
         raise TokenizerError(
             f"tokenizer {name!r} is {type(tokenizer).__name__}, which has no fast version; use a tokenizer with a tokenizer.json"
@@ -207,7 +209,7 @@ def _usable(tokenizer: Any, name: str) -> Any:
         if model.get(key):
             raise TokenizerError(
                 f"tokenizer {name!r} draws its tokens at random: its tokenizer.json has model.{key}: {model[key]}, for training a model "
-                f"on several readings of a text; set it to null, so that a text has one"
+                f"on several encodings of a text; set it to null, so that each text has one"
             )
     tokenizer.name_or_path = tokenizer_label(name)
     for key in ("local_files_only", "is_local", "_commit_hash", "name_or_path"):
@@ -218,8 +220,8 @@ def _usable(tokenizer: Any, name: str) -> Any:
 def _remove_loading_settings(config: Path) -> None:
     """Remove the settings that record how the tokenizer was loaded; they do not describe the tokenizer."""
     settings = json.loads(config.read_text(encoding="utf-8"))
-    kept = {key: value for key, value in settings.items() if key not in ("local_files_only", "is_local")}
-    config.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    tokenizers = {key: value for key, value in settings.items() if key not in ("local_files_only", "is_local")}
+    config.write_text(json.dumps(tokenizers, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def find_identities(corpora: Collection[Corpus], identities: Identities, store: Store) -> Mapping[str, str]:
@@ -232,5 +234,5 @@ def find_identities(corpora: Collection[Corpus], identities: Identities, store: 
     for corpus in corpora:
         with suppress(TokenizerError):
             prepare_tokenizer(corpus, identities, store)
-            found[corpus.config.tokenizer] = identities.of(corpus)
+            found[corpus.config.tokenizer] = identities.identity(corpus)
     return found

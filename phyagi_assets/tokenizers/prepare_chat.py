@@ -1,4 +1,4 @@
-"""Preparation of tokenizers for conversations: their chat templates, and the tokenizer without the tokens that it adds around every text.
+"""Prepare tokenizers for conversations: their chat templates, and the tokenizer without the tokens that it adds around every text.
 
 A template writes all special tokens itself, so ``transformers`` encodes what it renders without adding any. Engines add what the
 tokenizer's post-processor says; for conversations, they get a tokenizer without one.
@@ -30,7 +30,7 @@ class PreparedChat:
     bare: PreparedTokenizer
     """The tokenizer without the tokens that it adds around every text."""
     trims_offsets: bool
-    """Whether the tokenizer leaves blanks out of the places of its tokens, as ``transformers`` sees them."""
+    """Whether the offsets of tokens leave out blanks, as ``transformers`` reports them."""
 
 
 def template_identity(corpus: Corpus, data: Path) -> str:

@@ -1,4 +1,4 @@
-"""A prepared tokenizer: the forms in which the store holds it, and the facts that the steps need of it."""
+"""A prepared tokenizer: its forms in the store, and the facts that the steps need."""
 
 import json
 import re
@@ -67,7 +67,7 @@ class PreparedTokenizer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpecialToken:
-    """A token that stands for something other than text."""
+    """A token that does not stand for text."""
 
     content: str
     """Spelling of the token."""
@@ -78,7 +78,7 @@ class SpecialToken:
 def facts_of(artifact: Artifact, record: State) -> dict[str, Any]:
     """Return the `special_tokens` of a prepared tokenizer and the ids `behind`.
 
-    They are read from its JSON file, whose size is some megabytes, unless the record has them.
+    They are read from its JSON file, which has several megabytes, unless the record has them.
     """
     with suppress(TypeError, ValueError, KeyError):  # there is no record, or it is damaged
         return _facts(record.recall())
@@ -90,7 +90,7 @@ def facts_of(artifact: Artifact, record: State) -> dict[str, Any]:
 
 
 def _facts(known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts as they are, given as they are recorded."""
+    """Convert facts from the form in which they are recorded."""
     special = tuple(SpecialToken(content=content, normalized=normalized) for content, normalized in known["special_tokens"])
     return {"special_tokens": special, "behind": tuple(map(int, known["behind"]))}
 

@@ -17,18 +17,18 @@ from phyagi_assets.tokenizers.marks import BEGIN, BEGIN_NAME, END, END_NAME, TUR
 
 def environment(day: date | None) -> Any:
     """Return a sandboxed environment, with a tracker of the parts that templates mark."""
-    made = jinja2.sandbox.ImmutableSandboxedEnvironment(
+    jinja = jinja2.sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Tracker, "jinja2.ext.loopcontrols"]
     )
-    made.filters |= {"tojson": _to_json, "random": _refuse_chance}
-    made.globals |= {
+    jinja.filters |= {"tojson": _to_json, "random": _refuse_chance}
+    jinja.globals |= {
         "lipsum": _refuse_chance,
         "raise_exception": _raise,
         "strftime_now": partial(_formatted, day),
         "dict": _Dictionary(),
         "namespace": Namespace,
     }
-    return made
+    return jinja
 
 
 class _Tracker(jinja2.ext.Extension):
@@ -101,13 +101,13 @@ def _raise(message: str) -> None:
 
 
 def _refuse_chance(*_: Any, **__: Any) -> None:
-    raise TemplateRefusal("it draws at random (random, lipsum), so that the same conversation has other ids each time; choose one text")
+    raise TemplateRefusal("it draws at random (random, lipsum), so a conversation would have other ids each time; write a fixed text")
 
 
 def _formatted(day: date | None, form: str) -> str:
     if day is None:
         raise TemplateRefusal(
-            "it writes the date of today (strftime_now), with which the same conversation has other ids tomorrow; declare the day to "
+            "it writes the date of today (strftime_now), so the same conversation would have other ids tomorrow; declare the day to "
             "write, as in template_date: 2026-01-31"
         )
     return datetime.combine(day, datetime.min.time()).strftime(form)

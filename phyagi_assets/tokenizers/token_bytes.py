@@ -1,7 +1,7 @@
 """The bytes of text that each token stands for, which fast engines do not report.
 
-With a byte-level tokenizer, the tokens of a document cover its bytes one after the other, so that the places of tokens follow from their
-lengths. This is verified for each document; it does not hold where the tokenizer changed the text or dropped blanks around a token.
+With a byte-level tokenizer, the tokens of a document cover its bytes one after the other, so that the offsets of tokens follow from their
+lengths. This is verified for each document; it does not hold if the tokenizer changed the text or dropped blanks around a token.
 """
 
 from functools import cached_property
@@ -25,7 +25,7 @@ class TokenBytes:
     Attributes
     ----------
     is_known
-        Whether the tokens are bytes. Otherwise no place can be derived.
+        Whether the tokens are bytes. Otherwise no offsets can be derived.
     is_lossless
         Whether the bytes of the tokens are those of the text for any text.
     """
@@ -46,7 +46,7 @@ class TokenBytes:
         return self._lengths[ids]
 
     def restore(self, ids: Ids, content: memoryview) -> bool:
-        """Return whether the bytes of a document's tokens, as many as its text has, are the text in UTF-8."""
+        """Return whether the bytes of a document's tokens are its text in UTF-8, given that their number is the same."""
         return self.is_lossless or b"".join(map(self._bytes.__getitem__, ids.tolist())) == content
 
     @cached_property

@@ -3,8 +3,8 @@
 A template with ``{% generation %}`` marks them itself. For any other template, they are found by rendering turn by turn: a turn of the
 assistant begins where the turns before it end with the generation prompt, and ends where the turns up to and including it end. This is
 well defined if every such rendering is the beginning of the whole one; otherwise the conversation is refused. A template may write the
-generation prompt only after other turns; `first_prompt` finds the prompt of a first turn of the assistant then. `turn_marks` saves the
-renderings of the turns before and up to each turn where the template allows it.
+generation prompt only after other turns; `first_prompt` then finds the prompt of a first turn of the assistant. `turn_marks` avoids the
+renderings of the turns before and up to each turn if the template allows it.
 """
 
 import threading

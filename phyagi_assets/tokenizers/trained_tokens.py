@@ -26,7 +26,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenPlaces:
-    """Finder of the tokens of parts of texts: by the bytes of the tokens, or else with the reference tokenizer."""
+    """Finder of the tokens of parts of texts, by the bytes of the tokens or, if these are unknown, with the reference tokenizer."""
 
     token_bytes: TokenBytes
     reference: "Tokenizer"
@@ -40,7 +40,7 @@ class TokenPlaces:
         Parameters
         ----------
         texts
-            Their texts, a string array with its buffers to itself.
+            Texts of the conversations, a string array that does not share its buffers.
         encoded
             The ids of the texts, encoded without added tokens.
 
@@ -55,7 +55,7 @@ class TokenPlaces:
         unknown = np.flatnonzero(~places_known).tolist()
         encodings = self.reference.encode_batch([rendered[i].text for i in unknown], add_special_tokens=False)
         for i, encoding in zip(unknown, encodings, strict=True):
-            if not np.array_equal(encoding.ids, encoded.of(i)):
+            if not np.array_equal(encoding.ids, encoded.ids_of(i)):
                 raise EngineMismatch(
                     f"the engine and {ReferenceEngine.name} differ on a conversation that begins {rendered[i].text[:60]!r}"
                 )
@@ -64,12 +64,12 @@ class TokenPlaces:
         return mask
 
     def _token_ends(self, rendered: Sequence[Rendered], texts: pa.Array, encoded: Encoded, text_ends: Ints) -> tuple[Ints, Mask]:
-        """Return the end of each token in the bytes of all texts, and for which texts they are known.
+        """Return the end of each token in the bytes of all texts, and whether they are known, for each text.
 
         The ends never decrease, even where they are not known.
         """
         starts = np.concatenate([np.zeros(1, np.int64), text_ends[:-1]]) if len(text_ends) else text_ends
-        known = np.array([not (one.is_marked and self.trims) for one in rendered], dtype=bool)
+        known = np.array([not (conversation.is_marked and self.trims) for conversation in rendered], dtype=bool)
         if not self.token_bytes.is_known or not known.any():
             return np.zeros(len(encoded.ids), np.int64), np.zeros(len(rendered), dtype=bool)
         sizes = self.token_bytes.lengths(encoded.ids)
@@ -85,7 +85,7 @@ class TokenPlaces:
         known[document[sizes < 0]] = False
         content = memoryview(texts.buffers()[2] or b"")
         for i in np.flatnonzero(known).tolist():
-            known[i] = self.token_bytes.restore(encoded.of(i), content[int(starts[i]) : int(text_ends[i])])
+            known[i] = self.token_bytes.restore(encoded.ids_of(i), content[int(starts[i]) : int(text_ends[i])])
         ends = sums[1:] + (starts - before)[document]
         unknown = ~known[document]
         ends[unknown] = text_ends[document[unknown]]
@@ -93,14 +93,14 @@ class TokenPlaces:
 
 
 def _mask(rendered: Sequence[Rendered], encoded: Encoded, text_ends: Ints, token_ends: Ints, known: Mask) -> Mask:
-    """Return the mask by the ends of the tokens, for the texts for which they are known."""
+    """Return the mask for the texts whose token ends are known."""
     documents: list[int] = []
     firsts: list[int] = []
     lasts: list[int] = []
     start = 0
-    for i, (one, end, is_known) in enumerate(zip(rendered, text_ends.tolist(), known.tolist(), strict=True)):
+    for i, (conversation, end, is_known) in enumerate(zip(rendered, text_ends.tolist(), known.tolist(), strict=True)):
         if is_known:
-            for first, last in _byte_ranges(one, end - start):
+            for first, last in _byte_ranges(conversation, end - start):
                 documents.append(i)
                 firsts.append(start + first)
                 lasts.append(start + last)
@@ -108,7 +108,7 @@ def _mask(rendered: Sequence[Rendered], encoded: Encoded, text_ends: Ints, token
     rows = np.array(documents, np.int64)
     begin = encoded.ends[rows] - encoded.lengths[rows]
     first_token, last_token = (np.searchsorted(token_ends, np.array(at, np.int64), side="right") for at in (firsts, lasts))
-    # transformers takes an end at the first token of a text for a missing one, and trains on the rest of the text.
+    # transformers treats an end at the first token of a text as missing, and trains on the rest of the text.
     marked = np.array([rendered[i].is_marked for i in documents], dtype=bool)
     last_token = np.where(marked & (last_token == begin), encoded.ends[rows] - 1, last_token)
     some = first_token <= last_token
@@ -118,19 +118,19 @@ def _mask(rendered: Sequence[Rendered], encoded: Encoded, text_ends: Ints, token
     return mask
 
 
-def _byte_ranges(one: Rendered, size: int) -> list[tuple[int, int]]:
-    """Return the first and last byte to look up for each part: the last byte is that which begins the last character in a marked part."""
-    text, found = one.text, []
+def _byte_ranges(conversation: Rendered, size: int) -> list[tuple[int, int]]:
+    """Return the first and last byte to look up for each part. For a marked part, the last one is the first byte of the last character."""
+    text, found = conversation.text, []
     is_ascii = len(text) == size
-    for start, end in one.parts:
-        if one.is_marked and start >= len(text):
-            break  # as transformers does, which finds no token there
-        if end <= 0 or (start == end and not one.is_marked):
+    for start, end in conversation.parts:
+        if conversation.is_marked and start >= len(text):
+            break  # transformers finds no token there and stops
+        if end <= 0 or (start == end and not conversation.is_marked):
             continue
         first = start if is_ascii else len(text[:start].encode())
         if is_ascii:
             last = end - 1
-        elif one.is_marked:
+        elif conversation.is_marked:
             last = len(text[: end - 1].encode())
         else:
             last = first + len(text[start:end].encode()) - 1
@@ -138,14 +138,14 @@ def _byte_ranges(one: Rendered, size: int) -> list[tuple[int, int]]:
     return found
 
 
-def _by_reference(encoding: "Encoding", one: Rendered) -> Mask:
+def _by_reference(encoding: "Encoding", conversation: Rendered) -> Mask:
     mask = np.zeros(len(encoding.ids), dtype=bool)
-    if not one.is_marked:
+    if not conversation.is_marked:
         offsets: Any = np.array(encoding.offsets, np.int64).reshape(-1, 2)
-        for start, end in one.parts:
+        for start, end in conversation.parts:
             mask |= (offsets[:, 0] < end) & (offsets[:, 1] > start)
         return mask
-    for start, end in one.parts:
+    for start, end in conversation.parts:
         first = encoding.char_to_token(start)
         if first is None:
             break

@@ -1,4 +1,4 @@
-"""The import of transformers, for its tokenizers only."""
+"""Import transformers for its tokenizers only."""
 
 import os
 from typing import Any

@@ -70,7 +70,7 @@ def test_documents_have_exact_ids_if_the_fast_engine_is_not_used(run: Run) -> No
     assert exact.engine == run.choice.name
     assert np.array_equal(encoded.ids, truth.ids)
     assert np.array_equal(encoded.ends, truth.ends)
-    assert [i for i in range(len(texts)) if not np.array_equal(wrong.of(i), truth.of(i))] == [1, 3, 4]
+    assert [i for i in range(len(texts)) if not np.array_equal(wrong.ids_of(i), truth.ids_of(i))] == [1, 3, 4]
 
 
 def test_conformance_report_is_stored_and_reused(run: Run) -> None:

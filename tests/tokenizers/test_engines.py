@@ -47,7 +47,7 @@ def test_awkward_strings_have_equal_ids(both: Both) -> None:
 @given(texts=st.lists(st.text(max_size=200), max_size=8))
 def test_any_texts_have_equal_ids_per_document(both: Both, texts: list[str]) -> None:
     encoded = _assert_equal(both, texts)
-    parts = [encoded.of(i) for i in range(len(texts))]
+    parts = [encoded.ids_of(i) for i in range(len(texts))]
     assert [len(part) for part in parts] == encoded.lengths.tolist()
     assert np.array_equal(np.concatenate([*parts, np.empty(0, np.uint32)]), encoded.ids)
     for text, part in zip(texts, parts, strict=True):

@@ -82,7 +82,7 @@ def test_sampled_verification_can_miss_a_difference(fast: FastokensEngine, refer
     """Show why `verify: full` exists; the sample is seeded, so that every run draws the same one."""
     engines = Engines(reference=reference, fast=FaultyEngine(fast, lambda text: "xyzzy" in text))
     encoded = ExactTokenizer(engines).encode(pa.array(RARE))
-    assert not np.array_equal(encoded.of(3_210), reference.encode(pa.array(["xyzzy"])).ids)
+    assert not np.array_equal(encoded.ids_of(3_210), reference.encode(pa.array(["xyzzy"])).ids)
 
 
 def test_full_verification_accepts_correct_ids(fast: FastokensEngine, reference: ReferenceEngine) -> None:
