@@ -1,4 +1,4 @@
-"""Artifacts and their versions; the only package that knows where they lie.
+"""Artifacts and their versions. No other package knows their paths.
 
 ::
 
@@ -15,8 +15,8 @@ local        `LocalStore`, a store on a disk
 bucket_store `BucketStore`, a store in a bucket, with `Scratch` for its files on this machine
 leases       locks between machines, as objects in a bucket
 copying      copies of versions from one store to another
-survey       what is in a local store
-ownership    what a local store made itself, and may therefore replace or remove
+survey       the contents of a local store
+ownership    the files that a local store made itself, and may therefore replace or remove
 disk, locks  flushing, linking, locking
 manifest     `Manifest`, the record of what a version was made from and what it contains
 state        `State`, small records that can be lost

@@ -1,4 +1,4 @@
-"""Names of artifacts and of their versions, and the paths that follow from them.
+"""Names of artifacts and of their versions, and their paths in the store.
 
 An artifact has an address, such as ``shakespeare/numpy_cache/hamlet``, and any number of versions, one per fingerprint.
 """

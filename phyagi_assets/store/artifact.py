@@ -1,4 +1,4 @@
-"""Artifacts: versions on a disk or in a bucket, and what a version is written from."""
+"""Artifacts: versions on a disk or in a bucket, and the content that a version is written from."""
 
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,11 +13,11 @@ from phyagi_assets.store.manifest import FileRecord, Manifest
 
 
 class RemoteFiles(Protocol):
-    """The files of a version in a store elsewhere. It can be pickled."""
+    """The files of a version in a remote store. It can be pickled."""
 
     @property
     def place(self) -> str:
-        """Address of the version, for people."""
+        """Address of the version, for messages."""
 
     @property
     def bytes(self) -> int:
@@ -46,15 +46,15 @@ class Artifact:
     """Folder of the version on this machine. It stays the same when the pointer is replaced. Use `folder` to read files in it."""
     manifest: Manifest
     remote: RemoteFiles | None = field(default=None, compare=False, repr=False)
-    """The files in the store, if that is not on this machine."""
+    """The files in a remote store; None for a local one."""
 
     def folder(self, *only: str) -> Path:
-        """Return the folder of the version with its files, which are fetched first if the store is elsewhere.
+        """Return the folder of the version with its files, which are first fetched from a remote store.
 
         Parameters
         ----------
         *only
-            Paths, relative to the folder, of the files and folders that are needed; by default, all are.
+            Paths of the needed files and folders, relative to the folder; by default, all.
 
         Raises
         ------
@@ -85,7 +85,7 @@ class Artifact:
 
     @property
     def place(self) -> str:
-        """Path or address of the version, for people."""
+        """Path or address of the version, for messages."""
         return self.remote.place if self.remote else str(self.path)
 
     @property
@@ -133,10 +133,10 @@ class StoredVersion(Artifact):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedFile:
-    """A file of a version that a task wrote before: in the scratch space here, or sent from another machine of the run."""
+    """A file of a version that a task wrote earlier, in the local scratch space or on another machine of the run."""
 
     path: Path
-    """Its path in `Store.scratch`."""
+    """Path in `Store.scratch`."""
     record: FileRecord
 
 
@@ -151,4 +151,4 @@ class Assembled:
 
 
 Fill = Callable[[Path], Manifest | Assembled]
-"""Writes the files of a version into an empty folder, except for finished ones, and returns what makes the version complete."""
+"""Writes the files of a version into an empty folder, except for finished ones, and returns the completed manifest."""

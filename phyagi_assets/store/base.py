@@ -29,7 +29,7 @@ class Foreign:
     why: str
     """Reason why the store leaves it alone."""
     version: Version | None = None
-    """Version in whose place it is, if the manifest of that version cannot be read, or is that of another one."""
+    """Version in whose place it is, if the manifest there cannot be read or belongs to another version."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.why}"
@@ -41,12 +41,12 @@ class Survey:
 
     versions: list[StoredVersion] = field(default_factory=list)
     spares: list[StoredVersion] = field(default_factory=list)
-    """Second copies of versions, which `Store.restore` has put beside them."""
+    """Second copies of versions, which `Store.restore` keeps beside them."""
     foreign: list[Foreign] = field(default_factory=list)
 
 
 ScratchKind = Literal["transfers", "chunks"]
-"""Subjects of files that are kept until an artifact is written: fetched files, and encoded chunks."""
+"""Kinds of files that are kept until an artifact is written: fetched files, and encoded chunks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,10 +66,10 @@ class UnfinishedWork:
 
 
 class Store(Protocol):
-    """A store of published artifacts. Its text form names the place, for messages.
+    """A store of published artifacts. ``str(store)`` is its path or address, for messages.
 
     Addresses are `Address` objects, or strings of the same form. Methods raise a `StoreError` for a string that is not an address. Every
-    store has a folder on this machine, where steps work, and which holds the locks and the records of this machine.
+    store has a folder on this machine, in which steps work, with the locks and the records of this machine.
     """
 
     root: Path
@@ -77,7 +77,7 @@ class Store(Protocol):
 
     @property
     def is_remote(self) -> bool:
-        """Whether the store is on no disk of this machine, so that its records and locks are not shared with other machines."""
+        """Whether the store is in a bucket, so that its records and locks are not shared with other machines."""
 
     def names(self) -> Sequence[str]:
         """Return the names of the corpora and mixtures in the store, sorted."""
@@ -96,7 +96,7 @@ class Store(Protocol):
         """
 
     def find(self, address: str, fingerprint: str, holding: Collection[str] = (), *, lately: bool = False) -> Artifact | None:
-        """Return the intact version of an artifact with a given fingerprint, published or not.
+        """Return the intact version of an artifact with a fingerprint, published or not.
 
         Parameters
         ----------
@@ -215,7 +215,7 @@ class Store(Protocol):
         return 0
 
     def discard(self, address: str, version: Path) -> None:
-        """Take a damaged version out of the store, given its folder, and then its pointer if it is the one that is published.
+        """Remove a damaged version from the store, given its folder, and then its pointer if it is the published version.
 
         Raises
         ------
@@ -224,7 +224,7 @@ class Store(Protocol):
         """
 
     def removing(self) -> AbstractContextManager[Callable[[str, Path], None]]:
-        """Keep plans from being made within the context, from reading which versions plans name to removing all other versions.
+        """Prevent new plans within the context, in which the versions that plans name are read and all others are removed.
 
         Yields
         ------
@@ -235,10 +235,10 @@ class Store(Protocol):
         """
 
     def planning(self) -> AbstractContextManager[None]:
-        """Keep versions from being removed within the context, from looking up the versions of caches to publishing a plan of them."""
+        """Prevent the removal of versions within the context, in which caches are looked up and a plan of them is published."""
 
     def lock(self, name: str, *, silent: bool = False) -> AbstractContextManager[None]:
-        """Hold the lock of an address or another name of that form; wait while another process holds it, and say so unless `silent` is set.
+        """Hold the lock of an address or another name of that form. Wait while another process holds it, with a message unless `silent`.
 
         The lock is released when the process ends, however it ends.
         """
@@ -268,7 +268,7 @@ class Store(Protocol):
         """Return a store inside this one, whose artifacts are kept apart from those of corpora and mixtures."""
 
     def scratch(self, kind: ScratchKind, name: str) -> Path:
-        """Return a folder, ``corpus/partition`` or one inside it, for files that an interrupted run can go on from."""
+        """Return a folder, ``corpus/partition`` or one inside it, for files with which an interrupted run can continue."""
         return self.root / f".{kind}" / name
 
     def now(self) -> float:
@@ -276,7 +276,7 @@ class Store(Protocol):
         return time.time()
 
     def refresh(self) -> None:
-        """Forget what was listed: other processes may have published since. A store on a disk remembers nothing."""
+        """Forget earlier listings, because other processes may have published since. A store on a disk keeps none."""
         return
 
     @property
@@ -296,19 +296,19 @@ class Store(Protocol):
         """Turn errors about writing to the store, such as a full disk, into a `StoreError` that the user can act on."""
 
     def remove_abandoned_files(self, *, everywhere: bool = False) -> None:
-        """Delete what dead writers left behind, as the next writer would.
+        """Delete the files of dead writers, as the next writer would.
 
         Parameters
         ----------
         everywhere
-            Whether to list a whole store in a bucket to find uploads that were broken off.
+            Whether to list a whole store in a bucket to find interrupted uploads.
         """
 
 
 def find_version(version: Version, store: Store) -> Artifact | None:
     """Return an intact version, published or not; None if the store does not have it.
 
-    A version that a plan names is mostly the published one, which a store in a bucket knows from the listing of its folder.
+    Plans mostly name published versions, which a store in a bucket finds in the listing of their folder.
     """
     published = store.open(version.address, intact=True)
     return published if published and published.fingerprint == version.fingerprint else store.find(version.address, version.fingerprint)

@@ -39,7 +39,7 @@ class BucketFiles(RemoteFiles):
     published: StoredObject | None
     """The newest pointer of the artifact, if it is known."""
     fetched: set[str] = field(default_factory=set)
-    """Files that are here, and stay here because this object holds the version."""
+    """Files on this machine, which stay while this object holds the version."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "fetched": set()}

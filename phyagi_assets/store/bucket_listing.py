@@ -1,4 +1,4 @@
-"""Listings of a store in a bucket, each of which is used for some seconds."""
+"""Listings of a store in a bucket, cached for some seconds."""
 
 import threading
 import time
@@ -13,9 +13,9 @@ from phyagi_assets.store.addresses import Address, Version
 from phyagi_assets.store.bucket_keys import PUBLISHED, VERSIONS, parsed_pointer, split_key, version_key
 
 FRESH = 10.0
-"""Time for which a listing is used again, in seconds."""
+"""Time for which a listing is reused, in seconds."""
 _SHARE_OF_LISTING = 0.1
-"""Largest share of the time that listings take: one that takes long is used for longer."""
+"""Largest share of the time that listings take: a slow listing is reused for longer."""
 
 Objects = Mapping[str, StoredObject]
 """Objects of one version, by path relative to its folder."""
@@ -28,13 +28,13 @@ class FolderListing:
     """Contents of one folder of artifacts, from a listing."""
 
     until: float
-    """Time from which on the folder is listed again."""
+    """Time after which the folder is listed again."""
     versions: dict[str, dict[str, StoredObject]] = field(default_factory=lambda: defaultdict(dict))
     """Objects by name of the version and path in it."""
     pointers: dict[str, dict[tuple[int, str], StoredObject]] = field(default_factory=lambda: defaultdict(dict))
     """Pointers by key, and by their number and fingerprint."""
     alone: dict[str, float] = field(default_factory=dict)
-    """Times from which on a version or pointers that were listed alone are listed again, by name of the version or key of the pointers."""
+    """Expiry times of separate listings of a version or of pointers, by name of the version or key of the pointers."""
     has_missed: bool = False
     """Whether a manifest of the folder had to be fetched."""
 
@@ -57,18 +57,18 @@ class FolderListing:
 
 
 class Listings:
-    """The folders of a store in a bucket, as they were listed last."""
+    """The latest listings of the folders of a store in a bucket."""
 
     def __init__(self, bucket: BucketFolder) -> None:
         self._bucket = bucket
         self._folders: dict[str, FolderListing] = {}
         self._all_until = 0.0
-        """Time until which the folders are taken for all that there are."""
+        """Time until which the listed folders count as complete."""
         self.lock = threading.RLock()
-        """Held while what is known changes."""
+        """Held while listings change."""
 
     def folders(self) -> Mapping[str, FolderListing]:
-        """Return all folders of artifacts; list the store if that was not done lately."""
+        """Return all folders of artifacts; list the store unless it was listed recently."""
         with self.lock:
             return self._folders if self._all_until > time.monotonic() else self.all()[0]
 
@@ -92,7 +92,7 @@ class Listings:
         return folders, foreign
 
     def folder(self, folder: str) -> FolderListing:
-        """Return what is known of a folder of artifacts; list it if that is not known, or too old."""
+        """Return the listing of a folder of artifacts; list it if the listing is missing or too old."""
         with self.lock:
             known = self._folders.get(folder)
             if known is None or known.until < time.monotonic():
@@ -109,14 +109,14 @@ class Listings:
         return objects
 
     def note_version(self, version: Version, objects: dict[str, StoredObject]) -> None:
-        """Note the objects that a version has now."""
+        """Record the current objects of a version."""
         with self.lock:
             known = self._known(version.address.folder)
             known.versions[version.folder_name] = objects
             known.alone[version.folder_name] = time.monotonic() + FRESH
 
     def version_lately(self, version: Version) -> Objects:
-        """Return the objects of one version as they were some seconds ago; list them if that is not known."""
+        """Return the objects of one version from a recent listing; list them if there is none."""
         with self.lock:
             known, now = self._known(version.address.folder), time.monotonic()
             if max(known.until, known.alone.get(version.folder_name, 0.0)) > now:
@@ -138,7 +138,7 @@ class Listings:
             self._known(address.folder).alone[address.key] = time.monotonic() + FRESH
 
     def pointers_ahead(self, address: Address) -> Pointers:
-        """Return the pointers of one artifact as they were listed ahead; list them if that was not done recently."""
+        """Return the pointers of one artifact as `list_ahead` found them; list them if it was not called recently."""
         with self.lock:
             known = self._known(address.folder)
             if known.alone.pop(address.key, 0.0) > time.monotonic():
@@ -146,11 +146,11 @@ class Listings:
         return self.pointers(address)
 
     def _known(self, folder: str) -> FolderListing:
-        """Return what is known of a folder of artifacts, without listing it."""
+        """Return the cached listing of a folder of artifacts; an empty one if there is none."""
         return self._folders.setdefault(folder, FolderListing(until=0.0))
 
     def note_pointer(self, address: Address, newest: tuple[int, str], stored: StoredObject | None) -> None:
-        """Note that a pointer is now the only one of its artifact; without its object, it was created just now."""
+        """Record that a pointer is now the only one of its artifact; if `stored` is None, it was just created."""
         with self.lock:
             pointer = stored or StoredObject(key="", size=0, e_tag="", written=datetime.now(UTC))
             self._known(address.folder).pointers[address.key] = {newest: pointer}
@@ -162,12 +162,12 @@ class Listings:
             self._all_until = 0.0
 
     def forget_all(self) -> None:
-        """Forget everything: other processes may have published since."""
+        """Forget all listings, because other processes may have published since."""
         with self.lock:
             self._folders, self._all_until = {}, 0.0
 
 
 def _used_until(began: float) -> float:
-    """Return the time until which a listing is used that began at a time."""
+    """Return the time until which a listing that began at a time is reused."""
     now = time.monotonic()
     return now + max(FRESH, (now - began) / _SHARE_OF_LISTING)

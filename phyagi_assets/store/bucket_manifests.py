@@ -1,4 +1,4 @@
-"""The manifests of versions in a bucket, which are kept in memory and as copies on this machine."""
+"""Manifests of versions in a bucket, cached in memory and on this machine."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -31,7 +31,7 @@ class BucketManifests:
         """Manifests by the key of their version and their entity tag; None for those that cannot be read."""
 
     def recall(self, version: Version, objects: Objects) -> Manifest | None:
-        """Return the manifest of a version if it was fetched before."""
+        """Return the manifest of a version if it is cached."""
         stored = objects[MANIFEST]
         known = (version_key(version), stored.e_tag)
         if known not in self._known:
@@ -55,7 +55,7 @@ class BucketManifests:
         return self._known[known]
 
     def write(self, version: Version, manifest: Manifest) -> StoredObject:
-        """Upload the manifest of a version, which is then known here too."""
+        """Upload the manifest of a version, and cache it."""
         content = manifest.to_json().encode()
         stored = self._bucket.write_verified(file_key(version, MANIFEST), content)
         self._keep(version, stored, content)
@@ -67,7 +67,7 @@ class BucketManifests:
         self._known[version_key(version), stored.e_tag] = self._parsed(content, version)
 
     def fetch(self, folder: str, listing: FolderListing) -> None:
-        """Fetch the manifests of a folder that are not here, several at once."""
+        """Fetch the manifests of a folder that are not cached, several at once."""
         versions = ((Version.of_folder(folder, name), objects) for name, objects in listing.versions.items() if MANIFEST in objects)
         missing = [(version, objects) for version, objects in versions if version and self.recall(version, objects) is None]
         list(concurrently(lambda item: self.read(*item), missing))

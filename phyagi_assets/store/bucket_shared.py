@@ -28,9 +28,9 @@ class SharedFiles:
     def __init__(self, folder: BucketFolder, copies: Path) -> None:
         self.folder, self._copies = folder, copies
         self._listed, self._until = dict[str, StoredObject](), 0.0
-        """The objects as they were listed last, and the time until which the listing is used."""
+        """The latest listing of the objects, and the time until which it is used."""
         self._sound: dict[str, str] = {}
-        """ETags of the objects that have the content of a file here, by name."""
+        """ETags of the objects whose content is that of a local file, by name."""
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -56,10 +56,10 @@ class SharedFiles:
         return missing
 
     def upload(self, path: Path, record: FileRecord) -> None:
-        """Upload a file unless it is there; a damaged object is replaced."""
+        """Upload a file unless its object exists; a damaged object is replaced."""
         name = shared_name(record)
         there = self.objects().get(name)
-        if there is None or there.size != record.bytes or (there.tells_content and self._sound.get(name) != there.e_tag):
+        if there is None or there.size != record.bytes or (there.has_checksum and self._sound.get(name) != there.e_tag):
             stored = self.folder.upload(path, name, record.xxh3_128, there)
             with self._lock:
                 self._listed[name], self._sound[name] = stored, stored.e_tag
@@ -73,5 +73,5 @@ class SharedFiles:
             return
         if os.path.lexists(path):
             path.unlink(missing_ok=True)
-        with suppress(shutil.SameFileError):  # it is there by now
+        with suppress(shutil.SameFileError):  # another thread created it
             link(copy, path)

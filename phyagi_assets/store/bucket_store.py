@@ -7,9 +7,9 @@
     .shared/<checksum>-<size>                                  a file of a tokenizer, once for all versions that have it
 
 A version without a manifest does not exist. Its objects are never edited. Publishing creates one object, whose key has the next number of
-its address. Readers take the highest number, and delete none. All that readers have to know about a folder is in the keys of a listing.
+its address. Readers take the highest number, and delete none. The keys in a listing tell readers all that they need about a folder.
 
-Steps work in `Scratch`, a local store that has the layout of this one. What is built there is uploaded, and what is read is fetched to it.
+Steps work in `Scratch`, a local store: versions built there are uploaded, and files are fetched to it to be read.
 """
 
 import logging
@@ -46,7 +46,7 @@ _MANIFESTS = ".manifests"
 _BUILDING, _REMOVALS = "building", "removals"
 """Folders of leases."""
 _RUNS = "runs"
-"""First part of the names of the locks that runs hold."""
+"""First part of the names of the locks of runs."""
 _BROKEN_OFF = timedelta(days=1)
 """Age after which the last object of a version without a manifest, or a file of a process, counts as abandoned."""
 logger = logging.getLogger(__name__)
@@ -64,8 +64,8 @@ class BucketStore(Store):
     shared
         Files that the versions of several stores have in common; by default, those of this store alone.
     holder
-        Name of a run whose processes on several machines hold leases as one, and exchange unfinished files. A process of the run that does
-        the work of another one, which died with its machine, then need not wait for the lease of the dead one to expire.
+        Name of a run whose processes on several machines share leases and exchange unfinished files. If a machine dies, another process of
+        the run can take over its work without waiting for its lease to expire.
     """
 
     def __init__(self, bucket: BucketFolder, local: Scratch, shared: SharedFiles | None = None, holder: str = "") -> None:
@@ -76,7 +76,7 @@ class BucketStore(Store):
         self._listings = Listings(bucket)
         self._inner: dict[str, BucketStore] = {}
         self._locked: dict[str, tuple[int, int]] = {}
-        """Process and thread that hold a lock, by its name."""
+        """Process and thread that hold each lock, by its name."""
 
     @cached_property
     def _leases(self) -> Leases:
@@ -175,7 +175,7 @@ class BucketStore(Store):
         owner = _Owner()  # the version is held until it is uploaded
         self.local.hold(version, owner)
         self.local.forget_unfinished(version)
-        built = self.local.find(address, manifest.fingerprint, holding)  # its upload was interrupted, or the bucket's is damaged
+        built = self.local.find(address, manifest.fingerprint, holding)  # the upload was interrupted, or its result is damaged
         if built and built.damage(checksums=True):
             self.local.forget(version)
             built = None
@@ -200,7 +200,7 @@ class BucketStore(Store):
     def _upload(
         self, version: Version, built: Artifact, holding: Collection[str], finished: Mapping[str, FinishedFile] = MappingProxyType({})
     ) -> Artifact:
-        """Upload a version that was built, unless another machine did in the meantime. The manifest is the last object."""
+        """Upload a built version, unless another machine has done so in the meantime. The manifest is uploaded last."""
         objects = self._listings.version_lately(version)
         there = self._artifact(version, objects, None, intact=True)
         if there and there.holds(holding):
@@ -331,7 +331,7 @@ class BucketStore(Store):
 
     @contextmanager
     def _holding(self, lock: str) -> Iterator[None]:
-        """Note that this thread holds a lock, which it may then take again."""
+        """Record that this thread holds a lock, so that it can take it again."""
         self._locked[lock] = _this_thread()
         try:
             yield
@@ -384,7 +384,7 @@ class BucketStore(Store):
 
 
 def _lock_name(name: str) -> str:
-    """Return the name of the lock that is taken for a name: all steps of a partition have that of its run, which takes two requests."""
+    """Return the name of the lock to take for a name. All steps of a partition share the lock of its run, which saves requests."""
     address = Address(name)
     return f"{_RUNS}/{address.name}/{address.key}" if address.is_of_partition and address.name != _RUNS else name
 
@@ -399,4 +399,4 @@ def _this_thread() -> tuple[int, int]:
 
 
 class _Owner:
-    """Something for which a version is held."""
+    """Owner of a held version."""

@@ -1,8 +1,8 @@
 """Copy the versions of one store to another, between disks and buckets.
 
-A version is copied completely or not at all, and only if it is not there yet, so that a copy that was interrupted goes on where it ended.
-A pointer is set after the version that it names is there. A plan is copied after the versions that it names, and only if all of them are
-there. A damaged version does not stop the others.
+A version is copied completely or not at all, and only if the target lacks it, so that an interrupted copy continues where it stopped. A
+pointer is set after its version is copied. A plan is copied after the versions that it names, and only if the target has all of them. A
+damaged version does not stop the others.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -43,11 +43,11 @@ class VersionCopy:
 
     @property
     def replaces(self) -> bool:
-        """Whether the target publishes another version of the address, in whose place this one is published."""
+        """Whether the target publishes another version of the address, which this one replaces."""
         return self.is_published and self.target.published_fingerprint(self.artifact.address) not in ("", self.artifact.fingerprint)
 
     def run(self) -> Sequence[str]:
-        """Copy the version unless it is there, and publish it if it is published in the source.
+        """Copy the version unless the target has it, and publish it if the source does.
 
         Returns
         -------
@@ -129,7 +129,7 @@ def copy_versions(
     Raises
     ------
     StoreError
-        The source cannot be read, or the target cannot be written. What was copied stays.
+        The source cannot be read, or the target cannot be written. Copied versions stay.
     """
     left_out = set(unread)
 

@@ -1,6 +1,6 @@
 """Records of the data folder that each name in a store was built from.
 
-They keep two data folders that share a store from silently replacing each other's artifacts. Each name has a record in
+They prevent two data folders that share a store from silently replacing each other's artifacts. Each name has a record in
 ``.data_folders``, with the path of the data folder relative to the store and its absolute path. The relative path is still right if both
 are moved together, the absolute path if only the store is moved.
 """

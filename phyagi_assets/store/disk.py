@@ -109,10 +109,10 @@ def writing_to(root: Path, remedy: str = "what was published is kept; correct th
         is_refused = (problem.errno in _REFUSED and (inside or above)) or is_gone
         if problem.errno not in _FULL and not is_refused and problem.errno != errno.EIO:
             raise
-        said = os.strerror(problem.errno or 0)
+        reason = os.strerror(problem.errno or 0)
         if is_refused:
-            said = f"{said}: {named}"
-        raise StoreError(f"{root}: cannot be written to: {said}; {remedy}") from problem
+            reason = f"{reason}: {named}"
+        raise StoreError(f"{root}: cannot be written to: {reason}; {remedy}") from problem
 
 
 def flush(path: Path) -> None:
@@ -128,16 +128,16 @@ def flush(path: Path) -> None:
 
 
 def mount_of(folder: Path) -> tuple[int, str]:
-    """Return what folders have in common if files can be renamed between them: the device, and on Linux the mount.
+    """Return the device of a folder and, on Linux, its mount. Files can be renamed between folders in which both are the same.
 
     A bind mount has the number of its device, but refuses renames to and from the rest of the device.
     """
     descriptor = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY))
     try:
-        told: list[str] = []
+        lines: list[str] = []
         with suppress(OSError):
-            told = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii").splitlines()
-        return os.fstat(descriptor).st_dev, next((line for line in told if line.startswith("mnt_id:")), "")
+            lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii").splitlines()
+        return os.fstat(descriptor).st_dev, next((line for line in lines if line.startswith("mnt_id:")), "")
     finally:
         os.close(descriptor)
 

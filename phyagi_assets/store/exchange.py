@@ -1,8 +1,8 @@
-"""Unfinished files of a store in a bucket: work that one machine does and another one goes on with.
+"""Exchange of unfinished files between the machines of a run, through the bucket of the store.
 
-The files of `BucketStore.scratch` lie on one machine. Where the tasks of a run are spread over machines, such files are also objects under
-``.unfinished/``, with the path that they have in the scratch space. The server copies those that become files of a version to their place,
-and they are deleted when the artifact is written.
+The files of `BucketStore.scratch` are on one machine. If the tasks of a run are spread over machines, such files are also objects under
+``.unfinished/``, with their paths in the scratch space. The server copies those that become files of a version to their place, and they
+are deleted when the artifact is written.
 """
 
 import json
@@ -39,7 +39,7 @@ class Exchange:
         self.bucket.upload(path, self._key(path), checksum)
 
     def send_record(self, path: Path, record: Any) -> None:
-        """Write an object that says what another file holds, given the path that its own file would have."""
+        """Write a record of another file as an object, given the path that its own file would have."""
         self.bucket.write(self._key(path), json.dumps(record).encode())
 
     def receive(self, path: Path, size: int, checksum: str) -> None:
@@ -58,7 +58,7 @@ class Exchange:
         return {self.root / stored.key: stored.size for stored in self.bucket.list(self._key(folder))}
 
     def record(self, path: Path) -> Any:
-        """Return a record that was sent, or None if there is none, or a damaged one."""
+        """Return a record that was sent, or None if it is missing or damaged."""
         with suppress(ValueError, RecursionError):
             return json.loads(self.bucket.read(self._key(path)) or b"null")
         return None

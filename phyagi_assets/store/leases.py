@@ -1,9 +1,9 @@
 """Leases: objects in a bucket that tell other machines that this one works on something.
 
-A holder writes its lease again and again until it is done. A lease that is no longer written has expired, and may be deleted by anybody.
-No clocks are compared: an observer waits and sees whether the time of writing changes. Correctness never rests on a lease of a build, which
-only keeps two machines from doing the same work. Within one machine, locks of the kernel come first, so that a lease of the same machine
-whose lock is free has expired.
+A holder renews its lease until it is done. A lease that is not renewed has expired, and any machine may delete it. No clocks are compared:
+an observer waits and sees whether the time of writing changes. Correctness never depends on the lease of a build, which only prevents two
+machines from doing the same work. Within one machine, locks of the kernel come first, so that a lease of the same machine whose lock is
+free has expired.
 """
 
 import logging
@@ -31,11 +31,11 @@ class Leases:
     Parameters
     ----------
     machine
-        Identity of the scratch folder of this machine, whose locks come before the leases.
+        Identity of the scratch folder of this machine, whose locks are taken before the leases.
     beat
-        Time between two writes of a lease, in seconds.
+        Time between two renewals of a lease, in seconds.
     expiry
-        Time without a write after which a lease has expired, in seconds.
+        Time without a renewal after which a lease has expired, in seconds.
     """
 
     folder: BucketFolder
@@ -60,11 +60,11 @@ class Leases:
         Yields
         ------
         callable
-            Function that returns whether the lease was held without a break: it was always written again before it could expire.
+            Function that returns whether the lease was held without a break: it was always renewed before it could expire.
         """
         since = time.monotonic()
         while not self.folder.create(name, self.machine.encode()) and not self._is_own(name):
-            if (written := self._written(name)) is None:  # it is gone by now, or the server does not create what it does not list
+            if (written := self._written(name)) is None:  # it was deleted in the meantime, or the server refuses to create it
                 if time.monotonic() - since > self.expiry:
                     raise StoreError(
                         f"{self.folder.address}/{name}: cannot be created, although it does not exist; delete what is below it"
@@ -73,7 +73,7 @@ class Leases:
                 continue
             if waiting:
                 logger.info("%s on another machine", waiting)
-            # A dead machine can leave many leases. Those that are as old by the server's clock are not waited for one after another.
+            # A dead machine can leave many leases. Those that are old by the server's clock are not waited for one after another.
             age = (self.now() - written).total_seconds()
             self.wait(name, min(self.expiry, max(0.0, 2 * self.expiry - age)))
             since = time.monotonic()
@@ -106,7 +106,7 @@ class Leases:
             self.folder.delete([name])
 
     def _written(self, name: str) -> datetime | None:
-        """Return the time of writing of a lease by the server's clock; None if there is no lease."""
+        """Return the time of the last renewal of a lease by the server's clock; None if there is no lease."""
         return next((stored.written for stored in self.folder.list(name.rpartition("/")[0]) if stored.key == name), None)
 
     def names(self, folder: str) -> list[str]:
@@ -114,18 +114,18 @@ class Leases:
         return [stored.key for stored in self.folder.list(folder)]
 
     def forget_abandoned(self, before: datetime) -> None:
-        """Delete the leases last written before a time by the clock of the server. Killed processes leave such leases behind."""
+        """Delete the leases last renewed before a time by the clock of the server. Killed processes leave such leases behind."""
         self.folder.delete(stored.key for stored in self.folder.list() if stored.written < before)
 
     def wait(self, name: str, expiry: float | None = None) -> None:
-        """Wait until a lease is gone, and delete it if it has expired.
+        """Wait until a lease is deleted, and delete it if it has expired.
 
-        The caller holds the lock on this machine that goes with the lease.
+        The caller holds the lock of the same name on this machine.
 
         Parameters
         ----------
         expiry
-            Time without a write after which the lease has expired, in seconds; by default, that of all leases.
+            Time without a renewal after which the lease has expired, in seconds; by default, that of all leases.
         """
         if self._is_own(name):
             self.folder.delete([name])
@@ -142,11 +142,11 @@ class Leases:
 
     @contextmanager
     def _renewed(self, name: str) -> Iterator[Callable[[], bool]]:
-        """Write a lease again and again within the context, and delete it at the end."""
+        """Renew a lease within the context, and delete it at the end."""
         done, written, is_lost = threading.Event(), time.monotonic(), False
 
         def is_held() -> bool:
-            # A lease that was not written in time stays lost, even if it is written later: others may have gone on without it.
+            # A lease that was not renewed in time stays lost, even if it is renewed later: another machine may have taken over.
             nonlocal is_lost
             is_lost = is_lost or time.monotonic() - written >= self.expiry / 2
             return not is_lost

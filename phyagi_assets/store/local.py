@@ -44,7 +44,7 @@ STAGING = ".staging"
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 """Error numbers with which a file system that has no symbolic links, such as exFAT, refuses to create one."""
 _REMOVAL = "removal/versions"
-"""Name of the lock that is shared by removing versions and making plans."""
+"""Name of the lock that the removal of versions and the making of plans share."""
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class LocalStore(Store):
         except OSError:  # a copy in the place of a pointer, or nothing
             version = Path(pointer)
         key, fingerprint = split_version_name(version.name)
-        if key not in ("", parsed.key):  # of a key in other upper and lower case, which some disks do not distinguish
+        if key not in ("", parsed.key):  # the pointer of a key that differs only in case, which some disks ignore
             return None
         artifact = self._version(parsed, version, intact=intact)
         return None if artifact and fingerprint not in ("", artifact.fingerprint) else artifact
@@ -178,7 +178,7 @@ class LocalStore(Store):
         return restored
 
     def _copies(self) -> Iterator[Address]:
-        """Yield the address of everything that may be a copy in the place of a pointer: each of them is a folder."""
+        """Yield the address of every folder that may be a copy in the place of a pointer."""
         for name in self.names():
             with suppress(PermissionError):  # the folder of another user, whose links this user cannot restore
                 for step in folders_in(self.root / name):
@@ -222,7 +222,7 @@ class LocalStore(Store):
         return manifest
 
     def _move_into_place(self, draft: Path, final: Path) -> None:
-        """Rename a complete version to its place; a damaged one that is there is taken away."""
+        """Rename a complete version to its place; a damaged one in its place is removed first."""
         with self._aside() as take:
             if os.path.lexists(final):
                 take(final)
@@ -294,7 +294,7 @@ class LocalStore(Store):
             self._require_own(address, version)
             if version.exists():
                 take(version)
-            self._unpublish(address, version)  # last: a version without its pointer could be taken for one that lost it by a kill
+            self._unpublish(address, version)  # last: after a kill, a version without its pointer would count as not yet published
 
     @contextmanager
     def removing(self) -> Iterator[Callable[[str, Path], None]]:

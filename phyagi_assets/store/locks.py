@@ -1,6 +1,6 @@
 """Locks that the kernel holds for a process and releases when the process dies, however it dies.
 
-The package filelock does not do: its shared locks are SQLite databases, and its locks end where a process executes another program.
+The package filelock is no substitute: its shared locks are SQLite databases, and its locks end when a process executes another program.
 """
 
 import fcntl
@@ -130,14 +130,14 @@ def _locked_name(area: Path) -> tuple[Path, int]:
 
 def _clear_dead(area: Path) -> None:
     for path in area.glob("*.lock"):
-        if _OWN_LOCK.fullmatch(path.name):  # other files were put there by somebody else
+        if _OWN_LOCK.fullmatch(path.name):  # other files are not from this package
             with suppress(PermissionError), locked_if_free(path) as free:
                 if free:
                     _delete(path.with_suffix(""))
 
 
 def _delete(folder: Path) -> None:
-    """Delete a folder, then its lock file. If the folder cannot be deleted (another user's, say), the lock file stays for the next try."""
+    """Delete a folder, then its lock file. If the folder cannot be deleted, as that of another user, the lock file stays for a retry."""
     shutil.rmtree(folder, ignore_errors=True)
     if not os.path.lexists(folder):
         folder.with_suffix(".lock").unlink(missing_ok=True)

@@ -22,11 +22,11 @@ MEMORY_DATASET = "memory_dataset"
 """Name of the step of a cache that was written from token arrays in memory, without counts of documents."""
 _NUMBERS = (int, float)
 _SHARED_FILE = re.compile(r"tokenizer(\.pkl|/.+)")
-"""Files of a version that many versions have alike: those of the tokenizer."""
+"""Files that many versions have in common: those of the tokenizer."""
 
 
 def is_shared(name: str) -> bool:
-    """Return whether a store keeps a file of a version once for all versions that have it."""
+    """Return whether a store keeps one copy of a file for all versions that have it."""
     return _SHARED_FILE.fullmatch(name) is not None
 
 
@@ -78,7 +78,7 @@ class Manifest:
 
     @classmethod
     def expected(cls, step: str, *, code_version: str, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> Self:
-        """Return the manifest that an artifact has to have before it is built: its fingerprint and everything that the fingerprint covers.
+        """Return the expected manifest of an artifact: its fingerprint and everything that the fingerprint covers.
 
         See `phyagi_assets.store.fingerprint.fingerprint` for the parameters.
         """
@@ -87,7 +87,7 @@ class Manifest:
 
     @property
     def own_bytes(self) -> int:
-        """Size of the files that the store does not keep once for many versions, in bytes."""
+        """Size of the files that versions do not share, in bytes."""
         return sum(record.bytes for name, record in self.files.items() if not is_shared(name))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Markers by which the processes of a run see whether they use the same store in a bucket."""
+"""Markers by which the processes of a run check that they use the same store in a bucket."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ _TRIED = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class StoreMarkers:
-    """Markers in a store in a bucket, by which processes see that they use the same one. It can be pickled."""
+    """Markers in a store in a bucket, by which processes check that they use the same one. It can be pickled."""
 
     pickling: Pickling
 

@@ -1,7 +1,7 @@
 """Pickle objects for a process on another machine.
 
 Artifacts, tokenizers and tasks refer to the store and to paths in its scratch space. On another machine, the store is opened again, and its
-scratch space is another folder. What is sent holds references in their place, which the receiver resolves with its own store.
+scratch space is another folder. Pickled objects therefore hold references, which the receiver resolves with its own store.
 """
 
 import io

@@ -16,7 +16,7 @@ def open_store(place: Path | BucketAddress, holder: str = "") -> Store:
     Parameters
     ----------
     holder
-        Name of the run that opens a store in a bucket on several machines, see `BucketStore`; by default, only this machine is concerned.
+        Name of a run that opens a store in a bucket on several machines, see `BucketStore`; by default, only this machine opens it.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def open_store(place: Path | BucketAddress, holder: str = "") -> Store:
 
 
 def advice_on_absent(name: str, store: Store) -> str:
-    """Return advice for the message that a store has nothing of a name: its right place, or how to build a corpus or mixture.
+    """Return advice for the message that a store lacks a name: the right store, or how to build the corpus or mixture.
 
     A name that is not valid, such as a path, gets no advice.
     """
@@ -67,8 +67,7 @@ def artifact_in_bucket(name: str, steps: Mapping[str, bool]) -> InBucket | None:
     Parameters
     ----------
     steps
-        Whether a step has an artifact for each partition, by name of the step. The names tell the address of the artifact from that of the
-        store.
+        Whether a step has an artifact for each partition, by name of the step. The names show where the address of the artifact begins.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A view of a store that leaves the store as it is: records and prepared tokenizers are written to a folder beside it."""
+"""A read-only view of a store, which writes records and prepared tokenizers to a temporary folder."""
 
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,7 +16,7 @@ from phyagi_assets.store.state import State, StateKind
 
 @contextmanager
 def read_only(store: Store) -> Iterator[Store]:
-    """Return a view of a store, within whose context nothing is written to the store; what the view writes is gone at the end."""
+    """Return a view that writes nothing to the store. Files that it writes are deleted at the end of the context."""
     with TemporaryDirectory(prefix="phyagi-assets-") as folder:
         yield cast(Store, _View(store, Path(folder)))
 

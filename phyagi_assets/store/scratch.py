@@ -1,4 +1,4 @@
-"""Scratch space of a store in a bucket: a local store with the versions that were built or fetched here, of bounded size.
+"""Scratch space of a store in a bucket: a local store of bounded size with the versions that this machine built or fetched.
 
 The folder has the layout of a local store, so that the relative paths in a plan lead to the same arrays. It also holds the locks, the
 records and the unfinished work of this machine. All of it can be lost.
@@ -68,7 +68,7 @@ class Scratch(LocalStore):
     ----------
     bound
         Largest size of the versions in it, in bytes, except for those that processes hold; None for ``$PHYAGI_ASSETS_SCRATCH_BYTES``, else
-        half of what the disk has free.
+        half of the free disk space.
     """
 
     def __init__(self, root: Path, bound: int | None = None) -> None:
@@ -87,7 +87,7 @@ class Scratch(LocalStore):
         return writing_to(self.root, _REMEDY)
 
     def identity(self) -> str:
-        """Return a text that no other scratch folder has, even one with the same path on a machine of the same name."""
+        """Return a unique identifier of the scratch folder; machines of the same name may have folders with the same path."""
         path, lock = (self.root / LOCKS / name for name in (".identity", ".identity.lock"))  # no corpus has such a name
         with self.writing():
             create_lock(lock)
@@ -126,7 +126,7 @@ class Scratch(LocalStore):
                     (self._session[1] / name).unlink()
 
     def _own_session(self) -> Path:
-        """Return the folder that lists what this process holds."""
+        """Return the folder that lists the versions that this process holds."""
         if self._session is None or self._session[0] != os.getpid():
             self._session = os.getpid(), own_folder_until_exit(self.root / _HELD)
             self._held = Counter()
@@ -188,6 +188,6 @@ class Scratch(LocalStore):
             folder.rename(aside / "version")
 
     def forget_unfinished(self, version: Version) -> None:
-        """Delete the files of a version that was fetched in part."""
+        """Delete the files of a version that was only partly fetched."""
         if not is_readable(self.root / version.path):
             self.forget(version)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from phyagi_assets.store.disk import is_unreachable, replace_file
 
 StateKind = Literal["chats", "data_folders", "digests", "facts", "failures", "irregular", "listings", "removals"]
-"""Subjects of records; each has a folder in the store."""
+"""Kinds of records; each has a folder in the store."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def _foreign(path: Path) -> Foreign:
 
 
 def entries(folder: Path) -> list[Path]:
-    """Return what is in a folder, sorted, without names that begin with a dot; nothing if it is not a folder.
+    """Return the entries of a folder, sorted, without names that begin with a dot; nothing if it is not a folder.
 
     Raises
     ------
