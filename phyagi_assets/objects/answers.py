@@ -1,4 +1,4 @@
-"""Answers of object stores to requests that failed, as far as the exceptions of obstore tell them, and their meaning for users."""
+"""Error responses of object stores, as far as obstore's exceptions contain them, and their meaning for users."""
 
 import os
 import re
@@ -21,9 +21,9 @@ _BUSY = (
     "RequestTimeout",
     "ThrottlingException",
 )
-"""Codes of servers that may grant the same request later."""
+"""Codes of servers that are busy and may grant the same request later."""
 _EXPIRED = ("ExpiredToken", "InvalidToken")
-"""Codes of S3 for credentials that are not valid any more; they come with the status 400."""
+"""Codes of S3 for expired credentials; they come with the status 400."""
 _MISSING_ELEMENTS = {"LastModified": "time of writing", "Size": "size", "Last-Modified": "time of writing", "Content-Length": "size"}
 """Names in messages of elements of listings and of headers that are missing."""
 _REASONS = {
@@ -40,9 +40,9 @@ _REASONS = {
     "InvalidToken": "the session token is not valid; log in again (AWS_SESSION_TOKEN, {credentials})",
     "ExpiredToken": "the credentials have expired; log in again ({credentials})",
 }
-"""Meaning of the codes of servers; ``{credentials}`` stands for where the credentials come from."""
+"""Meaning of the codes of servers; ``{credentials}`` is replaced with the sources of the credentials."""
 _FOREIGN_ANSWERS = ("Got invalid list response", "Unable to extract metadata from headers")
-"""Parts of obstore's messages about answers that no object store gives."""
+"""Parts of obstore's messages about responses that do not come from an object store."""
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 
@@ -52,7 +52,7 @@ def lacks_bucket(problem: FileNotFoundError) -> bool:
 
 
 class Answer:
-    """Answer of a server to a request that failed, as far as the text of obstore's exception has it.
+    """Error response of a server, as far as the text of obstore's exception contains it.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class Answer:
 
     @property
     def has_expired(self) -> bool:
-        """Whether the credentials were valid, and are not any more."""
+        """Whether the credentials have expired."""
         return self.code in _EXPIRED
 
 
@@ -124,7 +124,7 @@ class Server:
         return SourceError(self._misfit(text))
 
     def _misfit(self, text: str) -> str:
-        """Return why a server or its settings do not fit, given the text of an exception that is not about one request."""
+        """Return the problem with a server or its settings, given the text of an exception that is not about one request."""
         if missing := re.search(r"missing field `(\w+)`", text):
             thing = _MISSING_ELEMENTS.get(missing[1], missing[1])
             return f"objects are listed with no {thing}, so that a change could not be noticed; use a server that gives it"
@@ -150,7 +150,7 @@ class Server:
 
     @property
     def not_an_object_store(self) -> str:
-        """Message about a server that answers as none of its kind does."""
+        """Message about a server that does not answer like an object store of its kind."""
         return (
             f"{self.address} does not answer as {self.kind.name} does: it may be the address of a web page, or a proxy's login page "
             f"answers instead{_by_proxy()}; check the address ({self.kind.addresses[0]}) and the network"
@@ -158,7 +158,7 @@ class Server:
 
 
 def _object_error(problem: Exception, answer: Answer) -> SourceError:
-    """Return the error for a request about an object that is not there as it was, or whose key is not a path."""
+    """Return the error for an object that is missing or has changed, or whose key is not a path."""
     if isinstance(problem, InvalidPathError):
         found = re.search(r"[Pp]ath (\".*?\")[ :]", first_line(problem))
         key = f"the key {found[1]}" if found else "a key"

@@ -1,6 +1,6 @@
-"""A folder of a bucket: requests that are retried, transfers that are verified, and errors that name the folder.
+"""A folder of a bucket: requests are retried, transfers are verified, and errors name the folder.
 
-A transfer is verified by the checksum that the caller knows, of the content as it was built. Files are uploaded in parts; an upload that
+A transfer is verified by the checksum that the caller has of the content. Files are uploaded in parts; an upload that
 breaks off leaves no object.
 """
 
@@ -23,7 +23,7 @@ from phyagi_assets.errors import SourceDownError, SourceError, StoreError
 from phyagi_assets.objects.answers import lacks_bucket
 from phyagi_assets.objects.clients import Clients
 from phyagi_assets.objects.kinds import SCHEMES
-from phyagi_assets.objects.retries import RetryPolicy, TransientError, is_of_disk
+from phyagi_assets.objects.retries import RetryPolicy, TransientError, is_disk_error
 
 Result = TypeVar("Result")
 
@@ -54,12 +54,12 @@ class StoredObject:
     size: int
     """Size, in bytes."""
     e_tag: str
-    """ETag of the object; another one means another content."""
+    """ETag of the object; it changes with the content."""
     written: datetime
     """Time of writing, by the server's clock."""
 
     @property
-    def tells_content(self) -> bool:
+    def has_checksum(self) -> bool:
         """Whether the ETag looks like a checksum of the content."""
         return _ETAG.fullmatch(self.e_tag) is not None
 
@@ -294,7 +294,7 @@ class BucketFolder:
             The object does not exist, cannot be read, or has another content.
         """
         draft = path.with_name(f".{uuid.uuid4().hex}.part")
-        came: set[tuple[int, str]] = set()
+        received: set[tuple[int, str]] = set()
 
         def get(client: ObjectStore) -> None:
             state, read = xxhash.xxh3_128(), 0
@@ -304,10 +304,10 @@ class BucketFolder:
                     state.update(chunk)
                     read += len(chunk)
             content = read, state.hexdigest()
-            if content in came:
+            if content in received:
                 raise SourceError(f"{key}: its content is not what was written (checksum differs)")
             if content != (size, checksum):
-                came.add(content)
+                received.add(content)
                 raise TransientError(f"{key}: the {read:,} bytes that came are not the {size:,} that were written (checksum differs)")
 
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -354,7 +354,7 @@ class BucketFolder:
             try:
                 return action(client)
             except FileNotFoundError as problem:
-                if lacks_bucket(problem) or is_of_disk(problem):
+                if lacks_bucket(problem) or is_disk_error(problem):
                     raise
                 raise SourceError(gone or f"{key} is gone: another command removed it; run the command again") from None
 
@@ -380,7 +380,7 @@ def _streamed(client: ObjectStore, key: str) -> Iterator[bytes]:
 
 
 def _require_part(key: str, size: int, start: int, stop: int, whole: int) -> None:
-    """Check the size of what arrived of a part of an object, given the size of the whole object."""
+    """Check the size of a received part of an object, given the size of the whole object."""
     if size != min(stop, whole) - start:
         raise TransientError(f"{key}: {size:,} bytes arrived, and {stop - start:,} were requested")
 

@@ -30,7 +30,7 @@ from phyagi_assets.errors import SourceError, redacted
 from phyagi_assets.objects.answers import Answer, Server, first_line
 from phyagi_assets.objects.aws_profiles import S3Settings, s3_endpoint, s3_settings
 from phyagi_assets.objects.kinds import AZURE, GCS, KINDS, S3
-from phyagi_assets.objects.retries import RetryPolicy, TransientError, is_of_disk
+from phyagi_assets.objects.retries import RetryPolicy, TransientError, is_disk_error
 
 Result = TypeVar("Result")
 
@@ -42,7 +42,7 @@ _CLIENT: dict[str, Any] = {
 _RETRIES: dict[str, Any] = {"max_retries": 0}  # the retry policy repeats requests, not obstore
 _ROLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 _OUTDATED = 600.0
-"""Time after which an unanswered request no longer shows an outage, in which requests follow each other, in seconds."""
+"""Time without requests after which an earlier unanswered request no longer counts as an outage, in seconds."""
 _FIRST_SILENCES = 2
 """Number of attempts without an answer after which a listing is given up, if the server has never answered."""
 _ABSENT = ".phyagi-assets-asks-whether-this-is-an-object-store"
@@ -136,9 +136,9 @@ class Clients:
         return policy.with_retries(what, action, silences=_FIRST_SILENCES if lists and not self.has_answered else None)
 
     def listed(self, bucket: str, action: Callable[[ObjectStore], list[Result]]) -> list[Result]:
-        """Apply a function that lists objects to the client of a bucket, and make sure that an object store says so if there are none.
+        """Apply a function that lists objects to the client of a bucket. If there are none, verify that the server is an object store.
 
-        A login page or a proxy that answers with a page instead has no objects either, and would look like an empty bucket.
+        A login page, or a proxy that answers with a page, would otherwise look like an empty bucket.
 
         Raises
         ------
@@ -152,13 +152,13 @@ class Clients:
         return found
 
     def _require_object_store(self, store: ObjectStore) -> None:
-        """Ask for an object that does not exist; other servers answer with a page to this question too."""
+        """Request an object that does not exist; a server that is not an object store answers this with a page too."""
         with suppress(FileNotFoundError, PermissionDeniedError, UnauthenticatedError):
             obstore.head(store, _ABSENT)
             raise SourceError(self._server.not_an_object_store)
 
     def time(self) -> datetime:
-        """Return the time by the server's clock, or the earliest possible time if the server does not tell."""
+        """Return the time by the server's clock, or the earliest possible time if the server does not state it."""
         try:
             return parsedate_to_datetime(_headers(self._address)["date"]).replace(tzinfo=UTC)  # HTTP has no other zone
         except (ValueError, TypeError):
@@ -170,12 +170,12 @@ class Clients:
         try:
             yield
         except (BaseError, OSError, ValueError) as problem:
-            if is_of_disk(problem):
+            if is_disk_error(problem):
                 raise
             raise self._server.error(problem) from None
 
     def _is_settled(self, bucket: str, store: ObjectStore, problem: str) -> bool:
-        """Return whether a problem is due to a role that the machine has not, or a region that is now known, and does not recur."""
+        """Return whether a new client avoids a problem: the machine has no role, the credentials changed, or the region is now known."""
         if self._stores.get(bucket) is not store:  # settled by another thread
             return True
         if self._is_signed and _ROLE_ADDRESS.search(first_line(problem)):
@@ -186,8 +186,8 @@ class Clients:
         if (answer.status in (401, 403) or answer.has_expired) and self._has_other_credentials():
             self._stores.clear()
             return True
-        is_elsewhere = "Received redirect" in problem or "AuthorizationHeaderMalformed" in problem
-        if self._kind is S3 and is_elsewhere and bucket not in self._regions:
+        is_in_other_region = "Received redirect" in problem or "AuthorizationHeaderMalformed" in problem
+        if self._kind is S3 and is_in_other_region and bucket not in self._regions:
             region = _headers(f"{self._address or 'https://s3.amazonaws.com'}/{bucket}").get("x-amz-bucket-region")
             if region:
                 self._regions[bucket] = region
@@ -279,7 +279,7 @@ def _read(bundle: str) -> bytes:
 
 
 def _headers(address: str) -> Message:
-    """Return the headers with which a server answers a request for an address, whether it grants it or not."""
+    """Return the headers of a server's response to a request for an address, whether or not it grants the request."""
     try:
         with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=10) as answer:
             return answer.headers  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Requests at the same time, with their results in order."""
+"""Make several requests at the same time, with their results in order."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor

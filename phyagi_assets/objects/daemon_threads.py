@@ -13,7 +13,7 @@ LOOK = 0.5
 
 
 class DaemonThreads:
-    """Threads that call functions, up to a number of them; each is started when it is needed.
+    """Pool of threads that call functions. Each thread is started when it is needed.
 
     Parameters
     ----------

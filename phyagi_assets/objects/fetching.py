@@ -1,4 +1,4 @@
-"""Fetching parts of objects in a process of its own.
+"""Fetch parts of objects in a separate process.
 
 The client of the object store cannot be used in a process that was forked after its first use, as loader workers are. So every process
 that reads starts a process that fetches for it, on its first request. That process also keeps requests off the interpreter of the training
@@ -212,7 +212,7 @@ def serve(descriptor: int) -> None:
             requests: Iterable[tuple[int, PartRequest]] = connection.recv()
             for number, request in requests:
                 queue.put((request.urgency, number, request))
-    os._exit(0)  # without waiting for requests that nobody needs
+    os._exit(0)  # without waiting for requests whose reader has ended
 
 
 def _answered(folder: BucketFolder, request: PartRequest) -> Any:

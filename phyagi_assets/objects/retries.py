@@ -36,7 +36,7 @@ class TransientError(Exception):
         """Whether the previous request to the server, of any thread, failed with a transient error too."""
 
 
-def is_of_disk(problem: BaseException) -> bool:
+def is_disk_error(problem: BaseException) -> bool:
     """Return whether an exception is an error of a local disk: one that the system numbers and that is not about a connection."""
     return isinstance(problem, OSError) and problem.errno is not None and not isinstance(problem, ConnectionError | TimeoutError)
 
