@@ -102,7 +102,7 @@ def workspace(folder: Path, megabytes: float) -> Workspace:
 def build(made: Workspace, name: str, processes: int | None, address: RayAddress | None) -> int:
     """Build a corpus, and return its number of tokens."""
     corpora = load_catalog(made.data).corpora
-    steps = [step.name for step in FLOW.of(Scope.PARTITION)]
+    steps = [step.name for step in FLOW.in_scope(Scope.PARTITION)]
     work = [work_of(corpora[name], partition, steps, made, FLOW) for partition in made.sources.partitions(corpora[name]).values()]
     builder = Builder(corpora=corpora, workspace=made)
     executor = new_executor(builder, work, processes, cluster=address, on_start=id, on_progress=lambda _work, _consumed: None)

@@ -132,11 +132,11 @@ def _with_unpartitioned(partitions: ExaminedCatalog, selection: Selection, works
     versions = {name: corpus.versions for name, corpus in corpora.items()}
     found: dict[str, list[ExpectedArtifact]] = {name: [] for name in catalog.mixtures}
     for name, corpus in catalog.corpora.items():
-        for step in flow.of(Scope.CORPUS):
+        for step in flow.in_scope(Scope.CORPUS):
             artifact = corpus_artifact(corpus, step, versions[name].get(step.input or "", {}), workspace)
             found.setdefault(name, []).append(artifact)
     for name, mixture in catalog.mixtures.items():
-        for step in flow.of(Scope.MIXTURE):
+        for step in flow.in_scope(Scope.MIXTURE):
             inputs = {part: versions[part].get(step.input or "", {}) for part in mixture.config.corpora}
             try:
                 found[name].append(mixture_artifact(mixture, known_inputs(inputs), workspace, step))

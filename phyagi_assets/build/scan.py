@@ -59,7 +59,7 @@ def scan_source(corpus: Corpus, workspace: Workspace, settled: str = "", *, flow
         The commit of a tokenizer on the Hub cannot be found.
     """
     partitions = workspace.sources.partitions(corpus, seconds=SCAN_SECONDS)
-    shared = [corpus.digest, *(given for step in flow.of(Scope.PARTITION) for given in step.shared_inputs(corpus, workspace))]
+    shared = [corpus.digest, *(given for step in flow.in_scope(Scope.PARTITION) for given in step.shared_inputs(corpus, workspace))]
     contents = {key: _content(partition, shared) for key, partition in partitions.items()}
     listing = text_digest(canonical_json([corpus.digest, contents, _published(corpus, partitions, workspace, flow)]))
     due: list[Due] = []
@@ -85,7 +85,7 @@ def within_budget(
 
 
 def _steps_due(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow, *, may_read: bool) -> Sequence[str]:
-    steps = tuple(step.name for step in flow.of(Scope.PARTITION))
+    steps = tuple(step.name for step in flow.in_scope(Scope.PARTITION))
     if not may_read or workspace.store.open(flow.steps[0].address(corpus.config.name, partition.key), intact=True) is None:
         return steps  # without reading the files, a run finds out whether the versions of the later steps can be reused
     try:
@@ -107,7 +107,7 @@ def _published(corpus: Corpus, keys: Iterable[str], workspace: Workspace, flow: 
     """
     store, name = workspace.store, corpus.config.name
     published = [] if store.is_remote else list(keys)
-    steps = flow.of(Scope.PARTITION)
+    steps = flow.in_scope(Scope.PARTITION)
     return [[step.code_version, *(published_stamp(store, step.address(name, key)) for key in published)] for step in steps]
 
 

@@ -60,7 +60,7 @@ class Selection:
             return found
         for key in keys:
             if key not in found:
-                known = [*found, *(step.name for step in self.flow.of(Scope.PARTITION))]
+                known = [*found, *(step.name for step in self.flow.in_scope(Scope.PARTITION))]
                 there = suggesting(key, known, f"its partitions: {listed(list(found), 20) or 'none'}")
                 raise PhyagiAssetsError(f"{corpus}/{key}: {corpus} has neither a partition nor a step of this name{there}")
         return {key: found[key] for key in keys}
@@ -120,7 +120,7 @@ def _parsed(catalog: Catalog, target: str) -> tuple[str, str, str | None]:
     name, *parts = target.strip("/").split("/")
     catalog.select([name])
     in_mixture = name in catalog.mixtures
-    steps = [step.name for step in FLOW.of(Scope.MIXTURE if in_mixture else Scope.PARTITION)]
+    steps = [step.name for step in FLOW.in_scope(Scope.MIXTURE if in_mixture else Scope.PARTITION)]
     step = parts.pop(0) if parts and parts[0] in steps else ""
     if in_mixture and parts:
         raise PhyagiAssetsError(f"{target}: {name} is a mixture, which has no partitions; name {name}")

@@ -44,7 +44,7 @@ def fingerprint_at(address: str, store: Store) -> str:
 def partition_artifacts(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow = FLOW) -> list[ExpectedArtifact]:
     """Return the artifacts of one partition, in the order of the flow."""
     artifacts: dict[str, ExpectedArtifact] = {}
-    for step in flow.of(Scope.PARTITION):
+    for step in flow.in_scope(Scope.PARTITION):
         address, inputs = step.address(corpus.config.name, partition.key), _inputs(step, artifacts)
         expected = None if inputs is None else step.expected(corpus, partition, workspace, inputs)
         artifacts[step.name] = _artifact(step, expected, address, workspace, step.holds(corpus, partition, workspace))

@@ -48,7 +48,7 @@ def _corpus_page(corpus: CorpusOverview) -> str:
             _lengths(corpus.lengths),
             _duplicates(corpus),
             _documents(corpus.samples),
-            _lineage(["the source", *(step.name for step in FLOW.of(Scope.PARTITION))], corpus.declaration),
+            _lineage(["the source", *(step.name for step in FLOW.in_scope(Scope.PARTITION))], corpus.declaration),
             _partitions(corpus),
             _loading(
                 f'from phyagi_assets.datasets import load_mixture\n\nmixture = load_mixture("NAME")  # a mixture that reads {corpus.name}'

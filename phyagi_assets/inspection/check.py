@@ -99,10 +99,12 @@ def _foreign(workspace: Workspace, loops: Collection[Path]) -> tuple[list[Proble
 def _places(workspace: Workspace) -> dict[Path | str, str]:
     """Return the addresses of all artifacts that are declared, by the path of their pointers."""
     catalog, _ = read_catalog(workspace.data)
-    addresses = [step.address(name) for step in FLOW.of(Scope.MIXTURE) for name in catalog.mixtures]
+    addresses = [step.address(name) for step in FLOW.in_scope(Scope.MIXTURE) for name in catalog.mixtures]
     for name, corpus in catalog.corpora.items():
         with suppress(PhyagiAssetsError):  # a source that cannot be listed is a problem of its own
-            addresses += [step.address(name, key) for key in workspace.sources.partitions(corpus) for step in FLOW.of(Scope.PARTITION)]
+            addresses += [
+                step.address(name, key) for key in workspace.sources.partitions(corpus) for step in FLOW.in_scope(Scope.PARTITION)
+            ]
     return {workspace.store.pointer(address): address for address in addresses}
 
 

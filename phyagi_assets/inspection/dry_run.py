@@ -110,7 +110,7 @@ def dry_run(selection: Selection, workspace: Workspace) -> DryRunReport:
 
 def _partition(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow, word: str) -> tuple[Stale | None, str | None]:
     """Return the stale steps of a partition, None if there are none, and the expected fingerprint of its last step if it is known."""
-    steps, store, name = list(flow.of(Scope.PARTITION)), workspace.store, f"{corpus.config.name}/{partition.key}"
+    steps, store, name = list(flow.in_scope(Scope.PARTITION)), workspace.store, f"{corpus.config.name}/{partition.key}"
     if not any(fingerprint_at(step.address(corpus.config.name, partition.key), store) for step in steps):
         never = [StaleStep(step=step.name, reasons=() if i else (word,), is_stored=False) for i, step in enumerate(steps)]
         return Stale(name=name, steps=tuple(never), bytes=partition.bytes), None
@@ -156,7 +156,7 @@ def _reasons(
 
 def _mixture(declared: Mixture, caches: Mapping[str, Mapping[str, str | None]], workspace: Workspace, flow: Flow) -> tuple[StaleStep, ...]:
     stale = []
-    for step in flow.of(Scope.MIXTURE):
+    for step in flow.in_scope(Scope.MIXTURE):
         artifact = mixture_artifact(declared, known_inputs(caches), workspace, step)
         if artifact.is_current:
             continue

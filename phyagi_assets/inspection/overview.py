@@ -111,7 +111,7 @@ def overview(
     StoreError
         Nothing of this name is published, or something is damaged.
     """
-    step = next(FLOW.of(Scope.MIXTURE))
+    step = next(FLOW.in_scope(Scope.MIXTURE))
     artifact = store.open(step.address(name)) if "/" not in name else None
     if artifact is None:
         if found := caches_of_corpus(name, store, intact=True):
@@ -141,7 +141,7 @@ def overview(
 
 
 def _corpus(name: str, caches: Mapping[str, Artifact], store: Store, catalog: Catalog | None, samples: int) -> CorpusOverview:
-    steps = list(FLOW.of(Scope.PARTITION))
+    steps = list(FLOW.in_scope(Scope.PARTITION))
     declared = catalog.corpora.get(name) if catalog else None
     lengths = np.concatenate([array_lengths(artifact) for artifact in caches.values()])
     return CorpusOverview(

@@ -124,7 +124,7 @@ def status(catalog: Catalog, workspace: Workspace) -> StatusReport:
 def _corpus(corpus: Corpus, workspace: Workspace) -> tuple[CorpusStatus, dict[str, str | None]]:
     """Return the state of a corpus, and the expected fingerprint of the cache of each partition; None if it is unknown."""
     partitions, problem = _listed(corpus, workspace)
-    last = list(FLOW.of(Scope.PARTITION))[-1]
+    last = list(FLOW.in_scope(Scope.PARTITION))[-1]
     caches: dict[str, str | None] = {}
     not_current, published = [], list[Artifact]()
     for partition, may_read in within_budget(corpus, partitions, workspace):
@@ -164,7 +164,7 @@ def _listed(corpus: Corpus, workspace: Workspace) -> tuple[Mapping[str, Partitio
     try:
         partitions = workspace.sources.partitions(corpus)
         read_removals(corpus)
-        workspace.identities.of(corpus)
+        workspace.identities.identity(corpus)
     except TokenizerError as found:
         return partitions, str(found) if isinstance(found, TokenizerDownError) else None  # its build reports any other
     except PhyagiAssetsError as found:
@@ -201,7 +201,7 @@ def _first_stale(corpus: Corpus, partition: Partition, workspace: Workspace, *, 
     """Return the name of the first step that has to be built, empty if none has, and the expected fingerprint of the last step."""
     inputs: dict[str, str] = {}
     fingerprint = None
-    for step in FLOW.of(Scope.PARTITION):
+    for step in FLOW.in_scope(Scope.PARTITION):
         published = fingerprint_at(step.address(corpus.config.name, partition.key), workspace.store)
         if not published or not may_read:
             return step.name, None
@@ -219,7 +219,7 @@ def _mixture(
     declared: Mixture, caches: Mapping[str, Mapping[str, str | None]], problems: set[str], lasting: Sequence[str], workspace: Workspace
 ) -> MixtureStatus:
     name = declared.config.name
-    (step,) = FLOW.of(Scope.MIXTURE)
+    (step,) = FLOW.in_scope(Scope.MIXTURE)
     parts = declared.config.corpora
     skips = declared.config.skips_failed
     skipped = {failed for failed in lasting if skips and failed.partition("/")[0] in parts}

@@ -63,17 +63,17 @@ def build_fields() -> dict[str, dg.Field]:
 
 def corpus_assets(corpus: Corpus, flow: Flow) -> list[dg.AssetsDefinition]:
     """Return the assets of a corpus: one multi-asset for the steps of its partitions, and one asset for each step of the whole corpus."""
-    return [_partition_assets(corpus, flow), *(_whole_corpus_asset(corpus, step) for step in flow.of(Scope.CORPUS))]
+    return [_partition_assets(corpus, flow), *(_whole_corpus_asset(corpus, step) for step in flow.in_scope(Scope.CORPUS))]
 
 
 def mixture_assets(declared: Mixture, corpora: Mapping[str, Corpus], flow: Flow) -> list[dg.AssetsDefinition]:
     """Return the assets of a mixture, downstream of the inputs in all its corpora's partitions."""
-    return [_mixture_asset(declared, corpora, step) for step in flow.of(Scope.MIXTURE)]
+    return [_mixture_asset(declared, corpora, step) for step in flow.in_scope(Scope.MIXTURE)]
 
 
 def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
     name, partitions = corpus.config.name, partitions_def(corpus)
-    steps = {dg.AssetKey([name, step.name]): step for step in flow.of(Scope.PARTITION)}
+    steps = {dg.AssetKey([name, step.name]): step for step in flow.in_scope(Scope.PARTITION)}
 
     def build_partitions(context: dg.AssetExecutionContext) -> Iterator[Any]:
         selected = [step for key, step in steps.items() if key in context.selected_asset_keys]

@@ -52,7 +52,7 @@ def corpus_job(corpus: Corpus, flow: Flow) -> Any:
     name = corpus.config.name
     return dg.define_asset_job(
         build_job_name(name),
-        selection=dg.AssetSelection.assets(*([name, step.name] for step in flow.of(Scope.PARTITION))),
+        selection=dg.AssetSelection.assets(*([name, step.name] for step in flow.in_scope(Scope.PARTITION))),
         description=f"Builds the partitions of {name} that you choose.",
         config=run_config(partitions_op_name(name), **{PROCESSES: None, EXECUTOR: default_executor()}),
         tags={CORPUS_TAG: name},
@@ -64,7 +64,7 @@ def mixture_job(declared: Mixture, flow: Flow) -> Any:
     name = declared.config.name
     return dg.define_asset_job(
         build_job_name(name),
-        selection=dg.AssetSelection.assets(*([name, step.name] for step in flow.of(Scope.MIXTURE))),
+        selection=dg.AssetSelection.assets(*([name, step.name] for step in flow.in_scope(Scope.MIXTURE))),
         description=f"Builds {name}.",
         config=_defaults(name, flow),
     )
@@ -72,7 +72,7 @@ def mixture_job(declared: Mixture, flow: Flow) -> Any:
 
 def _defaults(mixture: str, flow: Flow) -> dict[str, Any]:
     """Return the default options of a mixture's steps, which the launchpad shows."""
-    steps = [step for step in flow.of(Scope.MIXTURE) if step.options]
+    steps = [step for step in flow.in_scope(Scope.MIXTURE) if step.options]
     return {"ops": {op_name(mixture, step): {"config": {name: option.default for name, option in step.options.items()}} for step in steps}}
 
 
@@ -151,5 +151,5 @@ def _stale(
 
 
 def _failed(corpus: Corpus, key: str, problem: PhyagiAssetsError, flow: Flow) -> PartitionResult:
-    steps = [step.name for step in flow.of(Scope.PARTITION)]
+    steps = [step.name for step in flow.in_scope(Scope.PARTITION)]
     return PartitionResult(work=Work(corpus=corpus.config.name, key=key, partition=None, steps=steps), problem=problem)

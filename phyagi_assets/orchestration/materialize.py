@@ -125,11 +125,11 @@ class Runner:
             if work:
                 self._build(work, processes, executor)
             for corpus in self._catalog.corpora.values():
-                for step in self._flow.of(Scope.CORPUS):
+                for step in self._flow.in_scope(Scope.CORPUS):
                     with self._workspace.store.lock(f"runs/{step.address(corpus.config.name)}"):
                         self._build_whole(corpus, step)
             for declared in self._catalog.mixtures.values():
-                for step in self._flow.of(Scope.MIXTURE):
+                for step in self._flow.in_scope(Scope.MIXTURE):
                     with self._workspace.store.lock(f"runs/{declared.config.name}"):
                         self._mix(declared, step, at)
         return self.outcome

@@ -152,7 +152,7 @@ class _Tick:
             instance=instance,
             catalog=catalog,
             workspace=workspace,
-            steps=list(flow.of(Scope.MIXTURE)),
+            steps=list(flow.in_scope(Scope.MIXTURE)),
             scan=MixtureScan(catalog.corpora, partitions, workspace, recorded=recorded),
             earlier=earlier,
             until=time.monotonic() + seconds,
@@ -239,7 +239,7 @@ def _attempt(record: dg.RunRecord) -> Attempt:
 
 def _recorded(instance: dg.DagsterInstance, corpora: Sequence[str], mixtures: Mapping[str, Mixture], flow: Flow) -> dict[str, str]:
     """Return the storage ids of the latest materializations of the caches of each corpus and of the plan of each mixture, by name."""
-    steps = list(flow.of(Scope.MIXTURE))
+    steps = list(flow.in_scope(Scope.MIXTURE))
     keys = [dg.AssetKey([corpus, str(step.input)]) for corpus in corpora for step in steps]
     keys += [dg.AssetKey([mixture, step.name]) for mixture in mixtures for step in steps]
     found: dict[str, str] = {}

@@ -22,7 +22,7 @@ Recorded = Mapping[str, Mapping[str, str]]
 
 def recorded_of_partitions(instance: dg.DagsterInstance, corpus: str, flow: Flow) -> Recorded:
     """Return the recorded data version of each partition of a corpus, by step."""
-    steps = list(flow.of(Scope.PARTITION))
+    steps = list(flow.in_scope(Scope.PARTITION))
     recorded = {step.name: _recorded_in_step(instance, dg.AssetKey([corpus, step.name])) for step in steps}
     checks = [dg.AssetCheckKey(dg.AssetKey([corpus, step.name]), check) for step in steps for check in step.checks]
     for latest in instance.event_log_storage.get_asset_check_partition_info(checks):

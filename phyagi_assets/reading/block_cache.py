@@ -145,8 +145,8 @@ class BlockCache:
                 if not self._failures.goes_on(refusal, self._folder.noted_size()):
                     raise
                 return
-            is_of_disk = isinstance(problem, OSError) and not isinstance(problem, FileNotFoundError)  # not: the cache was deleted
-            if is_of_disk and not self._failures.goes_on(problem, used):
+            is_disk_error = isinstance(problem, OSError) and not isinstance(problem, FileNotFoundError)  # not: the cache was deleted
+            if is_disk_error and not self._failures.goes_on(problem, used):
                 raise problem
 
     def _evict(self, needed: int, position: int, next_uses: NextUses) -> int:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from phyagi_assets.errors import AccessError, PhyagiAssetsError, SourceDownError, SourceError
-from phyagi_assets.objects.retries import TransientError, is_of_disk
+from phyagi_assets.objects.retries import TransientError, is_disk_error
 
 _NETWORK_ERRORS = {
     *(f"{client}.TransportError" for client in ("httpx", "httpx2")),
@@ -62,7 +62,7 @@ def translated(kind: str, revision: str | None = None, *, fetches: bool = False)
     except hub_errors.HfHubHTTPError as problem:
         raise _response_error(problem.response) from None
     except Exception as problem:
-        if fetches and is_of_disk(problem):
+        if fetches and is_disk_error(problem):
             raise
         if any(type(cause).__name__ in _SETTINGS_ERRORS for cause in _causes(problem)):
             raise SourceError(f"the Hub's address or the token is not valid (HF_ENDPOINT, HF_TOKEN): {type(problem).__name__}") from None

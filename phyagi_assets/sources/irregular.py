@@ -29,7 +29,7 @@ def irregular_files(
     partition: Partition,
     raw_fingerprint: str,
     cache: State,
-    at_hand: Callable[[], Sequence[Readable] | None],
+    available: Callable[[], Sequence[Readable] | None],
     published: Callable[[], Mapping[str, str] | None],
 ) -> dict[str, str]:
     """Find the irregular files of a partition.
@@ -43,7 +43,7 @@ def irregular_files(
         Fingerprint of the content of the files.
     cache
         Record in the store of the irregular files of a fingerprint.
-    at_hand
+    available
         Function that returns the files to read, called if the cache does not know their content. It returns None if they would have to be
         fetched first; they then count as regular.
     published
@@ -60,7 +60,7 @@ def irregular_files(
     listed = published()
     if listed is not None:
         found: dict[str, str | None] = dict(listed)
-    elif (files := at_hand()) is not None:
+    elif (files := available()) is not None:
         found = _found(corpus, files)
     else:
         return {}

@@ -43,8 +43,8 @@ from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 STEP = "numpy_cache"
 CODE_VERSION = "2"
 _SHOWN = 64
-"""Number of tokens at the start of a cache that are shown as text. Of conversations, which begin with much that is not trained on, all
-that tasks report are shown."""
+"""Number of tokens at the start of a cache that are shown as text. Conversations begin with much that is not trained on, so all reported
+ids of theirs are shown."""
 
 
 def cache_address(corpus: Corpus, partition: str) -> str:
@@ -70,24 +70,24 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
     StoreError
         The partition's tokenized artifact is damaged.
     """
-    del on_progress  # as fast as the disk, so progress is not worth reporting
+    del on_progress  # the step is as fast as the disk
     address = cache_address(corpus, partition.key)
     tokenized = require(workspace.store, tokenized_address(corpus, partition.key), needed_by=address)
-    wanted = expected_cache(corpus, partition, workspace, {TOKENIZE.name: tokenized.fingerprint})
+    expected = expected_cache(corpus, partition, workspace, {TOKENIZE.name: tokenized.fingerprint})
 
-    chunks = _chunks(corpus, partition, wanted, tokenized, workspace)
+    chunks = _chunks(corpus, partition, expected, tokenized, workspace)
     written: list[PiecesOfChunk] = []
 
     def fill(folder: Path) -> Manifest | Assembled:
         _require_intact(tokenized, checksums=not chunks)  # the task of a chunk compares the checksum of its rows
         add_tokenizer(prepare_tokenizer(corpus, workspace.identities, workspace.store).artifact.folder(), folder, link)
-        encoded = tokenized.manifest
-        details = {**encoded.details, "tokenizer_fingerprint": encoded.inputs["tokenizer"], "engine": encoded.produced_with["engine"]}
-        manifest = replace(wanted, details=details, produced_with={"numpy": np.__version__})
+        rows = tokenized.manifest
+        details = {**rows.details, "tokenizer_fingerprint": rows.inputs["tokenizer"], "engine": rows.produced_with["engine"]}
+        manifest = replace(expected, details=details, produced_with={"numpy": np.__version__})
         settings = {name: manifest.details[name] for name in ("dtype", "tokenizer")}
         write_config(folder, {**settings, "append_eos": corpus.config.append_eos, "splits": corpus.config.splits})
         if chunks:
-            results = ChunkFolder(workspace.store, chunks[0].partition, wanted.fingerprint)
+            results = ChunkFolder(workspace.store, chunks[0].partition, expected.fingerprint)
             with closing(map_in_order(lambda chunk: chunk.pieces(workspace, results), iter(chunks), threads=threads())) as pieces:
                 written.extend(pieces)
             return _assembled(manifest, written)
@@ -104,15 +104,15 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
         found = sum((chunk.checked for chunk in written), CheckedArrays())  # the tasks of the chunks have read the arrays
         return array_checks(found, artifact.manifest, tokenized.manifest)
 
-    built = reuse_or_build(workspace.store, address, wanted, fill, examine=examine)
+    built = reuse_or_build(workspace.store, address, expected, fill, examine=examine)
     if chunks:
         forget_chunks(workspace.store, chunks[0].partition)
     return replace(built, preview=_preview_of_pieces(built.artifact, written)) if written else built
 
 
 def _require_intact(tokenized: Artifact, *, checksums: bool) -> None:
-    """Raise a `StoreError` if a file of a tokenized artifact is damaged, or its manifest lacks what a cache takes from it."""
-    # With checksums, those of the files that are read: files of a bucket are fetched, which verifies them, unless they are here.
+    """Raise a `StoreError` if a file of a tokenized artifact is damaged, or its manifest lacks an entry that a cache needs."""
+    # Only the files to read are compared with their checksums. Fetching a file from a bucket verifies it.
     damage = list(tokenized.manifest.damage(tokenized.folder(), checksums=True) if checksums else tokenized.damage())
     if "engine" not in tokenized.manifest.produced_with or not {"dtype", "files", "tokenizer"} <= tokenized.manifest.details.keys():
         damage.append(f"{tokenized.place}/{MANIFEST}: is not what was written")
@@ -121,33 +121,33 @@ def _require_intact(tokenized: Artifact, *, checksums: bool) -> None:
 
 
 def cache_chunks_to_do(corpus: Corpus, partition: Partition, workspace: Workspace) -> Sequence[CacheChunk]:
-    """Return the chunks of a large partition whose pieces have to be written; empty if it is small, or is built already."""
+    """Return the chunks of a large partition whose pieces have to be written; empty if it is small or already built."""
     tokenized = workspace.store.open(tokenized_address(corpus, partition.key), intact=True)
     if tokenized is None:
         return ()
-    wanted = expected_cache(corpus, partition, workspace, {TOKENIZE.name: tokenized.fingerprint})
-    if workspace.store.find(cache_address(corpus, partition.key), wanted.fingerprint):
+    expected = expected_cache(corpus, partition, workspace, {TOKENIZE.name: tokenized.fingerprint})
+    if workspace.store.find(cache_address(corpus, partition.key), expected.fingerprint):
         return ()
-    return [chunk for chunk in _chunks(corpus, partition, wanted, tokenized, workspace) if not chunk.is_written(workspace)]
+    return [chunk for chunk in _chunks(corpus, partition, expected, tokenized, workspace) if not chunk.is_written(workspace)]
 
 
-def _chunks(corpus: Corpus, partition: Partition, wanted: Manifest, tokenized: Artifact, workspace: Workspace) -> Sequence[CacheChunk]:
-    """Return the chunks from which the pieces of a cache are made; empty if its arrays are one file each."""
-    before = workspace.store.open(cache_address(corpus, partition.key))
-    if before and before.fingerprint == wanted.fingerprint and PIECES not in before.manifest.details:
-        return ()  # plans name its files
+def _chunks(corpus: Corpus, partition: Partition, expected: Manifest, tokenized: Artifact, workspace: Workspace) -> Sequence[CacheChunk]:
+    """Return the chunks from which the pieces of a cache are made; empty if each array is one file."""
+    published = workspace.store.open(cache_address(corpus, partition.key))
+    if published and published.fingerprint == expected.fingerprint and PIECES not in published.manifest.details:
+        return ()  # plans refer to its files
     files = files_of_rows(tokenized)
     if len(files) < 2:
         return ()
     name, version, splits = f"{corpus.config.name}/{partition.key}", tokenized.version, _splits(corpus, partition)
     return [
-        CacheChunk(partition=name, fingerprint=wanted.fingerprint, tokenized=version, file=file, number=number, splits=splits)
+        CacheChunk(partition=name, fingerprint=expected.fingerprint, tokenized=version, file=file, number=number, splits=splits)
         for number, file in enumerate(files)
     ]
 
 
 def _assembled(manifest: Manifest, written: Sequence[PiecesOfChunk]) -> Assembled:
-    """Return the content of a cache in pieces, except for the files that are the same for one file per array."""
+    """Return the content of a cache in pieces, except for the tokenizer and the configuration."""
     finished: dict[str, FinishedFile] = {}
     pieces: dict[str, list[dict[str, int]]] = {split: [] for split in SPLITS}
     for chunk in written:
@@ -160,7 +160,7 @@ def _assembled(manifest: Manifest, written: Sequence[PiecesOfChunk]) -> Assemble
 
 
 def _preview_of_pieces(artifact: Artifact, written: Sequence[PiecesOfChunk]) -> str | None:
-    """Return the text of the first tokens of a cache, from what the tasks reported."""
+    """Return the text of the first tokens of a cache, as reported by the tasks."""
     first = next((chunk.first[split] for split in SPLITS for chunk in written if split in chunk.first), None)
     return _text(artifact.folder(SAVED), first) if first else None
 
@@ -211,7 +211,7 @@ def _preview(artifact: Artifact) -> str:
 
 
 def _text(cache: Path, first: FirstIds) -> str:
-    """Return the text of the first ids of a split; of conversations, with the parts marked that are trained on."""
+    """Return the text of the first ids of a split; for conversations, with marks around the parts that are trained on."""
     if first.trained is None:
         return decode(cache, np.array(first.ids[:_SHOWN]))
     return mark_trained(np.array(first.ids), np.array(first.trained), lambda piece: decode(cache, piece))
@@ -227,8 +227,8 @@ CACHE = Step(
     expected=expected_cache,
     build=build_cache,
     checks={
-        SOUND: f"{FILES_AND_IDS}; the ends of the documents increase, and close where their arrays end; over all splits, there are "
-        "as many documents and tokens as were tokenized.",
+        SOUND: f"{FILES_AND_IDS}; the ends of the documents increase up to the end of the array; all splits together have as many "
+        "documents and tokens as were tokenized.",
     },
     facts=_facts,
     totals=_totals,

@@ -1,7 +1,7 @@
 """Write the token arrays of a partition chunk by chunk, each file of rows into one piece per array and split.
 
 A document's split depends on the document alone, so the pieces of a chunk depend on its rows alone. A task also reads its pieces again to
-check them, so that the step that puts the pieces together reads none of them.
+check them, so that the step that joins the pieces reads none of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ class Splits:
     fixed: npt.NDArray[np.int8]
     """Split that the source assigns to each file, as an index into `SPLITS`; -1 for a file without one."""
 
-    def of(self, hashes: npt.NDArray[np.uint64], files: npt.NDArray[np.int32]) -> npt.NDArray[np.int8]:
+    def assign(self, hashes: npt.NDArray[np.uint64], files: npt.NDArray[np.int32]) -> npt.NDArray[np.int8]:
         """Return the split of each document, given the hash of its text and the index of its file."""
         split = split_of(hashes, self.shares)
         if (self.fixed >= 0).any():
@@ -88,15 +88,15 @@ def write_splits(rows: Iterator[pa.RecordBatch], writer: Callable[[str, bool], S
             ids = batch.column("input_ids").flatten().to_numpy()
             lengths, hashes, *origins = (batch.column(name).to_numpy() for name in ("length", "hash", "file", "row"))
             trained = batch.column(TRAINED).flatten().to_numpy(zero_copy_only=False) if TRAINED in batch.schema.names else None
-            split = splits.of(hashes, origins[0])
+            split = splits.assign(hashes, origins[0])
             for code in np.unique(split[lengths > 0]).tolist():
                 if code not in writers:
                     writers[code] = open_files.enter_context(writer(SPLITS[code], trained is not None))
                 kept = (split == code) & (lengths > 0)
                 split_tokens = slice(None) if kept.sum() == (lengths > 0).sum() else np.repeat(kept, lengths)
-                own = None if trained is None else trained[split_tokens]
+                token_mask = None if trained is None else trained[split_tokens]
                 split_origins = np.stack([column[kept] for column in origins], axis=1)
-                writers[code].append(ids[split_tokens], lengths[kept], split_origins, hashes[kept], own)
+                writers[code].append(ids[split_tokens], lengths[kept], split_origins, hashes[kept], token_mask)
     return {SPLITS[code]: writers[code].counts for code in sorted(writers)}
 
 
@@ -105,11 +105,11 @@ class FirstIds(NamedTuple):
 
     ids: Sequence[int]
     trained: Sequence[bool] | None
-    """Whether each of them is trained on; None if all are."""
+    """Whether each id is trained on; None if all are."""
 
     @classmethod
     def of(cls, ids: npt.NDArray[Any], trained: npt.NDArray[np.bool_] | None) -> "FirstIds":
-        """Return first ids, given which of them are trained on."""
+        """Return the first ids, given whether each is trained on."""
         return cls(ids=ids.tolist(), trained=None if trained is None else trained.tolist())
 
 
@@ -121,7 +121,7 @@ class PiecesOfChunk:
     counts: Mapping[str, Mapping[str, int]]
     """Counts by split."""
     files: Mapping[str, FinishedFile]
-    """Files by the name that they would have if they were the whole array."""
+    """Files, by the names that they would have if an array were one file."""
     checked: CheckedArrays
     """Findings of reading the arrays again."""
     first: Mapping[str, FirstIds]
@@ -149,20 +149,20 @@ class CacheChunk:
 
     def run(self, workspace: Workspace, on_progress: OnProgress) -> None:
         """Write the pieces, unless they are written already."""
-        del on_progress  # as fast as the disk
+        del on_progress  # the step is as fast as the disk
         results = self._results(workspace)
         if results.recall(self.number, ()) is None:
             results.release(self.number, self._write(workspace, results))
 
     def is_written(self, workspace: Workspace) -> bool:
-        """Return whether the pieces are written, and are where all machines of the run find them."""
+        """Return whether the pieces are written and available to all machines of the run."""
         return self._results(workspace).recall(self.number, ()) is not None
 
     def _results(self, workspace: Workspace) -> ChunkFolder:
         return ChunkFolder(workspace.store, self.partition, self.fingerprint)
 
     def pieces(self, workspace: Workspace, results: ChunkFolder) -> PiecesOfChunk:
-        """Return the pieces; write them if that was not done before."""
+        """Return the pieces, and write them if necessary."""
         result = results.recall(self.number, ()) or self._write(workspace, results)
         found = result.found
         checked, first = CheckedArrays.of_record(found["checked"]), {split: FirstIds(*ids) for split, ids in found["first"].items()}

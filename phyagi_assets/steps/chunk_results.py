@@ -1,8 +1,8 @@
-"""The results of chunks: files that a task writes before the step that needs them, and a record of what they are.
+"""The results of chunks: files that tasks write ahead of the step that needs them, and a record of the files.
 
-A result is a function of the fingerprint of the artifact and the number of the chunk. It lies in a folder of the store's scratch space that
-is named for both, so that any process can write it, and a build that was interrupted goes on with the chunks that are missing. Where
-the tasks of a run are spread over machines, the files are sent to the bucket, and the step that needs them copies them there.
+A result is a function of the fingerprint of the artifact and the number of the chunk. Both name its files in the store's scratch space, so
+that any process can write them, and an interrupted build continues with the missing chunks. If the tasks of a run are spread over machines,
+they upload the files to the bucket, and the step that needs the files copies them there.
 """
 
 import logging
@@ -37,7 +37,7 @@ class ChunkResult:
 
 
 Write = Callable[[Callable[[str], Path]], Mapping[str, Any]]
-"""Writes the files of a chunk to the paths that the given function returns for their names, and returns what it found."""
+"""Writes the files of a chunk to the paths that the given function returns for their names, and returns the findings."""
 
 
 class ChunkFolder:
@@ -57,9 +57,9 @@ class ChunkFolder:
         """Sizes of the files that other machines sent, once they were listed."""
 
     def recall(self, number: int, stamps: Sequence[Any]) -> ChunkResult | None:
-        """Return the result of a chunk; None if there is none, its files have changed, or its sources are not those with these stamps.
+        """Return the result of a chunk; None if there is none, its files have changed, or its sources had other stamps.
 
-        With several machines, only what is where all of them find it is a result.
+        With several machines, only a result that all of them can fetch counts.
         """
         exchange, path = self._store.exchange, self._record(number).path
         if exchange and self._sent is None:
@@ -81,7 +81,7 @@ class ChunkFolder:
         return ChunkResult(files=files, found=record["found"])
 
     def write(self, number: int, stamps: Sequence[Any], write: Write) -> ChunkResult:
-        """Write the result of a chunk, given the stamps of its sources before they are read, and send it where other machines need it."""
+        """Write the result of a chunk, given the stamps of its sources before they are read, and upload it if other machines need it."""
         drafts: dict[str, Path] = {}
         writer = uuid.uuid4().hex  # another process may be writing this chunk
 
@@ -111,14 +111,14 @@ class ChunkFolder:
         return self._result(number, record)
 
     def fetch(self, file: FinishedFile) -> Path:
-        """Return the path of a file, which is fetched if it is not on this machine."""
+        """Return the path of a file, and fetch the file if it is not on this machine."""
         if not file.path.exists() and (exchange := self._store.exchange):
             with self._store.writing():
                 exchange.receive(file.path, file.record.bytes, file.record.xxh3_128)
         return file.path
 
     def release(self, number: int, result: ChunkResult) -> None:
-        """Delete the files of a result here if other machines have them."""
+        """Delete the local files of a result if it was uploaded."""
         if self._store.exchange:
             for file in result.files.values():
                 file.path.unlink(missing_ok=True)
@@ -137,7 +137,7 @@ def _files_of(record: Mapping[str, Any]) -> list[tuple[str, FileRecord, int]]:
 
 
 def _is_as_written(path: Path, record: FileRecord, time: int) -> bool:
-    """Return whether a file has the recorded content. It is read only if it was changed at another time than its task saw."""
+    """Return whether a file has the recorded content. It is read only if its modification time differs from the recorded one."""
     status = path.stat()
     return status.st_size == record.bytes and (status.st_mtime_ns == time or file_digest(path) == record.xxh3_128)
 
@@ -156,7 +156,7 @@ def forget_chunks(store: Store, partition: str) -> None:
 
 
 def clear_chunks(folder: Path, keeping: str = "") -> None:
-    """Delete the chunks in the folder of a partition, and the folders that are then empty. Files of another kind are left alone.
+    """Delete the chunks in the folder of a partition, and the folders that are then empty. Other files stay.
 
     Parameters
     ----------
@@ -165,12 +165,17 @@ def clear_chunks(folder: Path, keeping: str = "") -> None:
     """
     if folder.is_symlink() or not folder.is_dir():
         return
-    for made in folder.iterdir():
-        if _FOLDER.fullmatch(made.name) and made.is_dir() and not made.is_symlink() and not (keeping and made.name.startswith(keeping)):
-            for path in made.iterdir():
+    for chunks in folder.iterdir():
+        if (
+            _FOLDER.fullmatch(chunks.name)
+            and chunks.is_dir()
+            and not chunks.is_symlink()
+            and not (keeping and chunks.name.startswith(keeping))
+        ):
+            for path in chunks.iterdir():
                 if _FILE.fullmatch(path.name):
                     path.unlink(missing_ok=True)
             with suppress(OSError):
-                made.rmdir()
+                chunks.rmdir()
     with suppress(OSError):
         folder.rmdir()

@@ -31,7 +31,7 @@ class EncodedConversations:
     """The conversations of a batch that have something to train on."""
 
     documents: Documents
-    """The conversations; those that were left out are counted as invalid."""
+    """The conversations; those left out are counted as invalid."""
     encoded: Encoded
     trained: npt.NDArray[np.bool_]
     """Whether each token is trained on, 1-D."""
@@ -67,7 +67,7 @@ class ConversationRecipe:
             trained = np.ones(len(encoded.ids), dtype=bool)
         else:
             trained = self._places(tokenizer).trained(rendered, texts, encoded)
-        return _with_something_to_train_on(EncodedConversations(documents=documents, encoded=encoded, trained=trained), part)
+        return _only_trainable(EncodedConversations(documents=documents, encoded=encoded, trained=trained), part)
 
     def _places(self, tokenizer: ExactTokenizer) -> TokenPlaces:
         if not self.prepared.trims_offsets:
@@ -89,7 +89,7 @@ class ConversationRecipe:
         return rendered, problems
 
 
-def _with_something_to_train_on(found: EncodedConversations, part: npt.NDArray[np.int64]) -> EncodedConversations:
+def _only_trainable(found: EncodedConversations, part: npt.NDArray[np.int64]) -> EncodedConversations:
     """Return a batch without the conversations that have no token to train on."""
     sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(found.trained)])
     lengths = found.encoded.lengths
@@ -105,7 +105,7 @@ def _with_something_to_train_on(found: EncodedConversations, part: npt.NDArray[n
 
 
 def conversation_recipe(corpus: Corpus, prepared: PreparedTokenizer, workspace: Workspace) -> ConversationRecipe | None:
-    """Return the settings of the encoding of a corpus's conversations; None if its documents are text."""
+    """Return the recipe for encoding a corpus's conversations; None if its documents are text."""
     if corpus.config.messages is None:
         return None
     chat = prepare_chat(corpus, prepared, workspace.data, workspace.store)

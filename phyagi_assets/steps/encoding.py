@@ -1,4 +1,4 @@
-"""Encoding of batches of documents: in all threads of a process, and to the rows of a tokenized artifact."""
+"""Encode batches of documents in all threads of a process, and turn them into the rows of a tokenized artifact."""
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace

@@ -9,7 +9,7 @@ from phyagi_assets.tokenizers.engines import Encoded
 from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 
 EOS_BY, BY_TOKENIZER = "eos_by", "tokenizer"
-"""Name and value of the setting of an artifact in which the tokenizer itself, not this package, ends each document with the EOS."""
+"""Setting of an artifact whose tokenizer itself ends each document with the EOS: its name and value."""
 
 
 def eos_to_append(prepared: PreparedTokenizer, *, append_eos: bool) -> int | None:
@@ -43,5 +43,5 @@ def with_eos(
     is_id = np.ones(len(ids), dtype=bool)
     eos_places = ends[wants_eos] - 1
     is_id[eos_places] = False
-    ids[eos_places], ids[is_id] = eos, encoded.ids  # assign and convert in one pass: takes a fifth less time than converting first
+    ids[eos_places], ids[is_id] = eos, encoded.ids  # converting during the assignment takes a fifth less time
     return ids, ends

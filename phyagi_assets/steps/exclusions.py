@@ -42,8 +42,8 @@ class ExcludedDocuments:
         """Return the ids of the partition's excluded documents, sorted; None if the partition has to be read to find them."""
         if not self._removals:
             return []
-        remembered = self._recall()
-        return self._published() if remembered is None else remembered
+        known = self._recall()
+        return self._published() if known is None else known
 
     def find(self, documents: Iterable[Documents]) -> list[str]:
         """Read the documents of the partition, and return the ids of the excluded ones, sorted."""
@@ -65,14 +65,14 @@ class ExcludedDocuments:
         return self._remember(found)
 
     def _excluded_among(self, hashes: npt.NDArray[np.uint64]) -> set[str]:
-        wanted = hashes_of(self._removals)
-        return set(map(document_id, hashes[np.isin(hashes, wanted)].tolist()))
+        excluded = hashes_of(self._removals)
+        return set(map(document_id, hashes[np.isin(hashes, excluded)].tolist()))
 
     def _recall(self) -> list[str] | None:
         with suppress(ValueError, KeyError, TypeError):
-            remembered = self._state.recall()
-            if remembered["content"] == self._content and remembered["looked_for"] == self._removals_digest:
-                return list(remembered["found"])
+            known = self._state.recall()
+            if known["content"] == self._content and known["looked_for"] == self._removals_digest:
+                return list(known["found"])
         return None
 
     def _remember(self, found: set[str]) -> list[str]:
@@ -95,7 +95,7 @@ class ExcludedDocuments:
 
 def hashes_of(ids: Iterable[str]) -> npt.NDArray[np.uint64]:
     """Return the text hashes from which the ids of documents are formed."""
-    return np.array([int(one, 16) for one in ids], dtype=np.uint64)
+    return np.array([int(id_, 16) for id_ in ids], dtype=np.uint64)
 
 
 def without(documents: Documents, removed: npt.NDArray[np.uint64]) -> Documents:

@@ -36,8 +36,8 @@ class Flow:
                 raise ValueError(f"step {step.name!r}: is built per {step.scope.value} and reads no other step")
             before[step.name] = step
 
-    def of(self, scope: Scope) -> Iterator[Step]:
-        """Return the steps of a scope."""
+    def in_scope(self, scope: Scope) -> Iterator[Step]:
+        """Return the steps with a scope."""
         return (step for step in self.steps if step.scope is scope)
 
     def __getitem__(self, name: str) -> Step:
@@ -47,7 +47,7 @@ class Flow:
         return found
 
     def find(self, name: str) -> Step | None:
-        """Return the step of a name, or None if there is none."""
+        """Return the step with a name, or None if there is none."""
         return next((step for step in self.steps if step.name == name), None)
 
 

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 LEFT_OUT, LEFT_OUT_LABEL = "left_out", "partitions left out"
 """Detail of a plan, and its label for people: the partitions (``corpus/partition``) that were left out when the plan was written, because
-they had failed. It is not part of the fingerprint: the plan is that of the partitions that it names."""
+they had failed. It is not part of the fingerprint, which depends only on the partitions in the plan."""
 AT_POSITION = "at_position"
 _LISTED = 20
 """Largest number of partitions that a message lists."""
@@ -81,9 +81,9 @@ def build_mixture(
     with store.planning():  # keeps the versions that the plan names in place until it is published
         caches = published_caches(mixture, corpora, partitions, store)
         inputs = {corpus: {partition_key(cache): cache.fingerprint for cache in found} for corpus, found in caches.items()}
-        wanted = expected_mixture(mixture, workspace, inputs)
+        expected = expected_mixture(mixture, workspace, inputs)
         check_alike(mixture, caches)
-        published = published_as(wanted, address, store)
+        published = published_as(expected, address, store)
         if published and (reused := _reused(published, mixture, caches, store)):
             if at_position is not None:
                 logger.info(
@@ -96,26 +96,26 @@ def build_mixture(
         earlier = plan_to_extend(mixture, caches, store, at) if at is not None else None
         indices = packed_indices(mixture, caches, store)
         if earlier:
-            appended = {**wanted.settings, APPENDED: {"to": earlier.fingerprint, "at": at}}
-            wanted = Manifest.expected(STEP, code_version=CODE_VERSION, inputs=wanted.inputs, settings=appended)
+            appended = {**expected.settings, APPENDED: {"to": earlier.fingerprint, "at": at}}
+            expected = Manifest.expected(STEP, code_version=CODE_VERSION, inputs=expected.inputs, settings=appended)
 
         def fill(folder: Path) -> Manifest:
-            plan = plan_mixture(mixture, caches, indices, earlier, at=at or 0, fingerprint=wanted.fingerprint, store=store)
+            plan = plan_mixture(mixture, caches, indices, earlier, at=at or 0, fingerprint=expected.fingerprint, store=store)
             (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
             counts = {split: {count: plan.total(split, count) for count in ("documents", "tokens", "samples")} for split in SPLITS}
             return replace(
-                wanted,
+                expected,
                 counts={split: split_counts for split, split_counts in counts.items() if split_counts["tokens"]},
                 details=_details(caches, left_out),
             )
 
-        return reuse_or_build(store, address, wanted, fill, examine=lambda artifact: check_plan(artifact, store))
+        return reuse_or_build(store, address, expected, fill, examine=lambda artifact: check_plan(artifact, store))
 
 
 def _reused(published: Artifact, mixture: Mixture, caches: Caches, store: Store) -> Built | None:
-    """Return the published plan of these caches if it is kept; None if it is damaged and has to be written again."""
+    """Return the published plan for reuse; None if it is damaged and has to be written again."""
     if packed_corpora(published.manifest):
-        packed_indices(mixture, caches, store)  # builds those that are gone
+        packed_indices(mixture, caches, store)  # builds missing ones
     checks = check_found(published, lambda found: check_plan(found, store))
     if checks[0].passed or APPENDED in published.manifest.settings:  # earlier segments cannot be rebuilt from the current caches
         return Built(artifact=published, reused=True, seconds=0.0, checks=checks)
@@ -140,15 +140,14 @@ MIXTURE = Step(
     build=build_mixture,
     published=published_mixture,
     checks={
-        SOUND: f"{FILES}; every array that the plan names is there, with as many tokens as it says; the samples of arrays and "
-        "corpora add up.",
+        SOUND: f"{FILES}; every array of the plan exists and has the planned number of tokens; the samples of arrays and corpora add up.",
     },
     facts=mixture_facts,
     options={
         AT_POSITION: Option(
             default=None,
-            description="Position of training from which on the corpora and weights are read as they are now; what comes before stays as "
-            "it was. Without one, a new plan replaces the old one.",
+            description="Position of training from which the current corpora and weights apply; the order before it does not change. "
+            "Without a position, a new plan replaces the old one.",
         )
     },
 )

@@ -1,4 +1,4 @@
-"""Facts about the plan of a mixture: what it consists of, and how its corpora become samples."""
+"""Facts about the plan of a mixture: its composition, and how its corpora become samples."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from phyagi_assets.steps.facts import Bars, Facts, Rows
 from phyagi_assets.steps.step import Built, built_facts
 
 _PLOTTED = 16
-"""Largest number of corpora whose numbers are facts of their own."""
+"""Largest number of corpora whose numbers are separate facts."""
 
 
 def mixture_facts(built: Built) -> Facts:
@@ -69,7 +69,7 @@ def _by_corpus(components: Sequence[Component]) -> Facts:
 
 
 def packing_facts(component: Component, plan: Plan) -> dict[str, str | int | float]:
-    """Return how a corpus becomes samples, and how full they are, if the plan packs any corpus."""
+    """Return how a corpus becomes samples, and how full these are, if the plan packs any corpus."""
     if not any(source.packed for source in plan.current.sources):
         return {}
     fill = "" if component.fill is None else f"{100 * component.fill:.2f} %"

@@ -71,7 +71,7 @@ def _empty_splits(caches: Sequence[Artifact]) -> list[str]:
 
 
 def _home(version: Path) -> Path:
-    """Return the folder at which the paths of a plan start, given the folder of its version. All versions of a plan lie equally deep."""
+    """Return the folder that the paths of a plan are relative to, given that of its version. All versions of a plan have the same depth."""
     if not version.parents[1].is_symlink():
         return version
     # Relative paths start at the target of the link, not at the link.
@@ -79,7 +79,7 @@ def _home(version: Path) -> Path:
 
 
 def _without_segments(mixture: Mixture, first: Artifact, corpora: Sequence[PlannedCorpus], fingerprint: str, home: Path) -> Plan:
-    """Return a plan that has no order yet, given one of its caches: all have the same tokenizer and dtype."""
+    """Return a plan that has no order yet, given one of its caches, which all have the same tokenizer and dtype."""
     config = mixture.config
     return Plan(
         name=config.name,
@@ -107,9 +107,9 @@ def plan_to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> P
         raise mixture.error(f"nothing is published that a segment at position {at:,} could go on from; materialize it without a position")
     plan = plan_of(published)
     settings = published.manifest.settings
-    begun = settings.get(APPENDED, {"at": 0})["at"] if STAGES in settings else plan.current.start  # stages that begin later are replaced
-    if at <= begun:
-        raise mixture.error(f"a segment begins at position {begun:,} already; the next one begins after it, not at {at:,}")
+    latest = settings.get(APPENDED, {"at": 0})["at"] if STAGES in settings else plan.current.start  # stages that begin later are replaced
+    if at <= latest:
+        raise mixture.error(f"a segment begins at position {latest:,} already; the next one begins after it, not at {at:,}")
     tokenizer, dtype = (first_cache(caches).manifest.details[key] for key in ("tokenizer_fingerprint", "dtype"))
     if (published.manifest.details["tokenizer_fingerprint"], plan.dtype) != (tokenizer, dtype):
         raise mixture.error(

@@ -1,4 +1,4 @@
-"""Versions of a mixture's plan: which one is expected, and whether the published one is current."""
+"""Versions of a mixture's plan: the expected one, and whether the published one is current."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -21,7 +21,7 @@ STAGES = "stages"
 _CURRENT_CODE_VERSIONS = (CODE_VERSION, "2")
 """Code versions of published plans that are not rebuilt as long as their inputs and settings stay the same."""
 _BY_DEFAULT = "packed_by_default"
-"""Detail of an expected manifest: the corpora that are packed although nothing declares so."""
+"""Detail of an expected manifest: the corpora that are packed by default."""
 
 
 def mixture_address(mixture: Mixture) -> str:
@@ -45,9 +45,9 @@ def expected_mixture(mixture: Mixture, _workspace: Workspace, caches: Mapping[st
     if config.evaluation:
         settings["evaluation"] = list(config.evaluation)
     inputs = {corpus: dict(fingerprints) for corpus, fingerprints in caches.items()}
-    wanted = Manifest.expected(STEP, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+    expected = Manifest.expected(STEP, code_version=CODE_VERSION, inputs=inputs, settings=settings)
     by_default = [part.corpus for part in config.parts if config.is_packed_by_default(part)]
-    return replace(wanted, details={_BY_DEFAULT: by_default}) if by_default else wanted
+    return replace(expected, details={_BY_DEFAULT: by_default}) if by_default else expected
 
 
 def planned_shuffle(config: MixtureConfig) -> bool | Window:
@@ -65,22 +65,22 @@ def _drawn(config: MixtureConfig, parts: Sequence[MixturePart]) -> list[dict[str
     ]
 
 
-def published_mixture(wanted: Manifest, address: str, store: Store, _holding: Collection[str] = ()) -> Artifact | None:
-    """Return the published plan if its current segment reads what `wanted` says; earlier segments are ignored.
+def published_mixture(expected: Manifest, address: str, store: Store, _holding: Collection[str] = ()) -> Artifact | None:
+    """Return the published plan if its current segment is the expected one; earlier segments are ignored.
 
-    The indices of packed samples have to be there: a mixture whose index is missing is not current.
+    A plan is not current if the store lacks an index of its packed samples.
     """
-    published = published_as(wanted, address, store)
+    published = published_as(expected, address, store)
     return published if published and _has_indices(published.manifest, store) else None
 
 
-def published_as(wanted: Manifest, address: str, store: Store) -> Artifact | None:
-    """Return the published plan if its inputs and settings are the wanted ones."""
+def published_as(expected: Manifest, address: str, store: Store) -> Artifact | None:
+    """Return the published plan if its inputs and settings are the expected ones."""
     published = store.open(address, intact=True)
     if published is None:
         return None
     settings = {key: value for key, value in published.manifest.settings.items() if key != APPENDED}
-    same = published.manifest.inputs == wanted.inputs and settings in (wanted.settings, _before_packing(wanted))
+    same = published.manifest.inputs == expected.inputs and settings in (expected.settings, _before_packing(expected))
     return with_version_path(published, store) if same and published.manifest.code_version in _CURRENT_CODE_VERSIONS else None
 
 
@@ -101,16 +101,16 @@ def _has_indices(manifest: Manifest, store: Store) -> bool:
     return all(store.find(version.address, version.fingerprint) is not None for version in versions)
 
 
-def _before_packing(wanted: Manifest) -> Mapping[str, Any]:
-    """Return the settings of a plan by a release without packing, which stays current where packing is not declared."""
-    by_default = wanted.details.get(_BY_DEFAULT, ())
-    if "datasets" not in wanted.settings:  # stages are as young as packing
-        return wanted.settings
+def _before_packing(expected: Manifest) -> Mapping[str, Any]:
+    """Return the settings that releases without packing recorded; such a plan stays current unless packing is declared."""
+    by_default = expected.details.get(_BY_DEFAULT, ())
+    if "datasets" not in expected.settings:  # no release had stages without packing
+        return expected.settings
     parts = [
         {key: value for key, value in part.items() if key != "packing" or part["corpus"] not in by_default}
-        for part in wanted.settings["datasets"]
+        for part in expected.settings["datasets"]
     ]
-    return {**wanted.settings, "datasets": parts}
+    return {**expected.settings, "datasets": parts}
 
 
 def with_version_path(artifact: Artifact, store: Store) -> Artifact:

@@ -22,16 +22,16 @@ from phyagi_assets.store.manifest import Manifest
 
 
 def build_index(cache: Artifact, seq_len: int, store: Store) -> Artifact:
-    """Return the index of the packed samples of a cache, which is built unless the store has it."""
+    """Return the index of the packed samples of a cache, and build it unless the store has it."""
     address = cache.version.address
-    wanted = expected_index(cache.fingerprint, seq_len)
+    expected = expected_index(cache.fingerprint, seq_len)
     return reuse_or_build(
-        store, index_address(address.name, address.key), wanted, lambda folder: _fill(folder, cache, seq_len, wanted)
+        store, index_address(address.name, address.key), expected, lambda folder: _fill(folder, cache, seq_len, expected)
     ).artifact
 
 
 def without_documents(cache: Artifact) -> str:
-    """Return the name of a file with the ends of documents that a cache does not have, or an empty string."""
+    """Return the name of a file of document ends that a cache lacks, or an empty string."""
     names = _files_of_ends(cache)
     return next((name for name in names if name not in cache.manifest.files), "")
 
@@ -41,7 +41,7 @@ def _files_of_ends(cache: Artifact) -> list[str]:
     return [name for split in cache.manifest.counts for name in array_files(cache.manifest, split, DOCUMENTS)]
 
 
-def _fill(folder: Path, cache: Artifact, seq_len: int, wanted: Manifest) -> Manifest:
+def _fill(folder: Path, cache: Artifact, seq_len: int, expected: Manifest) -> Manifest:
     splits = cache.manifest.counts
     home = cache.folder(*_files_of_ends(cache)) if splits else cache.path
     counts: dict[str, Mapping[str, int]] = {}
@@ -62,4 +62,4 @@ def _fill(folder: Path, cache: Artifact, seq_len: int, wanted: Manifest) -> Mani
             "bytes": samples.bytes,
         }
         merged |= samples.merged
-    return replace(wanted, counts=counts, details={"merged": merged}, produced_with={"numpy": np.__version__})
+    return replace(expected, counts=counts, details={"merged": merged}, produced_with={"numpy": np.__version__})

@@ -1,7 +1,7 @@
 """Pins of the objects that a raw artifact reads in their bucket: a file of the artifact with the place and the stamp of each object.
 
-The name of the file is a digest of the pins. So an artifact whose objects were moved has to be written again, although its fingerprint,
-which does not depend on the places of the objects, stays the same.
+The name of the file is a digest of the pins. So an artifact whose objects were moved is written again, although its fingerprint, which does
+not depend on their URIs, stays the same.
 """
 
 import json
@@ -36,13 +36,13 @@ class Pin:
 
 
 def identity(file: SourceFile) -> str:
-    """Return what stands for the content of an object in a fingerprint: its stamp, but not its place."""
+    """Return the identity of an object for a fingerprint: its stamp without its URI."""
     etag, size, *written = file.stamp
     return f"etag {etag}, {size} bytes" if etag else f"written {written[0]}, {size} bytes"
 
 
 def is_identity(content: object) -> bool:
-    """Return whether a value in a fingerprint stands for the content of an object that was not read; otherwise it is a digest."""
+    """Return whether a value in a fingerprint is the identity of an object that was not read, and not a digest."""
     return str(content).startswith(("etag ", "written "))
 
 

@@ -76,7 +76,7 @@ def expected_raw(corpus: Corpus, partition: Partition, workspace: Workspace, _in
             except OSError as problem:
                 raise error_of_file(problem, f"{file.path}: cannot be read: {problem.strerror}") from None
     digests.save()
-    return _wanted(partition, content)
+    return _manifest(partition, content)
 
 
 def pinned_objects(corpus: Corpus, partition: Partition, workspace: Workspace) -> Sequence[SourceFile] | None:
@@ -85,7 +85,7 @@ def pinned_objects(corpus: Corpus, partition: Partition, workspace: Workspace) -
     Returns
     -------
     sequence of SourceFile or None
-        The files; None if a copy is published, and whether it is what the source lists is unknown until the objects are fetched.
+        The files; None if a copy is published and only fetching the objects can show whether it is still what the source lists.
     """
     objects = [file for file in partition.files if file.path is None and file.origin.startswith(SCHEMES)]
     if corpus.config.snapshot or not all(file.stamp for file in objects):  # files that an artifact recorded as copies have no stamps
@@ -120,7 +120,7 @@ def _held(partition: Partition, pinned: Sequence[SourceFile]) -> list[str]:
 
 
 def _copied(partition: Partition, pinned: Sequence[SourceFile]) -> list[SourceFile]:
-    """Return the remote files of a partition that are copied, which are all but the pinned ones."""
+    """Return the remote files of a partition that are copied: all but the pinned ones."""
     names = _names(pinned)
     return [file for file in partition.files if file.path is None and file.name not in names]
 
@@ -144,7 +144,7 @@ def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_pro
         digests.save()
         if pinned is None:  # now that the content is known
             pinned = pinned_objects(corpus, partition, workspace)
-            assert pinned is not None, "what was fetched is known"
+            assert pinned is not None, "the content of fetched files is known"
             paths = {file.name: paths[file.name] for file in _copied(partition, pinned)}
         built = _build(corpus, partition, workspace, pinned, paths)
         clear_transfers(folder)
@@ -152,24 +152,24 @@ def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_pro
 
 
 def _build(corpus: Corpus, partition: Partition, workspace: Workspace, pinned: Sequence[SourceFile], copies: Mapping[str, Path]) -> Built:
-    wanted = expected_raw(corpus, partition, workspace)
-    assert wanted is not None, "what is here can be read"
+    expected = expected_raw(corpus, partition, workspace)
+    assert expected is not None, "the content of all files is known"
     address = raw_address(corpus, partition.key)
 
     def fill(folder: Path) -> Manifest:
         if published := workspace.store.open(address):
-            _warn_of_gone_files(address, published.manifest.inputs["files"], wanted.inputs["files"])
+            _warn_of_missing_files(address, published.manifest.inputs["files"], expected.inputs["files"])
         for name, path in copies.items():
             link(path, folder / FILES / name)
         if pinned:
             write_pins(pinned, folder)
-        return wanted
+        return expected
 
-    return reuse_or_build(workspace.store, address, wanted, fill, holding=_held(partition, pinned))
+    return reuse_or_build(workspace.store, address, expected, fill, holding=_held(partition, pinned))
 
 
-def _warn_of_gone_files(address: str, before: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Log a warning about files of the published version that are gone, given digests by name. Renamed ones are not."""
+def _warn_of_missing_files(address: str, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Log a warning about files of the published version that no longer exist, given digests by name. Renamed files still do."""
     contents = set(now.values())
     if gone := sorted(name for name, content in before.items() if name not in now and content not in contents):
         logger.warning("%s is built without %s of its earlier version: %s", address, counted(len(gone), "file"), listed(gone))
@@ -229,12 +229,12 @@ def _digests(corpus: Corpus, key: str, workspace: Workspace) -> DigestCache:
     return DigestCache(workspace.store.state("digests", f"{corpus.config.name}/{key}"))
 
 
-def _wanted(partition: Partition, content: Mapping[str, str]) -> Manifest:
+def _manifest(partition: Partition, content: Mapping[str, str]) -> Manifest:
     settings = {"splits": partition.splits} if partition.splits else {}
-    wanted = Manifest.expected(STEP, code_version=CODE_VERSION, inputs={"files": content}, settings=settings)
+    expected = Manifest.expected(STEP, code_version=CODE_VERSION, inputs={"files": content}, settings=settings)
     origins = {file.name: file.origin for file in partition.files if file.path is None and not is_identity(content[file.name])}
     details = {"origins": origins} if origins else {}
-    return replace(wanted, counts={"files": len(content), "bytes": partition.bytes}, details=details)
+    return replace(expected, counts={"files": len(content), "bytes": partition.bytes}, details=details)
 
 
 def _facts(built: Built) -> Facts:

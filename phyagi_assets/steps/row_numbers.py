@@ -1,7 +1,7 @@
 """Numbers of the rows in chunks of files whose lines were not counted before the chunks were encoded.
 
 Such a chunk has provisional numbers: those of a span begin with the offset of the span in bytes, which is at least the number of lines
-before it, so that the numbers of different spans of a file never meet. The lines of each chunk are counted as it is encoded.
+before it, so that the numbers of different spans never overlap. The lines of each chunk are counted as it is encoded.
 """
 
 from collections import Counter
@@ -12,17 +12,17 @@ from phyagi_assets.sources.chunks import Spans
 from phyagi_assets.sources.row_tally import FileTally
 
 Offsets = Mapping[int, Sequence[tuple[int, int]]]
-"""By index of a file: the provisional number with which each of its spans begins, and the difference to the number that the row has."""
+"""By index of a file: the first provisional number of each of its spans, and the difference to the final number."""
 
 
 class RowNumbers:
-    """Number of the lines of each file in the chunks that were seen."""
+    """Number of lines of each file in the chunks so far."""
 
     def __init__(self) -> None:
         self._lines: Counter[int] = Counter()
 
     def of_chunk(self, spans: Spans, tallies: Sequence[FileTally]) -> tuple[Offsets, Sequence[FileTally]]:
-        """Return what has to be added to the row numbers of the next chunk, empty if they are right, and its tallies with right numbers.
+        """Add the next chunk. Return the offsets to add to its row numbers, empty if they are final, and its tallies with final numbers.
 
         Parameters
         ----------

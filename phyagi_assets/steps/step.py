@@ -65,7 +65,7 @@ class Built:
 
     @property
     def failures(self) -> list[Check]:
-        """The checks that failed. If any did, the version is not published, and the version published before stays."""
+        """The failed checks. If there are any, the version is not published, and the one published before stays."""
         return [check for check in self.checks if not check.passed]
 
 
@@ -97,7 +97,7 @@ class Chunk(Protocol):
         """Name for messages."""
 
     def run(self, workspace: Workspace, on_progress: OnProgress) -> None:
-        """Do the work, unless it is done already, and leave the result in the store, where building the step finds it."""
+        """Do the work, unless it is done already, and leave the result in the store for the build of the step."""
 
 
 class Scope(Enum):
@@ -161,7 +161,7 @@ class Step:
     """Name of the step: the last part of its asset keys, and part of the addresses of its artifacts."""
     scope: Scope
     code_version: str
-    """Version of the code that builds the artifact; part of the fingerprint. A change that does not change the output does not raise it."""
+    """Version of the code that builds the artifact; part of the fingerprint. It is raised only if the output changes."""
     input: str | None
     """Name of the step whose artifacts the step reads; None for the first step."""
     description: str
@@ -216,9 +216,9 @@ class Step:
 
 
 def reuse_or_build(
-    store: Store, address: str, wanted: Manifest, fill: Fill, *, examine: Examine | None = None, holding: Collection[str] = ()
+    store: Store, address: str, expected: Manifest, fill: Fill, *, examine: Examine | None = None, holding: Collection[str] = ()
 ) -> Built:
-    """Find or build the version that `wanted` describes, and publish it if all its checks pass.
+    """Find or build the version that `expected` describes, and publish it if all its checks pass.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def reuse_or_build(
         Files that the version itself has to hold, as paths in it.
     """
     with store.lock(address):  # another run may be building it
-        artifact = store.find(address, wanted.fingerprint, holding)
+        artifact = store.find(address, expected.fingerprint, holding)
         checks = check_found(artifact, examine) if artifact and examine else []
         damage = next((check.found for check in checks if check.name == AS_WRITTEN and not check.passed), "")
         if artifact and damage:
@@ -242,7 +242,7 @@ def reuse_or_build(
         reused, seconds = artifact is not None, 0.0
         if artifact is None:
             started = time.perf_counter()
-            artifact = store.write(address, wanted, fill, holding)
+            artifact = store.write(address, expected, fill, holding)
             seconds = time.perf_counter() - started
             checks = check_written(artifact, examine, damage) if examine else []
         built = Built(artifact=artifact, reused=reused, seconds=seconds, checks=checks)

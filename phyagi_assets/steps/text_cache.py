@@ -1,4 +1,4 @@
-"""Write a cache folder from columns of text, as the dataset library does for datasets of the Hub.
+"""Write a cache folder from columns of text, as `phyagi_assets.datasets` does for datasets of the Hub.
 
 The text is encoded as in the tokenized_arrow step, with the same engines, but written to token arrays directly.
 """

@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class _Encoding:
-    """The encoding of a partition: the artifact that it leads to, and the files to read for it."""
+    """The encoding of a partition: the expected artifact, and the files to read for it."""
 
     corpus: Corpus
     partition: Partition
@@ -60,7 +60,7 @@ class _Encoding:
 
     @classmethod
     def of(cls, corpus: Corpus, partition: Partition, workspace: Workspace) -> "_Encoding":
-        """Look up the raw artifact, and find the documents to leave out if they are not known."""
+        """Look up the raw artifact, and find the excluded documents unless they are known."""
         raw = require(workspace.store, raw_address(corpus, partition.key), needed_by=tokenized_address(corpus, partition.key))
         files = readable_files(partition, raw, workspace)
         expected = expected_tokenized(corpus, partition, workspace, {RAW.name: raw.fingerprint}, files)
@@ -167,7 +167,7 @@ class _Encoding:
 
 
 def token_chunks(corpus: Corpus, partition: Partition, workspace: Workspace) -> Sequence[TokenChunk]:
-    """Return the chunks of a large partition that have to be encoded; empty if it is small, or is encoded already."""
+    """Return the chunks of a large partition that have to be encoded; empty if it is small or already encoded."""
     if most_chunks(corpus, partition.files, workspace.chunk_bytes) == 1:
         return ()
     encoding = _Encoding.of(corpus, partition, workspace)
@@ -184,7 +184,7 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
     SourceError
         A file or row does not match the declaration, or a file changed since it was pinned.
     TokenizerError
-        The tokenizer cannot be loaded, or does not do what the corpus asks for.
+        The tokenizer cannot be loaded, or does not fit the settings of the corpus.
     """
     encoding = _Encoding.of(corpus, partition, workspace)
     if not encoding.exists:
@@ -195,9 +195,9 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         built = reuse_or_build(workspace.store, encoding.address, encoding.expected, fill, examine=encoding.examine)
     except (AccessError, SourceDownError):
         raise
-    except SourceError:  # the files have to change first
+    except SourceError:  # the build fails until the files change
         forget_chunks(workspace.store, f"{corpus.config.name}/{partition.key}")
-        encoding.require_as_pinned()  # a file that somebody writes to can look invalid
+        encoding.require_as_pinned()  # a file that is being written can look invalid
         raise
     if encoding.is_in_chunks:
         forget_chunks(workspace.store, f"{corpus.config.name}/{partition.key}")
@@ -237,10 +237,10 @@ TOKENIZE = Step(
     build=build_tokenized,
     shared_inputs=shared_inputs,
     checks={
-        SOUND: f"{FILES_AND_IDS}; a sample of the documents, decoded, is the text that they were made of, and gives the same ids; "
-        "there are as many documents and tokens as were counted when they were written.",
-        WITHIN_LIMITS: "The share of documents whose text occurs earlier is within `limits.duplicates`, and that of rows that were "
-        "left out within `limits.invalid`.",
+        SOUND: f"{FILES_AND_IDS}; a sample of the documents decodes to the original texts, which encode to the same ids; the numbers of "
+        "documents and tokens are those counted during writing.",
+        WITHIN_LIMITS: "The share of documents whose text occurs earlier is within `limits.duplicates`, and the share of rows left out is "
+        "within `limits.invalid`.",
     },
     facts=token_facts,
     columns={

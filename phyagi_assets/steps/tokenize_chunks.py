@@ -1,7 +1,7 @@
 """Encode a partition chunk by chunk, each chunk into one file of rows.
 
-A task also reads the rows of its chunk again to check them, and copies the columns that say something of whole documents to a small file,
-so that the step that puts the chunks together reads no rows.
+A task also reads the rows of its chunk again to check them, and copies the columns that describe whole documents to a small file, so that
+the step that joins the chunks reads no rows.
 """
 
 import logging
@@ -42,8 +42,8 @@ from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 
 _ROWS, _DOCUMENTS = "arrow", "documents"
 """Names of the files of an encoded chunk."""
-_OF_DOCUMENTS = ("length", "hash")
-"""Columns of the second one."""
+_DOCUMENT_COLUMNS = ("length", "hash")
+"""Columns of the second file."""
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Recipe:
 
     @property
     def folder(self) -> str:
-        """Name of the folder of the chunks among all of the partition. Those of the reference engine are kept apart."""
+        """Name of the folder of the chunks. Chunks that the reference engine encodes have a folder of their own."""
         engine = "" if self.trusts_fast else f"-{ReferenceEngine.name.split()[0]}"
         return f"{self.fingerprint}{engine}"
 
@@ -107,9 +107,9 @@ class WrittenChunk:
     tallies: Sequence[FileTally]
     """Counts of the parts of files in this chunk, for files with rows without text and for files split over chunks."""
     documents: Path
-    """A file with the columns of its rows that say something of whole documents."""
+    """File with the columns of its rows that describe whole documents."""
     rows: FinishedFile | Path
-    """The file with its rows: as its task wrote it, or a path in the folder of the artifact."""
+    """File with its rows: as its task wrote it, or a path in the folder of the artifact."""
     checked: CheckedRows | None = None
     """Findings of reading the rows again; None if they were not read again."""
 
@@ -136,11 +136,11 @@ class TokenChunk:
             results.release(self.number, result)
 
     def is_encoded(self, workspace: Workspace, results: ChunkFolder) -> bool:
-        """Return whether the chunk is encoded, and is where all machines of the run find it."""
+        """Return whether the chunk is encoded and available to all machines of the run."""
         return results.recall(self.number, self._stamps(workspace)) is not None
 
     def written(self, workspace: Workspace, results: ChunkFolder, engines: Engines, on_progress: OnProgress) -> WrittenChunk:
-        """Return the encoded chunk, with the file of its documents here; encode it if that was not done before."""
+        """Return the encoded chunk, and encode it if necessary. The file of its documents is then on this machine."""
         result = results.recall(self.number, self._stamps(workspace))
         if result is not None:
             try:
@@ -156,7 +156,7 @@ class TokenChunk:
 
         def write(path: Callable[[str], Path]) -> Mapping[str, Any]:
             encoded = encode_chunk(self.recipe, self.number, self.spans, path(_ROWS), engines, on_progress)
-            write_columns(path(_ROWS), path(_DOCUMENTS), _OF_DOCUMENTS)
+            write_columns(path(_ROWS), path(_DOCUMENTS), _DOCUMENT_COLUMNS)
             decoder = workspace.engines.decoder(self.recipe.encoding, self.recipe.corpus.config.special_tokens)
             seed = (int(self.recipe.fingerprint[:12], 16), self.number)
             checked = examine_rows(rows_in(path(_ROWS)), self.recipe.rules, decoder, encoded.counts["documents"], seed)
@@ -168,7 +168,7 @@ class TokenChunk:
         return result
 
     def _snapshot(self, workspace: Workspace) -> Artifact | None:
-        """Fetch the files of the chunk that lie in a snapshot in a bucket. They stay here as long as the snapshot is referenced."""
+        """Fetch the files of the chunk from a snapshot in a bucket. They stay on this machine while the returned artifact is referenced."""
         paths = [span.file.path for span in self.spans if span.file.path]
         if not workspace.store.is_remote or not paths:
             return None
@@ -178,7 +178,7 @@ class TokenChunk:
         return raw
 
     def _stamps(self, workspace: Workspace) -> list[list[Any]]:
-        """Return the places of the spans, and the stamps of the files that may change: not of those in a snapshot."""
+        """Return the offsets of the spans, and the stamps of their files; files in a snapshot do not change and have no stamp."""
         raw = workspace.store.version_path(raw_address(self.recipe.corpus, self.recipe.partition), self.recipe.raw)
         stamps: list[list[Any]] = []
         with suppress(OSError):  # a file is missing, which its reader reports
@@ -208,7 +208,7 @@ def _written(result: ChunkResult, results: ChunkFolder) -> WrittenChunk:
 def missing_chunks(recipe: Recipe, files: Sequence[Readable], workspace: Workspace) -> list[TokenChunk]:
     """Return the chunks of a partition that are not encoded yet.
 
-    The engines are loaded, and compared with each other if they were not before, so that the processes that encode need not do it.
+    The engines are loaded, and compared if necessary, so that the processes that encode need not do it.
     """
     engines_of(recipe, workspace)
     results = _results(recipe, workspace)
@@ -299,7 +299,7 @@ def _encode_spans(recipe: Recipe, number: int, spans: Spans, path: Path, engines
 
 
 def engines_of(recipe: Recipe, workspace: Workspace) -> Engines:
-    """Return the engines that encode a partition; load them, and compare them with each other, if that was not done before."""
+    """Return the engines that encode a partition; load and compare them if necessary."""
     config = recipe.corpus.config
     return workspace.engines.engines(recipe.encoding, workspace.store, config.special_tokens, config.engine, size=recipe.size)
 

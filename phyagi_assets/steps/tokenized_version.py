@@ -39,7 +39,7 @@ def expected_tokenized(
     The settings list the excluded documents and the irregular files that occur in the partition. Without the files to read, they are listed
     as far as they are known without fetching or reading documents.
     """
-    identity, raw_fingerprint = workspace.identities.of(corpus), inputs[RAW.name]
+    identity, raw_fingerprint = workspace.identities.identity(corpus), inputs[RAW.name]
     settings = _encoding_settings(corpus, partition, workspace, raw_fingerprint, files)
     if corpus.config.append_eos and corpus.config.messages is None and _ends_with_eos(corpus, workspace, identity):
         settings[EOS_BY] = BY_TOKENIZER
@@ -58,7 +58,7 @@ def shared_inputs(corpus: Corpus, workspace: Workspace) -> list[object]:
     """Return the inputs that all partitions of a corpus share: the tokenizer, the chat template and the excluded documents."""
     template = [] if corpus.config.messages is None else [template_identity(corpus, workspace.data)]
     prompt = [FIRST_PROMPT] if adds_first_prompt(corpus, workspace) else []
-    return [workspace.identities.of(corpus), *template, *prompt, sorted(read_removals(corpus))]
+    return [workspace.identities.identity(corpus), *template, *prompt, sorted(read_removals(corpus))]
 
 
 def _encoding_settings(
@@ -85,11 +85,11 @@ def _encoding_settings(
         settings["delimiter"] = config.source.delimiter
     address = tokenized_address(corpus, partition.key)
 
-    def at_hand() -> Sequence[Readable] | None:
-        return _files_at_hand(corpus, partition, workspace, raw_fingerprint) if files is None else files
+    def available() -> Sequence[Readable] | None:
+        return _available_files(corpus, partition, workspace, raw_fingerprint) if files is None else files
 
     def published() -> Mapping[str, str] | None:
-        """Return the irregular files that the published artifact lists, if all that they depend on is the same."""
+        """Return the irregular files that the published artifact lists, if its content and settings are the same."""
         artifact = workspace.store.open(address)
         if artifact is None or artifact.manifest.inputs.get(RAW.name) != raw_fingerprint:
             return None
@@ -98,12 +98,12 @@ def _encoding_settings(
         return listed.get("irregular", {}) if same else None
 
     cache = workspace.store.state("irregular", address)
-    if irregular := irregular_files(corpus, partition, raw_fingerprint, cache, at_hand, published):
+    if irregular := irregular_files(corpus, partition, raw_fingerprint, cache, available, published):
         settings["irregular"] = irregular
     return settings
 
 
-def _files_at_hand(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> Sequence[Readable] | None:
+def _available_files(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> Sequence[Readable] | None:
     """Return the files of a partition for reading; None if one of them is not on this machine or in a snapshot."""
     if partition.is_local:
         return readable(partition)
@@ -132,7 +132,7 @@ def adds_first_prompt(corpus: Corpus, workspace: Workspace) -> bool:
     known, train_on = workspace.engines.adds_first_prompt, corpus.config.train_on
     if corpus.config.messages is None or train_on == "all":
         return False
-    identities = workspace.identities.of(corpus), template_identity(corpus, workspace.data)
+    identities = workspace.identities.identity(corpus), template_identity(corpus, workspace.data)
     key = *identities, str(corpus.config.template_date), train_on
     if key not in known:
         try:

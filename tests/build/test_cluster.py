@@ -88,7 +88,7 @@ def build_all(
 ) -> list[PartitionResult]:
     """Build all corpora, and the mixture if no partition failed."""
     catalog = load_catalog(workspace.data)
-    steps = [step.name for step in FLOW.of(Scope.PARTITION)]
+    steps = [step.name for step in FLOW.in_scope(Scope.PARTITION)]
     listed = {name: workspace.sources.partitions(corpus) for name, corpus in catalog.corpora.items()}
     work = [work_of(catalog.corpora[name], partition, steps, workspace, FLOW) for name, of in listed.items() for partition in of.values()]
     list(workspace.store.list())  # what was seen before the run is not taken for what is there after it

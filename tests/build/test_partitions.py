@@ -106,14 +106,14 @@ def test_commit_of_a_branch_is_that_of_the_command_in_its_processes_until_it_is_
     local = declare_corpus(data, "local", "c.txt")
     unknown = declare_corpus(data, "unknown", "c.txt", tokenizer="nobody/nothing@main")
     assert list(identities.find_on_hub([corpus, local, unknown])) == [f"{name}@main"]
-    before = identities.of(corpus)
+    before = identities.identity(corpus)
     write_text(hub.repositories / "models" / name / "README.md", "A commit.")
-    assert identities.of(corpus) == before
+    assert identities.identity(corpus) == before
     builder: Builder = pickle.loads(pickle.dumps(Builder(corpora={"c": corpus}, workspace=workspace)))  # as for another process
-    assert builder.workspace.identities.of(corpus) == before
+    assert builder.workspace.identities.identity(corpus) == before
     assert hub.traffic.commits.count(f"{name}@main") == 1
     identities.forget()
-    assert identities.of(corpus) != before
+    assert identities.identity(corpus) != before
 
 
 def test_processes_ask_for_no_commit_that_the_command_knows(

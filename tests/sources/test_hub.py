@@ -165,7 +165,7 @@ def _commits(workspace: Workspace, tokenizer: str) -> list[str]:
     found = []
     for _ in range(3):
         try:
-            found.append(workspace.identities.of(corpus))
+            found.append(workspace.identities.identity(corpus))
         except TokenizerDownError as problem:
             found.append(str(problem))
     return found

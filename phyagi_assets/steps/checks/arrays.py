@@ -31,7 +31,7 @@ class CheckedArrays(Findings):
     documents: int = 0
     tokens: int = 0
     trained: int = 0
-    """Number of tokens that the masks say are trained on."""
+    """Number of tokens that the masks mark as trained on."""
     broken: tuple[str, ...] = ()
     """Problems with the ends of documents."""
     broken_masks: tuple[str, ...] = ()
@@ -51,19 +51,19 @@ def examine_arrays(
     return sum((_examined(path, stem, expected, rules) for stem, expected in counts.items()), CheckedArrays())
 
 
-def _examined(path: Callable[[str], Path], stem: str, said: Mapping[str, int], rules: IdRules) -> CheckedArrays:
+def _examined(path: Callable[[str], Path], stem: str, recorded: Mapping[str, int], rules: IdRules) -> CheckedArrays:
     array, origins = path(f"{stem}{IDS}"), path(f"{stem}{ORIGINS}")
     length, ends = array_length(array), open_array(path(f"{stem}{DOCUMENTS}"))
     found = CheckedArrays(documents=len(ends), tokens=length)
     if problem := _broken(ends, length, array_length(origins)):
         found = replace(found, broken=(f"{stem}{DOCUMENTS}: {problem}",))
         ends = np.unique(ends)  # sorted, so that the other checks can still run
-    if TRAINED in said:
+    if TRAINED in recorded:
         mask = path(f"{stem}{MASK}")
         ones = sum(int(np.bitwise_count(octets).sum()) for octets in array_blocks(mask))
         found = replace(found, trained=ones)
-        if array_length(mask) != mask_bytes(said["tokens"]) or ones != said[TRAINED]:
-            expected = f"{counted(said['tokens'], 'token')}, {said[TRAINED]:,} of them trained on"
+        if array_length(mask) != mask_bytes(recorded["tokens"]) or ones != recorded[TRAINED]:
+            expected = f"{counted(recorded['tokens'], 'token')}, {recorded[TRAINED]:,} of them trained on"
             found = replace(found, broken_masks=(f"{stem}{MASK} is not the mask of {expected}",))
     return replace(found, ids=sum((rules.count(ids, lasts) for ids, lasts in _blocks(array, ends)), IdCounts()))
 
@@ -78,7 +78,7 @@ def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
 
 
 def array_checks(found: CheckedArrays, cache: Manifest, tokenized: Manifest) -> list[Check]:
-    """Return the outcomes of the checks of a cache, given what was found in its arrays, its manifest, and that of what it was made from."""
+    """Return the outcomes of the checks of a cache, given the findings in its arrays, its manifest, and that of its tokenized artifact."""
     rules = IdRules.of(cache.details["tokenizer"], append_eos=bool(tokenized.settings["append_eos"]))
     masked = [_trained(found, tokenized.counts[TRAINED])] if TRAINED in tokenized.counts else []
     numbers = {"documents": found.documents, "arrays with broken ends": len(found.broken)}
@@ -91,12 +91,12 @@ def _trained(arrays: CheckedArrays, before: int) -> Check:
     """Check the masks of conversations against the counts of their tokens."""
     broken, trained = arrays.broken_masks, arrays.trained
     if not broken and trained != before:
-        broken = (f"{trained:,} tokens are trained on, and what they were made from has {before:,}",)
+        broken = (f"{trained:,} tokens are trained on, and the tokenized artifact has {before:,}",)
     return Check.of(TRAINED_AS_COUNTED, broken, f"{counted(trained, 'token')} trained on, as counted", {"trained tokens": trained})
 
 
 def _broken(ends: npt.NDArray[np.int64], length: int, origins: int) -> str:
-    """Describe what is wrong with the ends of an array's documents; empty if nothing is."""
+    """Describe the problem with the ends of an array's documents; empty if there is none."""
     backward = np.diff(ends, prepend=0) <= 0
     if backward.any():
         at = int(backward.argmax())
@@ -117,10 +117,10 @@ def _blocks(array: Path, ends: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDAr
 
 
 def _counts(cache: Manifest, tokenized: Manifest, documents: int, tokens: int) -> Check:
-    said = tuple(sum(counts[count] for counts in cache.counts.values()) for count in ("documents", "tokens"))
+    recorded = tuple(sum(counts[count] for counts in cache.counts.values()) for count in ("documents", "tokens"))
     before = (tokenized.counts["documents"] - tokenized.counts["empty"], tokenized.counts["tokens"])
     found = f"the arrays hold {counted(documents, 'document')} with {counted(tokens, 'token')}"
-    passed = said == before == (documents, tokens)
+    passed = recorded == before == (documents, tokens)
     if not passed:
-        found += f"; the manifest says {said[0]:,} with {said[1]:,}, and what they were made from has {before[0]:,} with {before[1]:,}"
+        found += f"; the manifest says {recorded[0]:,} with {recorded[1]:,}, and the tokenized artifact {before[0]:,} with {before[1]:,}"
     return Check(name=COUNTS, passed=passed, found=found, numbers={"documents": documents, "tokens": tokens})

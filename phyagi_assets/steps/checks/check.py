@@ -11,8 +11,8 @@ AS_WRITTEN = "as_written"
 SOUND, WITHIN_LIMITS = "sound", "within_limits"
 """Names of the checks of a step in Dagster. Each combines several checks of this package: recording every one on its own would take longer
 than building a small partition."""
-FILES = "The files are what was written, by their checksums"
-FILES_AND_IDS = f"{FILES}; every id is one of the tokenizer's, and every document ends with the EOS where that is declared"
+FILES = "The files match their checksums"
+FILES_AND_IDS = f"{FILES}; every id is in the tokenizer's vocabulary, and every document ends with the EOS if that is declared"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +30,7 @@ class Check:
 
     @classmethod
     def of(cls, name: str, problems: Sequence[str], otherwise: str, numbers: Mapping[str, int | float]) -> "Check":
-        """Return the outcome of a check that found problems, or none and `otherwise`."""
+        """Return the outcome of a check: failed if there are problems, else passed with the result `otherwise`."""
         return cls(name=name, passed=not problems, found="; ".join(problems) or otherwise, numbers=numbers)
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ Examine = Callable[[Artifact], Sequence[Check]]
 
 
 def check_found(artifact: Artifact, examine: Examine) -> list[Check]:
-    """Check the files of a version that already existed, and its contents unless they are damaged."""
+    """Check the files of an existing version and, if they are intact, its contents."""
     damage = artifact.damage(checksums=True)
     if damage:
         return [Check.of(AS_WRITTEN, damage, "", {"damaged": len(damage)})]
@@ -50,7 +50,7 @@ def check_found(artifact: Artifact, examine: Examine) -> list[Check]:
 
 
 def check_written(artifact: Artifact, examine: Examine, damage: str) -> list[Check]:
-    """Check a version that was just written, and read back for its checksums.
+    """Check a version that was just written and read back for its checksums.
 
     Parameters
     ----------

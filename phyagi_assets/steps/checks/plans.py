@@ -27,7 +27,7 @@ ORDER = "order_can_be_read"
 def check_plan(artifact: Artifact, store: Store) -> list[Check]:
     """Check a plan: its arrays exist, its samples add up, and its order can be read.
 
-    Arrays in a store elsewhere are not fetched: the sizes of their files and the manifests of their versions are checked instead.
+    The arrays of a remote store are not fetched; the manifests of their versions are checked instead.
     """
     file = artifact.folder() / PLAN
     plan = read_plan(file)
@@ -36,7 +36,7 @@ def check_plan(artifact: Artifact, store: Store) -> list[Check]:
 
 
 def remote_array_problems(plan: Plan, store: Store) -> Iterator[str]:
-    """Yield a description of each array of a plan that a store elsewhere does not have with the planned number of tokens."""
+    """Yield a description of each array of a plan that a remote store lacks, or has with another number of tokens than planned."""
     caches: dict[Version, Artifact | None] = {}
     for shard in _shards(plan):
         version = Version.in_path(shard.path)
@@ -78,7 +78,7 @@ def array_problems(plan: Plan, file: Path) -> Iterator[str]:
 
 
 def _length_problem(array: Path, name: str, kind: str, wanted: int, planned: str, *, surplus: int = 0) -> Iterator[str]:
-    """Yield what is wrong with an array of a plan, if anything is.
+    """Yield the problem with an array of a plan, if there is one.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def _order(plan: Plan, file: Path | None) -> Check:
 
     Without the file of the plan, no array is read.
     """
-    looked, problems = 0, list[str]()
+    readable, problems = 0, list[str]()
     for split in SPLITS:
         try:
             if not plan.total(split, "samples"):
@@ -155,5 +155,5 @@ def _order(plan: Plan, file: Path | None) -> Check:
         except (ArithmeticError, ValueError, LookupError, MemoryError, OSError, TypeError) as error:
             problems = [f"the order of {split} cannot be read: {error!r}; check the weights of {plan.name}"]
             break
-        looked += 1
-    return Check.of(ORDER, problems, "the order of each split can be read", {"splits": looked})
+        readable += 1
+    return Check.of(ORDER, problems, "the order of each split can be read", {"splits": readable})

@@ -40,7 +40,7 @@ class RoundTrip(Findings):
     wrong: tuple[int, ...] = ()
     """Rows of the documents with wrong ids."""
     untold: tuple[int, ...] = ()
-    """Rows of the documents that gave other ids, which with such a tokenizer may be right."""
+    """Rows of the documents that gave other ids, which may be right because the tokenizer normalizes text."""
 
     @classmethod
     def of(cls, documents: Sequence[SampledDocument], decoder: Decoder) -> "RoundTrip":
@@ -55,7 +55,7 @@ class RoundTrip(Findings):
         return cls(documents=len(documents), wrong=tuple(wrong), untold=tuple(untold))
 
     def after(self, rows: int) -> "RoundTrip":
-        """Return this as a part that begins after a number of rows."""
+        """Return the result for a part that begins after a number of rows."""
         return replace(self, wrong=tuple(row + rows for row in self.wrong), untold=tuple(row + rows for row in self.untold))
 
     def check(self, decoder: Decoder) -> Check:

@@ -17,7 +17,7 @@ EOS = "documents_end_with_eos"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
-    """Findings in a part of an artifact. The sum of the findings in all parts is that of the whole. `dataclasses.asdict` gives JSON."""
+    """Findings in a part of an artifact; those of all parts add up to those of the artifact. `dataclasses.asdict` returns JSON values."""
 
     def __add__(self, other: Self) -> Self:
         """Return the findings in both parts."""

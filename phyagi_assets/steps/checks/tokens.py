@@ -61,7 +61,7 @@ class CheckedRows(Findings):
     empty: int = 0
     """Number of rows without tokens."""
     mismeasured: int = 0
-    """Number of rows of another length than the column says."""
+    """Number of rows whose length differs from the column ``length``."""
     round_trip: RoundTrip = field(default_factory=RoundTrip)
 
     def __add__(self, other: "CheckedRows") -> "CheckedRows":
@@ -154,13 +154,13 @@ class _Sample:
         return taken
 
 
-def _rows(said: Mapping[str, int], found: CheckedRows) -> Check:
+def _rows(recorded: Mapping[str, int], found: CheckedRows) -> Check:
     documents, tokens, empty = found.documents, found.ids.tokens, found.empty
     now = {"documents": documents, "tokens": tokens, "empty": empty}
     problems = [
-        f"{count:,} {'empty documents' if name == 'empty' else name}, where {said[name]:,} were counted"
+        f"{count:,} {'empty documents' if name == 'empty' else name}, where {recorded[name]:,} were counted"
         for name, count in now.items()
-        if count != said[name]
+        if count != recorded[name]
     ]
     if found.mismeasured:
         problems.append(f"{counted(found.mismeasured, 'document')} of another length than the column length says")

@@ -79,4 +79,4 @@ def test_counts_that_differ_from_the_tokenized_artifact_fail(built: tuple[Artifa
     object.__setattr__(tokenized.manifest, "counts", {**of, "tokens": of["tokens"] + 1})
     (failed,) = [check for check in check_arrays(cache, tokenized.manifest) if not check.passed]
     assert failed.name == COUNTS
-    assert "what they were made from has 40 with" in failed.found
+    assert "the tokenized artifact 40 with" in failed.found
