@@ -37,11 +37,11 @@ class RecordingProgress:
     def advanced(self, consumed: int) -> None:
         self.consumed.append(consumed)
 
-    def started_whole(self, name: str, step: str) -> None:
+    def started_step(self, name: str, step: str) -> None:
         del step
         self.begun.append(name)
 
-    def ended_whole(self, name: str, failure: str, *, is_current: bool) -> None:
+    def ended_step(self, name: str, failure: str, *, is_current: bool) -> None:
         pass
 
     def ended(self, result: PartitionResult, *, is_current: bool) -> None:

@@ -97,12 +97,12 @@ class ConsoleProgress:
         if is_left_out or not is_there:
             self._tell(f"{name}: {'left out' if is_left_out else f'copied, {short_size(size)}'} ({number})")
 
-    def started_whole(self, name: str, step: str) -> None:
+    def started_step(self, name: str, step: str) -> None:
         """Show the name and step of a mixture or whole corpus that is started."""
         self._show(f"{name}: {step}")
         self._tell(f"{name}: started ({step})")
 
-    def ended_whole(self, name: str, failure: str, *, is_current: bool) -> None:
+    def ended_step(self, name: str, failure: str, *, is_current: bool) -> None:
         """Print the outcome of the step of a mixture or whole corpus. `is_current` tells whether it was published already."""
         self._tell(f"{name}: {'failed' if failure else 'up to date' if is_current else 'built'}")
 

@@ -64,12 +64,12 @@ def _tags(declared: Corpus | Mixture) -> dict[str, str]:
 
 
 def _tag_value(text: str) -> str:
-    """Return a text as Dagster takes it for the value of a tag."""
+    """Return a text as a valid value of a Dagster tag."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", text)[:_LONGEST_TAG]
 
 
 def _report_place(name: str) -> str:
-    """Return the address of the report of a corpus or a mixture; empty if the web server has none, as of a store in a bucket."""
+    """Return the address of the report of a corpus or a mixture; empty if the web server has none, as for a store in a bucket."""
     place = os.environ.get(REPORTS_VARIABLE)
     return f"{place.rstrip('/')}/{name}" if place and isinstance(Settings.resolve().store, Path) else ""
 

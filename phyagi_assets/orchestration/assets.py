@@ -52,7 +52,7 @@ _MOST_PARTITIONS = 1000
 
 
 def build_fields() -> dict[str, dg.Field]:
-    """Return the fields of a run's configuration that say where and by how many processes partitions are built."""
+    """Return the fields of a run's configuration for the executor and the number of processes."""
     processes = "Number of processes; by default, one for every 8 processors."
     where = "Where the partitions are built: local, ray for the cluster that RAY_ADDRESS names, or ray:ADDRESS."
     return {
@@ -85,7 +85,7 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
             checks={name: {key.asset_key.path[-1] for key in context.selected_asset_check_keys}},
         )
         keys = context.partition_keys if context.has_partition_key or context.has_partition_key_range else ()
-        if not keys:  # also in a range that ends before it begins
+        if not keys:  # also for a range that ends before it begins
             remedy = f"select some, or launch {stale_job_name(name)}, which builds those that are stale"
             raise dg.Failure(description=f"no partition of {name} is selected; {remedy}", allow_retries=False)
         # Runs of a job have the tag of the corpus already; those of "Materialize" in the UI have no job.
@@ -95,7 +95,7 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
             run.build(*_work(corpus, keys, selected, builder))
         yield from ()  # the events are logged, each with its partition; the multi-asset itself yields none
 
-    made: dg.AssetsDefinition = dg.multi_asset(
+    asset: dg.AssetsDefinition = dg.multi_asset(
         name=partitions_op_name(name),
         specs=[_spec(corpus, step) for step in steps.values()],
         can_subset=True,
@@ -106,7 +106,7 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
         config_schema=build_fields(),
         required_resource_keys={WORKSPACE, PROGRESS},
     )(build_partitions)
-    return made
+    return asset
 
 
 def _work(corpus: Corpus, keys: Sequence[str], steps: Sequence[Step], builder: Builder) -> tuple[list[Work], list[PartitionResult]]:
@@ -117,10 +117,10 @@ def _work(corpus: Corpus, keys: Sequence[str], steps: Sequence[Step], builder: B
         return list(unlisted.values()), []  # the raw artifacts name the files, so a remote source is not listed
     listed = sources.partitions(corpus)
     work = [work_of(corpus, listed[key], names, builder.workspace, builder.flow) for key in keys if key in listed]
-    there = ", ".join(list(listed)[:20])
+    known = ", ".join(list(listed)[:20])
     gone = [
         PartitionResult(
-            work=unlisted[key], problem=SourceError(f"{corpus.path}: partition {key!r} is no longer in the source; there are: {there}")
+            work=unlisted[key], problem=SourceError(f"{corpus.path}: partition {key!r} is no longer in the source, which has: {known}")
         )
         for key in keys
         if key not in listed
@@ -150,11 +150,11 @@ def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step)
         keys = {corpus: sorted(context.instance.get_dynamic_partitions(corpus)) for corpus in parts}
         with _failures(context):
             with hold_run(context, [declared], reads=[corpora[part] for part in parts]):
-                there = available_partitions(declared, corpora, keys, workspace)
-                _tag_inputs(context, declared, step, there.keys)
-                options: dict[str, Any] = {**(context.op_execution_context.op_config or {}), "left_out": there.left_out}
-                built = step.build(declared, corpora, there.keys, workspace, **options)
-            missing: Facts = {LEFT_OUT_LABEL: ", ".join(there.left_out)} if there.left_out else {}
+                available = available_partitions(declared, corpora, keys, workspace)
+                _tag_inputs(context, declared, step, available.keys)
+                options: dict[str, Any] = {**(context.op_execution_context.op_config or {}), "left_out": available.left_out}
+                built = step.build(declared, corpora, available.keys, workspace, **options)
+            missing: Facts = {LEFT_OUT_LABEL: ", ".join(available.left_out)} if available.left_out else {}
             yield from outcome(built, lambda plan: {**mixture_facts(name, step, plan, workspace.store), **missing})
 
     return _asset(declared, step, materialize, [_all_partitions(corpus, step) for corpus in parts])
@@ -183,7 +183,7 @@ def _spec(corpus: Corpus, step: Step) -> dg.AssetSpec:
 def _asset(declared: Corpus | Mixture, step: Step, materialize: Callable[..., Any], deps: list[dg.AssetDep]) -> dg.AssetsDefinition:
     """Return the asset of a step that is not partitioned. The sensor `mixtures` requests the assets of mixtures."""
     name = declared.config.name
-    made: dg.AssetsDefinition = dg.asset(
+    asset: dg.AssetsDefinition = dg.asset(
         key=[name, step.name],
         deps=deps,
         automation_condition=follow_condition() if step.scope is Scope.CORPUS else None,
@@ -192,7 +192,7 @@ def _asset(declared: Corpus | Mixture, step: Step, materialize: Callable[..., An
         config_schema={option: _field(declared) for option, declared in step.options.items()},
         **shown_attributes(declared, step),
     )(materialize)
-    return made
+    return asset
 
 
 def _field(option: Option) -> dg.Field:
@@ -219,7 +219,7 @@ def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -
         if is_lasting(problem, corpus):
             context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: LASTING})
         raise dg.Failure(description=str(problem), allow_retries=False) from problem
-    except dg.Failure as problem:  # a check of what was built failed
+    except dg.Failure as problem:  # a check of the new version failed
         failures.record(name, problem.description or "")
         context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: LASTING})
         raise

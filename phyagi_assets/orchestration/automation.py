@@ -1,4 +1,4 @@
-"""Automation: which assets Dagster builds after a change upstream, and when an asset is too old."""
+"""Conditions under which Dagster builds assets after a change upstream, and policies for assets that are too old."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -26,12 +26,12 @@ def follow_sensor(corpora: Iterable[Corpus]) -> dg.AutomationConditionSensorDefi
 def follow_condition(*, in_partitions: bool = False) -> Any:
     """Return the condition that builds an asset when upstream data versions change.
 
-    An asset is built once per change. A run that was cancelled or failed is not repeated, nor is the rest of a run that was to build the
-    asset itself. So, in contrast to ``AutomationCondition.eager()``, a missing asset alone is not built.
+    An asset is built once per change. A run that was cancelled or failed is not repeated, even if it should have built the asset itself.
+    So, in contrast to ``AutomationCondition.eager()``, a missing asset alone is not built.
     """
     condition = dg.AutomationCondition
     built_with_the_rest: Any = condition.executed_with_root_target()
-    if in_partitions:  # these runs record the steps themselves, right after the change, or fail; the other condition knows one partition
+    if in_partitions:  # these runs record the steps right after the change, or fail; the condition above sees only one partition
         built_with_the_rest |= condition.all_new_updates_have_run_tags(tag_values=BUILDS_ALL_TAG)
     changed = (condition.data_version_changed() & ~built_with_the_rest).with_label("content changed by a run without this asset")
     upstream = condition.any_deps_match(changed | condition.will_be_requested()).with_label("something upstream changed")

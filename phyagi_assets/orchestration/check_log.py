@@ -14,7 +14,7 @@ from phyagi_assets.steps.flow import Flow
 _INSERTED = 100
 """Number of passed checks that are recorded in one statement; they are lost if the process is killed before."""
 _SECONDS = 5.0
-"""Time after which they are recorded though they are fewer, so that the checks of a partition that takes long are shown soon."""
+"""Time after which fewer of them are recorded, too, so that the checks of a slow partition are shown soon."""
 
 
 class CheckLog:
@@ -23,7 +23,7 @@ class CheckLog:
     Parameters
     ----------
     expected
-        Names of the steps, by corpus, of which Dagster expects every result of every check.
+        Names of the steps, by corpus, for which Dagster expects every result of every check.
     is_long
         Whether the run builds so many partitions that it does not log an event for each passed check.
     """
@@ -45,7 +45,7 @@ class CheckLog:
             self._not_inserted.append(check)
 
     def write_unmade(self, result: PartitionResult) -> None:
-        """Log the checks that a failed partition did not come to as failed, with the reason; otherwise the UI shows them without one."""
+        """Log the checks that a failed partition did not reach as failed, so that the UI shows the reason."""
         work, made = result.work, {done.step for done in result.done}
         for step in work.steps:
             if step not in made and step in self._expected.get(work.corpus, ()):
@@ -54,7 +54,7 @@ class CheckLog:
                     self.write(dg.AssetKey([work.corpus, step]), work.key, unmade)
 
     def flush_if_due(self) -> None:
-        """Record the passed checks if they are many, or some time has gone by."""
+        """Record the passed checks if there are many, or some time has passed."""
         if len(self._not_inserted) >= _INSERTED or time.monotonic() - self._flushed >= _SECONDS:
             self.flush()
 
@@ -65,7 +65,7 @@ class CheckLog:
             insert_passed(self._context.instance, self._context.run, step_key(self._context), results)
 
     def close(self) -> None:
-        """Log one event for all results of each check that were recorded without one."""
+        """Log one event per check for all of its results that were recorded without one."""
         self.flush()
         for key, passed in self._passed.items():
             self._log(

@@ -1,10 +1,10 @@
 """Results of checks of partitions in Dagster's records.
 
-Dagster takes a result for the current one only if it names the materialization that was checked; it shows all other partitions as missing
-on the page of the check.
+For Dagster, a result is current only if it names the materialization that was checked; the page of the check shows all other partitions as
+missing.
 
-A run that logs every result as an event spends more time on its log than on building small partitions, and no one reads thousands of
-events that say "passed". So passed results are inserted into the table of results in one statement, and the run logs one event for all.
+A run that logs every result as an event spends more time on its log than on building small partitions. So passed results are inserted into
+the table of results in one statement, and the run logs one event for all of them.
 """
 
 import logging
@@ -46,7 +46,7 @@ class PartitionCheck:
 
 
 def latest_evaluation(instance: dg.DagsterInstance, result: PartitionCheck) -> dg.AssetCheckEvaluation:
-    """Return a result as Dagster records it, as that of the latest materialization of the partition."""
+    """Return a result as Dagster records it for the latest materialization of the partition."""
     only = dg.AssetRecordsFilter(asset_key=result.key.asset_key, asset_partitions=[result.partition])
     found = next(iter(instance.fetch_materializations(only, limit=1).records), None)
     if found is None:
@@ -75,7 +75,7 @@ def insert_passed(instance: dg.DagsterInstance, run: dg.DagsterRun, step: str, r
 
 
 def _records_of_run(run: dg.DagsterRun, key: dg.AssetCheckKey, partitions: Collection[str]) -> Delete:
-    """Return the statement that deletes the records of a check that a run has made of partitions."""
+    """Return the statement that deletes a run's records of a check of partitions."""
     columns = AssetCheckExecutionsTable.c
     return delete(AssetCheckExecutionsTable).where(
         columns.asset_key == key.asset_key.to_string(),

@@ -1,4 +1,4 @@
-"""The code location that the UI loads, as that of the runs of the command.
+"""Attribute the runs of the command to the code location that the UI loads.
 
 Dagster attributes a run to a code location only if the run was launched from there, and the timeline of the UI leaves out all others.
 Therefore the command names the code location of the runs that it creates.

@@ -99,5 +99,5 @@ def _definitions(catalog: Catalog, workspace: Workspace, progress: Progress, flo
 
 
 def _with_uri(spec: dg.AssetSpec, store: Store) -> dg.AssetSpec:
-    """Return the specification of an asset with the place of its artifacts."""
+    """Return the specification of an asset with the path or address of its artifacts."""
     return spec.merge_attributes(metadata={"dagster/uri": dg.MetadataValue.text(str(store.place("/".join(spec.key.path))))})

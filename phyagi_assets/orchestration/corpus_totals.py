@@ -10,10 +10,10 @@ from phyagi_assets.steps.facts import Bars, Facts
 from phyagi_assets.steps.step import Step, Totals
 from phyagi_assets.store.base import Store
 
-_DRAWN = "tokens"
-"""The total of which partitions are plotted."""
+_PLOTTED = "tokens"
+"""Name of the total that is plotted by partition."""
 ROW_COUNT = "dagster/row_count"
-"""Name under which Dagster shows the number of rows of an asset; they are documents."""
+"""Name under which Dagster shows the number of rows of an asset, here of documents."""
 _ROWS = "documents"
 _MOST = 30
 """Largest number of partitions in a plot."""
@@ -22,20 +22,20 @@ _MOST = 30
 class CorpusTotals:
     """Totals of the published partitions of corpora, given their keys by corpus. A run keeps them up to date as it publishes more.
 
-    A partition that may not be read is left out.
+    Partitions that may not be read are left out.
     """
 
     def __init__(self, store: Store, keys: Callable[[str], Collection[str]]) -> None:
         self._store, self._keys = store, keys
-        self._of: dict[tuple[str, str], _Published] = {}
+        self._by_step: dict[tuple[str, str], _Published] = {}
 
     def facts(self, corpus: str, step: Step, key: str, totals: Totals) -> Facts:
-        """Return the facts about a corpus once a partition is published."""
+        """Return the facts about a corpus after a partition is published."""
         if not totals:
             return {}
-        if (corpus, step.name) not in self._of:
-            self._of[corpus, step.name] = self._published(corpus, step)
-        known = self._of[corpus, step.name]
+        if (corpus, step.name) not in self._by_step:
+            self._by_step[corpus, step.name] = self._published(corpus, step)
+        known = self._by_step[corpus, step.name]
         known.put(key, totals)
         rows = {ROW_COUNT: known.sums[_ROWS]} if _ROWS in totals else {}
         return {
@@ -60,24 +60,24 @@ class _Published:
     def __init__(self) -> None:
         self.keys: list[str] = []
         """Keys of the partitions, sorted."""
-        self.of: dict[str, Totals] = {}
+        self.by_key: dict[str, Totals] = {}
         self.sums: dict[str, int] = {}
 
     def put(self, key: str, totals: Totals) -> None:
         """Add a partition, or replace its totals."""
-        if key not in self.of:
+        if key not in self.by_key:
             insort(self.keys, key)
-        for name, before in self.of.get(key, {}).items():
+        for name, before in self.by_key.get(key, {}).items():
             self.sums[name] -= before
         for name, total in totals.items():
             self.sums[name] = self.sums.get(name, 0) + total
-        self.of[key] = totals
+        self.by_key[key] = totals
 
 
 def _plot(published: _Published) -> Facts:
     keys = published.keys[-_MOST:]
-    if len(keys) < 2 or _DRAWN not in published.sums:
+    if len(keys) < 2 or _PLOTTED not in published.sums:
         return {}
     which = counted(len(published.keys), "partition")
-    title = f"{_DRAWN} of {which}" if len(keys) == len(published.keys) else f"{_DRAWN} of the last {len(keys)} of {which}"
-    return {f"corpus {_DRAWN}, plotted": Bars(title=title, bars=[(key, published.of[key].get(_DRAWN, 0)) for key in keys])}
+    title = f"{_PLOTTED} of {which}" if len(keys) == len(published.keys) else f"{_PLOTTED} of the last {len(keys)} of {which}"
+    return {f"corpus {_PLOTTED}, plotted": Bars(title=title, bars=[(key, published.by_key[key].get(_PLOTTED, 0)) for key in keys])}

@@ -1,8 +1,8 @@
-"""Dagster's daemon, which launches backfills sooner and announces their partitions at once.
+"""Dagster's daemon, changed to launch backfills sooner and to announce their partitions in one batch.
 
-Two delays of a backfill come from the daemon. It looks for new backfills every 30 seconds. And it writes an event for each partition and
-asset that a run is going to build, each with two databases opened, flushed and closed again, so that the run of a hundred tiny partitions
-begins only when as much time has passed as it needs to build them.
+The daemon delays a backfill in two ways. It looks for new backfills every 30 seconds. And for each partition and asset that a run will
+build, it writes an event, for which it opens, flushes and closes two databases; for a hundred tiny partitions, this takes as long as
+building them.
 
 ``python -m phyagi_assets.orchestration.daemon`` takes the options of ``dagster-daemon``.
 """
@@ -19,16 +19,16 @@ from phyagi_assets.orchestration.server_log import shorten_failures
 from phyagi_assets.orchestration.sqlite import share_databases
 
 _BATCH = "DAGSTER_EVENT_BATCH_SIZE"
-"""Environment variable of Dagster: largest number of events that it stores at once; it stores each on its own without it."""
+"""Environment variable of Dagster: largest number of events that it stores at once; by default, it stores each separately."""
 _MOST_EVENTS = 500
 """Largest number of events that are stored in one transaction, for which all other processes wait."""
 _INTERVAL = "DEFAULT_DAEMON_INTERVAL_SECONDS"
 _SECONDS = 5
-"""Time between two looks at the backfills, in seconds; Dagster looks at its queue of runs as often."""
+"""Interval between checks for new backfills, in seconds; Dagster checks its queue of runs as often."""
 
 
 def store_events(storage: SqliteEventLogStorage, events: Sequence[dg.EventLogEntry]) -> None:
-    """Store events, those of one run that announce what it is going to build in one transaction per database.
+    """Store events. Those that announce the materializations of one run are stored in one transaction per database.
 
     Parameters
     ----------

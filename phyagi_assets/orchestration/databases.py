@@ -1,4 +1,4 @@
-"""The SQLite databases in which an instance of Dagster keeps its records: their problems, in words for users."""
+"""The SQLite databases in which an instance of Dagster keeps its records, and messages about their problems."""
 
 import re
 import sqlite3
@@ -29,7 +29,7 @@ def databases_in(home: str) -> list[Path]:
 def require_usable_databases(home: str) -> None:
     """Remove a database whose creation was not finished, and check that the others can be read.
 
-    With a damaged database, the servers would start all the same, and fail with unclear errors.
+    With a damaged database, the servers would start nevertheless, and fail with unclear errors.
     """
     events = Path(home) / _EVENTS
     with suppress(OSError, sqlite3.Error):
@@ -46,7 +46,7 @@ def require_usable_databases(home: str) -> None:
 def _is_abandoned(events: Path) -> bool:
     """Return whether the database of events lacks tables, and no other process is creating it.
 
-    Dagster creates these tables only together with the file, so it cannot use what a full disk or a killed process leaves behind.
+    Dagster creates these tables only together with the file, so it cannot use the file that a full disk or a killed process leaves behind.
     """
     if abs(time.time() - events.stat().st_mtime) < _ABANDONED or events.with_name(f"{events.name}-journal").exists():
         return False

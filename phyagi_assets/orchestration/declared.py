@@ -38,16 +38,16 @@ def require_as_requested(tags: Mapping[str, str], declared: Corpus | Mixture) ->
     Parameters
     ----------
     tags
-        Tags of the run. Without a valid `DECLARED_TAG`, any declaration is accepted. A run that a user executes again has the tag of the
-        first, and builds from the declaration of now.
+        Tags of the run. Without a valid `DECLARED_TAG`, any declaration is accepted. A re-executed run inherits the tag, and builds from
+        the current declaration.
     """
     if PARENT_RUN_ID_TAG in tags:
         return
     try:
-        asked = json.loads(tags.get(DECLARED_TAG, "{}"))
+        requested = json.loads(tags.get(DECLARED_TAG, "{}"))
     except ValueError:  # a tag written by a user requires nothing
         return
-    if isinstance(asked, dict) and asked.get(declared.config.name, declared.digest) != declared.digest:
+    if isinstance(requested, dict) and requested.get(declared.config.name, declared.digest) != declared.digest:
         raise EditedError(declared.path, f"was edited after the code location that requested this run was loaded; {RELOAD}")
 
 

@@ -1,6 +1,7 @@
 """Notices of failed runs: a message to a webhook, or by e-mail.
 
-The environment says where notices go; without it there are none. The address of a webhook is a secret: it is in no message and in no log.
+Environment variables name the recipients; without them, no notices are sent. The address of a webhook is a secret, which no message and no
+log contains.
 """
 
 import json
@@ -66,19 +67,19 @@ class NoticeSettings:
 
     @property
     def is_on(self) -> bool:
-        """Whether notices go anywhere."""
+        """Whether there are recipients."""
         return bool(self.webhook or self.recipients)
 
 
 def failure_sensors(environment: Mapping[str, str] | None = None) -> list[dg.SensorDefinition]:
-    """Return the sensor that reports failed runs, which is on, or nothing if the environment names no place for notices."""
+    """Return the sensor that reports failed runs, which is on by default, or nothing if the environment names no recipients."""
     settings = NoticeSettings.of(os.environ if environment is None else environment)
     if not settings.is_on:
         return []
 
     @dg.run_failure_sensor(name=SENSOR, description="Sends a notice of each run that fails.", default_status=dg.DefaultSensorStatus.RUNNING)
     def report_failed_runs(context: dg.RunFailureSensorContext) -> None:
-        if context.dagster_run.tags.get(LAUNCHED_BY) != COMMAND:  # its user has the reason in the terminal
+        if context.dagster_run.tags.get(LAUNCHED_BY) != COMMAND:  # which prints the reason
             send(settings, notice(context.dagster_run, _reason(context), settings.ui))
 
     return [report_failed_runs]
@@ -94,15 +95,15 @@ def notice(run: dg.DagsterRun, error: str, ui: str) -> str:
 def _reason(context: dg.RunFailureSensorContext) -> str:
     """Return the errors of the steps that failed, or that of the run if no step did, as when it could not start."""
     failures = [event.step_failure_data for event in context.get_step_failure_events()]
-    told = [
+    reasons = [
         (failure.user_failure_data.description if failure.user_failure_data else "") or (failure.error.message if failure.error else "")
         for failure in failures
     ]
-    return "\n".join(found.strip() for found in told if found) or context.failure_event.message or ""
+    return "\n".join(found.strip() for found in reasons if found) or context.failure_event.message or ""
 
 
 def _built(run: dg.DagsterRun) -> str:
-    """Return the name of the job of a run, or the assets that were chosen where the job is the one that Dagster makes for them."""
+    """Return the name of the job of a run, or its selected assets if Dagster made the job for them."""
     if not run.asset_selection or not run.job_name.startswith("__"):
         return run.job_name
     names = sorted(key.to_user_string() for key in run.asset_selection)
@@ -116,7 +117,7 @@ def send(settings: NoticeSettings, text: str) -> None:
     Raises
     ------
     PhyagiAssetsError
-        A server did not take it; the others got it.
+        A server did not accept the text; the others got it.
     """
     problems = []
     for name, deliver in ((WEBHOOK_VARIABLE, _post), (EMAIL_VARIABLE, _mail)):

@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 UI = "dagster/ui"
 """Name of the lock that the UI of a store holds while it runs."""
 _WITHOUT_CAPTURE = {"compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}}
-"""Configuration of the command: its runs have no output beside the terminal's. To capture it, Dagster starts two processes for each stream
-of each run, and its own process waits for them."""
+"""Configuration of the command, which shows the output of its runs only in the terminal. To capture output, Dagster starts two processes
+for each stream of each run, and waits for them."""
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
@@ -44,7 +44,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     """
     home, template = settings.create_dagster_home(), files("phyagi_assets.orchestration").joinpath("dagster.yaml").read_text()
     try:
-        if _is_to_be_written(home / "dagster.yaml", template):
+        if _needs_writing(home / "dagster.yaml", template):
             replace_file(home / "dagster.yaml", template.format(runs=max(2, os.cpu_count() or 1)).encode())
     except OSError as problem:
         raise settings.home_error(problem) from None
@@ -54,7 +54,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
 
 
 def _warn_of_umask(store: Path) -> None:
-    """Log a warning if a store is shared by a group that could not write to what this process creates in it."""
+    """Log a warning if a group shares a store and could not write to the files that this process creates in it."""
     mode = store.stat().st_mode
     mask = os.umask(0o077)  # the only way to read it
     os.umask(mask)
@@ -104,10 +104,10 @@ def _locks(settings: Settings) -> LocalStore:
     return LocalStore(settings.store if isinstance(settings.store, Path) else settings.dagster_home)
 
 
-def _is_to_be_written(path: Path, template: str) -> bool:
+def _needs_writing(path: Path, template: str) -> bool:
     """Return whether a configuration is missing, or was written by an earlier release and can be replaced.
 
-    A file that a user changed is left alone.
+    A file that a user changed is kept.
     """
     if not path.exists():
         return True

@@ -1,6 +1,6 @@
-"""Jobs that build whatever is stale, in any set of partitions: one for each corpus, and the one that the command runs.
+"""Jobs that build stale partitions, in any set: one for each corpus, and the one that the command runs.
 
-A run of assets takes a range of partitions. The op of these jobs takes any set from its configuration, or finds out which partitions are
+A run of assets takes a range of partitions. The op of these jobs takes any set from its configuration, or determines which partitions are
 stale, and logs the same events.
 """
 
@@ -100,7 +100,7 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow) -> dg.JobDef
                 allow_retries=False,
             )
         with run_of(context, builder, list(chosen)), ExitStack() as locks:
-            for corpus in sorted(chosen):  # another such run may be building it, and what it has built by then is not stale
+            for corpus in sorted(chosen):  # wait for another such run, after which fewer partitions are stale
                 locks.enter_context(builder.workspace.store.lock(f"runs/{corpus}"))
             recorded = {corpus: recorded_of_partitions(context.instance, corpus, flow) for corpus in chosen}
             work: list[Work] = []
@@ -130,7 +130,7 @@ def _stale(
 ) -> tuple[list[Work], list[PartitionResult]]:
     """Return the stale partitions among the given keys, or among all, and the results of those that cannot be examined.
 
-    If the source cannot be listed, the given partitions have failed, and the other corpora are built; without keys, the run has failed.
+    If the source cannot be listed, the given partitions count as failed, and the other corpora are built; without keys, the run fails.
     """
     try:
         partitions = builder.workspace.sources.partitions(corpus)

@@ -1,4 +1,4 @@
-"""Bring corpora and mixtures up to date, like make: stale artifacts are built in Dagster runs, all others are left alone.
+"""Bring corpora and mixtures up to date, like make: stale artifacts are built in Dagster runs, and no others.
 
 Staleness follows from fingerprints and files. An artifact is also run again if Dagster has not recorded its version, so that the UI shows
 the actual state. One run builds the stale partitions of all corpora; then the steps of corpora and the mixtures have a run each.
@@ -50,7 +50,7 @@ from phyagi_assets.steps.mixture import AT_POSITION
 from phyagi_assets.steps.step import Scope, Step, Workspace
 
 _USER = "user"
-"""Tag of a run that the UI shows as who launched it."""
+"""Tag of a run that the UI shows as its launcher."""
 _TAGGED = 5
 """Largest number of corpora that a tag of a run lists."""
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -63,19 +63,19 @@ class Runner:
         self._catalog, self._workspace, self._instance, self._flow = catalog, workspace, instance, flow
         self._progress = progress
         self.started, self.advanced = progress.started, progress.advanced
-        self._definitions = catalog_definitions(catalog, workspace, self.over, flow)
+        self._definitions = catalog_definitions(catalog, workspace, self.receive_progress, flow)
         self._expected: dict[str, dict[str, dict[str, str | None]]] = {}
         """Expected fingerprint of each artifact, by corpus, step and partition; None while it is unknown."""
         self._unpartitioned: dict[str, dict[str, str | None]] = {}
         """Expected fingerprint of each artifact that is not partitioned, by corpus or mixture and step."""
         self._ended: set[str] = set()
         self._published: set[str] = set()
-        """Names of the partitions whose artifacts are all published, and which are run only to record them."""
+        """Names of the partitions whose artifacts are all published, so that the run only records them."""
         self._built_by_others = False
         self.outcome = Outcome()
 
     def stale(self, examined: ExaminedCatalog | None = None) -> list[Work]:
-        """Examine the catalog if that was not done just now, update Dagster's partitions, and return the partitions with stale steps.
+        """Examine the catalog unless that was just done, update Dagster's partitions, and return the partitions with stale steps.
 
         Errors are recorded in `outcome`, and do not keep the other partitions and corpora from being examined.
         """
@@ -96,7 +96,7 @@ class Runner:
         return work
 
     def recorded(self) -> dict[str, str]:
-        """Return a digest of the versions that are recorded after `run` of each corpus and mixture; none if it is not sure of all."""
+        """Return a digest of the versions recorded after `run`, by corpus and mixture; empty unless all versions are known."""
         if self.outcome.failed or self._built_by_others:
             return {}
         names = [*self._catalog.corpora, *self._catalog.mixtures]
@@ -127,16 +127,16 @@ class Runner:
             for corpus in self._catalog.corpora.values():
                 for step in self._flow.in_scope(Scope.CORPUS):
                     with self._workspace.store.lock(f"runs/{step.address(corpus.config.name)}"):
-                        self._build_whole(corpus, step)
+                        self._build_corpus_step(corpus, step)
             for declared in self._catalog.mixtures.values():
                 for step in self._flow.in_scope(Scope.MIXTURE):
                     with self._workspace.store.lock(f"runs/{declared.config.name}"):
-                        self._mix(declared, step, at)
+                        self._build_mixture(declared, step, at)
         return self.outcome
 
     @contextmanager
-    def over(self, work: Sequence[Work], log: logging.Logger) -> Iterator[RunProgress]:
-        """Receive the progress of the run that builds the partitions; this is the progress resource of the command's runs."""
+    def receive_progress(self, work: Sequence[Work], log: logging.Logger) -> Iterator[RunProgress]:
+        """Receive the progress of the run that builds the partitions, as the progress resource of the command's runs."""
         del work, log
         yield self
 
@@ -164,7 +164,7 @@ class Runner:
             run_config={**_QUIET, **config}, instance=self._instance, tags=_tags(keys), raise_on_error=False
         )
         if _interrupted(result):
-            raise KeyboardInterrupt  # Dagster ends only this run; the user means to stop all of them
+            raise KeyboardInterrupt  # Dagster ends only this run, but the user wants to stop all of them
         left = [item for item in work if item.name not in self._ended]
         if not result.success and set(self.outcome.failed) == before:  # the run itself failed, not one of its partitions
             self.outcome.failed |= dict.fromkeys((item.name for item in left), _reason(result, self._instance.root_directory))
@@ -178,14 +178,14 @@ class Runner:
                 for artifact in partition_artifacts(self._catalog.corpora[item.corpus], item.partition, self._workspace, self._flow):
                     known.setdefault(artifact.step, {})[item.key] = artifact.fingerprint
 
-    def _build_whole(self, corpus: Corpus, step: Step) -> None:
+    def _build_corpus_step(self, corpus: Corpus, step: Step) -> None:
         name = corpus.config.name
         if any(failed.partition("/")[0] == name for failed in self.outcome.failed):
             return
         inputs = self._expected.get(name, {}).get(step.input or "", {})
         self._run_unless_current(name, step, partial(corpus_artifact, corpus, step, inputs, self._workspace))
 
-    def _mix(self, declared: Mixture, step: Step, at: int | None) -> None:
+    def _build_mixture(self, declared: Mixture, step: Step, at: int | None) -> None:
         name = declared.config.name
         parts = declared.config.corpora
         broken = sorted(failed for failed in self.outcome.failed if failed.partition("/")[0] in parts)
@@ -202,19 +202,19 @@ class Runner:
             caches = {
                 part: {key: fingerprints[key] for key in there.keys[part] if key in fingerprints} for part, fingerprints in caches.items()
             }
-        look = partial(mixture_artifact, declared, known_inputs(caches), self._workspace, step)
-        self._run_unless_current(name, step, look, {} if at is None else run_config(op_name(name, step), **{AT_POSITION: at}))
+        find_artifact = partial(mixture_artifact, declared, known_inputs(caches), self._workspace, step)
+        self._run_unless_current(name, step, find_artifact, {} if at is None else run_config(op_name(name, step), **{AT_POSITION: at}))
 
     def _run_unless_current(
-        self, name: str, step: Step, look: Callable[[], ExpectedArtifact], config: Mapping[str, Any] | None = None
+        self, name: str, step: Step, find_artifact: Callable[[], ExpectedArtifact], config: Mapping[str, Any] | None = None
     ) -> None:
         """Run a step that is not partitioned, unless its artifact is current and Dagster has recorded this version."""
         key, shown = dg.AssetKey([name, step.name]), name if step.scope is Scope.MIXTURE else f"{name}/{step.name}"
         try:
-            expected = look()
+            expected = find_artifact()
             if not expected.is_current:
                 self._workspace.store.refresh()  # another command may have built it, for which this one has waited
-                expected = look()
+                expected = find_artifact()
         except StoreAccessError as problem:
             self.outcome.failed[shown] = str(problem)
             return
@@ -222,17 +222,17 @@ class Runner:
         if expected.is_current and recorded_version(self._instance, key) == expected.fingerprint:
             self.outcome.current += 1
             return
-        self._progress.started_whole(shown, step.name)
-        failure = self._run_whole(key, step, config or {})
+        self._progress.started_step(shown, step.name)
+        failure = self._run_step(key, step, config or {})
         if failure:
             self.outcome.failed[shown] = failure
         elif expected.is_current:
             self.outcome.current += 1
         else:
             self.outcome.built.append(shown)
-        self._progress.ended_whole(shown, failure, is_current=expected.is_current)
+        self._progress.ended_step(shown, failure, is_current=expected.is_current)
 
-    def _run_whole(self, key: dg.AssetKey, step: Step, config: Mapping[str, Any]) -> str:
+    def _run_step(self, key: dg.AssetKey, step: Step, config: Mapping[str, Any]) -> str:
         """Run a step that is not partitioned, and return the reason if it failed."""
         job = (
             self._definitions.resolve_job_def(build_job_name(key.path[0]))  # the name by which the UI shows the run

@@ -10,7 +10,7 @@ from phyagi_assets.orchestration.plots import bar_chart
 from phyagi_assets.steps.facts import Bars, Fact, Facts, Listing, Place, Rows, Text
 
 _LINE = 80
-"""Number of characters after which a line of a passage is broken; the UI does not break lines of a block, and cuts them off at the edge."""
+"""Length at which lines of a passage are wrapped, in characters; the UI cuts off longer lines of a block."""
 
 
 def metadata(facts: Facts) -> dict[str, Any]:
@@ -19,13 +19,13 @@ def metadata(facts: Facts) -> dict[str, Any]:
 
 
 def fenced(text: str, language: str) -> str:
-    """Return a text as a block of Markdown, whatever is in it."""
+    """Return a text as a fenced block of Markdown, whatever it contains."""
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 0)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
-def _broken(text: str) -> str:
-    """Return a text without lines that are too long for the UI."""
+def _wrapped(text: str) -> str:
+    """Return a text with lines that fit the UI."""
     return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, _LINE, replace_whitespace=False) or [""])
 
 
@@ -36,7 +36,7 @@ def _value(fact: Fact) -> Any:
         case Listing(items=items):
             return dg.MetadataValue.md("\n".join(f"- `{item}`" for item in items))
         case Text(text=text):
-            return dg.MetadataValue.md(fenced(_broken(text), "text"))
+            return dg.MetadataValue.md(fenced(_wrapped(text), "text"))
         case Bars(title=title, bars=bars):
             return dg.MetadataValue.md(bar_chart(title, bars))
         case Place(path=path):

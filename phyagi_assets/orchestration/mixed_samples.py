@@ -1,4 +1,4 @@
-"""The first samples of a mixture as text, for people to see in the UI that it is what they meant."""
+"""The first samples of a mixture as text, for people to check in the UI."""
 
 import logging
 from pathlib import Path
@@ -12,9 +12,9 @@ from phyagi_assets.store.base import Store
 logger = logging.getLogger(__name__)
 
 _BEFORE = "corpora"
-"""Name of the fact that samples follow."""
+"""Name of the fact after which samples are shown."""
 _SAMPLES = 8
-"""Number of samples of which the beginning is shown."""
+"""Number of samples whose beginnings are shown."""
 _BEGINNING, _WHOLE = 60, 800
 """Largest number of characters of the beginning of a sample, and of the sample that is shown as a whole."""
 
@@ -54,7 +54,7 @@ def _row(sample: ExplainedSample) -> dict[str, str | int | float]:
 
 
 def _marked(sample: ExplainedSample) -> str:
-    """Return the text of a sample, with a line before each document that tells where it comes from."""
+    """Return the text of a sample, with a line before each document that names its origin."""
     room, parts = _WHOLE // max(1, min(4, len(sample.documents))), []
     for document in sample.documents[:4]:
         text = document.marked if len(document.marked) <= room else f"{document.marked[:room]}…"

@@ -34,7 +34,7 @@ _EVERY = 30
 _LONGEST = 30.0
 """Time after which a tick leaves the remaining mixtures to the next tick, in seconds; Dagster stops a tick after 60."""
 _NEXT = "next"
-"""Key of the cursor for the name of the first mixture that the previous tick left."""
+"""Key of the cursor for the name of the first mixture that the previous tick did not reach."""
 _REMEMBERED = 100
 """Largest number of earlier runs to consider, starting from the latest."""
 _LISTED = 5
@@ -63,10 +63,10 @@ def mixtures_sensor(
         f"{FOLLOW_CHANGES} is off.",
     )
     def mixtures(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        earlier = _recalled(context.cursor)
+        earlier = _parsed_cursor(context.cursor)
         tick = _Tick.at(context.instance, catalog, workspace, flow, earlier, seconds=seconds)
         requests: list[dg.RunRequest] = []
-        told = [
+        reasons = [
             f"{declaration.name}: {declaration.reason}; correct it, then {RELOAD}"
             for declaration in catalog.broken
             if declaration.path.parent.name == "mixtures"
@@ -76,17 +76,17 @@ def mixtures_sensor(
             if answer.request:
                 requests.append(answer.request)
             elif answer.reason:
-                told.append(f"{name}: {answer.reason}")
-        if requests and _is_held(context):
-            held = listed([str(request.job_name) for request in requests], _LISTED)
-            told.append(f"{FOLLOW_CHANGES} is off, so no mixture is built; turn it on to run {held}")
+                reasons.append(f"{name}: {answer.reason}")
+        if requests and _is_turned_off(context):
+            jobs_to_run = listed([str(request.job_name) for request in requests], _LISTED)
+            reasons.append(f"{FOLLOW_CHANGES} is off, so no mixture is built; turn it on to run {jobs_to_run}")
             requests = []
-        for line in told if requests else ():
+        for line in reasons if requests else ():
             context.log.info(line)
         up_to_date = f"{counted(len(catalog.mixtures), 'mixture')} up to date."
         return dg.SensorResult(
             run_requests=requests,
-            skip_reason=None if requests else "\n".join(told) or up_to_date,
+            skip_reason=None if requests else "\n".join(reasons) or up_to_date,
             cursor=json.dumps(tick.kept),
         )
 
@@ -98,11 +98,11 @@ class _Known(NamedTuple):
 
     stamp: str
     waits_for: str
-    """The reason for which the plan cannot be built; empty if it is up to date."""
+    """Reason why the plan cannot be built; empty if it is up to date."""
 
     @classmethod
     def of(cls, kept: object) -> Self | None:
-        """Return what an earlier tick has kept; None if it kept nothing that this release knows."""
+        """Return an entry of the cursor as findings; None if it does not have their form."""
         return cls(*kept) if isinstance(kept, list) and len(kept) == len(cls._fields) else None
 
 
@@ -113,7 +113,7 @@ class _Answer:
     request: dg.RunRequest | None = None
     reason: str = ""
     lasts: bool = False
-    """Whether this answer holds until something is published or declared."""
+    """Whether the answer stays valid until something is published or declared."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -169,7 +169,7 @@ class _Tick:
         return next((answer for answer in answers if answer.request or answer.reason), _Answer())
 
     def _recall_or_examine(self, mixture: Mixture, step: Step) -> _Answer:
-        """Return what an earlier tick has found if it is still valid; otherwise examine the plan, if there is time left."""
+        """Return the finding of an earlier tick if it is still valid; otherwise examine the plan, if there is time left."""
         address, stamp = step.address(mixture.config.name), self.scan.stamp(mixture, step)
         if (known := _Known.of(self.earlier.get(address))) and known.stamp == stamp:
             self.kept[address] = known
@@ -249,8 +249,8 @@ def _recorded(instance: dg.DagsterInstance, corpora: Sequence[str], mixtures: Ma
     return found
 
 
-def _recalled(cursor: str | None) -> dict[str, Any]:
-    """Parse the cursor: what earlier ticks found out about the plans, by address, and the mixture to begin with."""
+def _parsed_cursor(cursor: str | None) -> dict[str, Any]:
+    """Parse the cursor: findings of earlier ticks about plans, by address, and the mixture to begin with."""
     with suppress(ValueError):
         found = json.loads(cursor or "{}")
         return found if isinstance(found, dict) else {}
@@ -263,7 +263,7 @@ def _in_turn(names: Sequence[str], first: str | None) -> Sequence[str]:
     return [*names[begin:], *names[:begin]]
 
 
-def _is_held(context: dg.SensorEvaluationContext) -> bool:
+def _is_turned_off(context: dg.SensorEvaluationContext) -> bool:
     """Return whether a user turned off the sensor `follow_changes`, which built mixtures in earlier releases."""
     stopped = context.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR, instigator_statuses={InstigatorStatus.STOPPED})
     here = context.code_location_origin

@@ -21,7 +21,7 @@ _MESSAGE = (
     "is missing; if the corpus has no refresh, re-execute this run, or run phyagi-assets materialize."
 )
 _UNDER_WAY = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
-"""Statuses of runs that some process has to carry on. A run that waits in the queue is not one of them."""
+"""Statuses of runs that need a process; a queued run does not."""
 
 
 def fail_orphaned_runs(instance: dg.DagsterInstance, store: Store, names: Collection[str]) -> list[str]:
@@ -44,13 +44,13 @@ def fail_orphaned_runs(instance: dg.DagsterInstance, store: Store, names: Collec
             continue
         run = record.dagster_run
         built = targets(run, names)
-        if built and built <= set(names) and _is_gone(run.run_id, store):
+        if built and built <= set(names) and _is_orphaned(run.run_id, store):
             instance.report_run_failed(run, _MESSAGE)
             found.append(run.run_id)
     return found
 
 
-def _is_gone(run_id: str, store: Store) -> bool:
+def _is_orphaned(run_id: str, store: Store) -> bool:
     """Return whether no process holds the lock of a run; tested several times, because the lock is free for a moment between two steps."""
     for pause in (0, 0.5, 0.5):
         time.sleep(pause)

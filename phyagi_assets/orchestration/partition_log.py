@@ -35,12 +35,12 @@ class PartitionLog:
         self._left_out: dict[str, str] = {}
         self._last: set[str] = set()
         """Names of the partitions that were announced, and whose events are logged last."""
-        self._held: list[tuple[PartitionResult, Sequence[StepResult]]] = []
+        self._deferred: list[tuple[PartitionResult, Sequence[StepResult]]] = []
 
     def announce(self, work: Sequence[Work]) -> None:
-        """Show each corpus as being built until the end of a run that is not a run of its assets, so that automation waits for it.
+        """Show each corpus as in progress until the end of a run that is not a run of its assets, so that automation waits for it.
 
-        Dagster takes an asset to be in progress from the event that announces a partition until that partition is materialized. So one
+        For Dagster, an asset is in progress from the event that announces a partition until that partition is materialized. So one
         partition of each corpus is announced, and its events are logged after those of all other partitions.
         """
         for item in {item.corpus: item for item in work}.values():
@@ -56,7 +56,7 @@ class PartitionLog:
         """Log the outcome of a partition. Return whether everything was recorded already."""
         left = [done for done in result.done if not self._is_recorded(result.work, done)]
         if result.work.name in self._last:
-            self._held.append((result, left))
+            self._deferred.append((result, left))
         else:
             self._write(result, left)
         return not left and not result.failure
@@ -79,8 +79,8 @@ class PartitionLog:
                         self._announce(result.work, step)
 
     def close(self) -> None:
-        """Log what was held back, and what is left to log of the checks."""
-        for result, left in self._held:
+        """Log the deferred events and the remaining events of the checks."""
+        for result, left in self._deferred:
             self._write(result, left)
         self._checks.close()
 

@@ -1,6 +1,6 @@
 """Build many partitions in one run, and log the outcome of each as Dagster events.
 
-The runs of the assets and the jobs that build what is stale both come here. Only the process of the run writes to Dagster's instance;
+Both the runs of assets and the jobs for stale partitions use this module. Only the process of the run writes to Dagster's instance;
 processes that build partitions send it their results.
 """
 
@@ -49,11 +49,11 @@ from phyagi_assets.orchestration.sqlite import fast_records
 _RETRIES = 3
 """Number of retries of a run that the UI or automation launched if its sources or its cluster are down."""
 _PAUSES = 30
-"""Wait before the first of them, as a multiple of the first pause between requests; each further wait is twice as long."""
+"""Wait before the first retry, as a multiple of the first pause between requests; each further wait is twice as long."""
 _DOWN = (SourceDownError, TokenizerDownError, ClusterDownError)
 """Errors of servers that may answer later."""
 _PASSING = (AccessError, SourceChangedError, SourceDownError, EditedError)
-"""Errors of sources and declarations that may go away although no input changes."""
+"""Errors of sources and declarations that may disappear although no input changes."""
 _FEW = 10
 """Largest number of partitions of a run whose log has an event for each result of a check."""
 _LISTED = 20
@@ -64,7 +64,7 @@ _TAGGED = 500
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartitionRun:
-    """A run that builds partitions, where and by as many processes as its configuration says.
+    """A run that builds partitions with the configured executor and number of processes.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class PartitionRun:
         Raises
         ------
         dagster.Failure
-            At the end, if a partition failed. The others are built all the same.
+            At the end, if a partition failed. All others are built.
         """
         config, progress_of = op_context(self.context).op_config, self.context.resources.progress
         processes: int | None = config[PROCESSES]
@@ -121,7 +121,7 @@ class PartitionRun:
     def _built(
         self, work: Sequence[Work], processes: int | None, cluster: RayAddress | None, progress: RunProgress
     ) -> Generator[PartitionResult, None, None]:
-        """Build partitions, tell the progress how much of their sources was read, and yield the outcome of each."""
+        """Build partitions, report the number of bytes of source read, and yield the outcome of each."""
         left = {item.name: item.bytes for item in work}
 
         def advance(item: Work, consumed: int) -> None:
@@ -136,7 +136,7 @@ class PartitionRun:
                 yield result
 
     def _record_failure(self, result: PartitionResult) -> None:
-        """Record the failure of a partition for ``phyagi-assets status``, or that the last one is over."""
+        """Record the failure of a partition for ``phyagi-assets status``, or remove the record of an earlier one."""
         Failures(self.builder.workspace.store).record(result.work.name, result.failure, lasts=self._lasts(result))
 
     def _lasts(self, result: PartitionResult) -> bool:
@@ -159,17 +159,17 @@ class PartitionRun:
             self.context.instance.add_run_tags(self.context.run.run_id, tags)
         problems = [result.problem for result in failed]
         if len(results) == 1:
-            raise _end_of_step(self.context, failed[0].failure, problems)
+            raise _step_failure(self.context, failed[0].failure, problems)
         lines = [f"{result.work.name}: {result.failure}" for result in failed[:_LISTED]]
         more = f"\nand {len(failed) - _LISTED:,} more" if len(failed) > _LISTED else ""
         heading = f"{len(failed):,} of {counted(len(results), 'partition')} failed:"
-        raise _end_of_step(self.context, "\n".join([heading, *lines]) + more, problems)
+        raise _step_failure(self.context, "\n".join([heading, *lines]) + more, problems)
 
 
 @contextmanager
 def run_of(context: Context, builder: Builder, names: Collection[str]) -> Iterator[None]:
     """Hold the lock of a run, and turn its errors into failures without a traceback."""
-    if FAILURE_TAG in context.run.tags or LASTING_TAG in context.run.tags:  # a run that is executed again has the tags of the first
+    if FAILURE_TAG in context.run.tags or LASTING_TAG in context.run.tags:  # a re-executed run inherits the tags
         context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: OPEN, LASTING_TAG: "[]"})
     try:
         with translate_limit_errors(", ".join(names)), hold_run(context, [builder.corpora[name] for name in names]), fast_records():
@@ -177,10 +177,10 @@ def run_of(context: Context, builder: Builder, names: Collection[str]) -> Iterat
     except PhyagiAssetsError as problem:
         if is_lasting(problem, None):
             context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: LASTING})
-        raise _end_of_step(context, str(problem), [problem]) from problem
+        raise _step_failure(context, str(problem), [problem]) from problem
 
 
-def _end_of_step(context: Context, description: str, problems: Sequence[Exception | None]) -> dg.Failure | dg.RetryRequested:
+def _step_failure(context: Context, description: str, problems: Sequence[Exception | None]) -> dg.Failure | dg.RetryRequested:
     """Return the exception that ends a step: a failure, or a request for a retry if all problems are servers that are down.
 
     Runs of the command and of the sensors are not retried: the next command or tick requests them again. The next tick of a schedule may be
@@ -199,7 +199,7 @@ def _end_of_step(context: Context, description: str, problems: Sequence[Exceptio
 
 
 def is_lasting(problem: Exception, corpus: Corpus | None) -> bool:
-    """Return whether an error persists until an input changes. Errors caused by the disk, a server or another step may go away."""
+    """Return whether an error persists until an input changes. Errors caused by the disk, a server or another step may disappear."""
     if isinstance(problem, TokenizerError):
         return corpus is not None and "@" not in corpus.config.tokenizer
     return isinstance(problem, DeclarationError | SourceError) and not isinstance(problem, _PASSING)

@@ -1,7 +1,7 @@
 """Dagster's dynamic partitions, kept in sync with the listings of the sources.
 
 A backfill fails as a whole when one of its partitions is deleted. So while a backfill of a corpus is in progress, none is deleted: the
-runs of those that are gone from the source fail, and the others are built.
+runs of partitions that the source no longer has fail, and the others are built.
 """
 
 import logging
@@ -53,12 +53,12 @@ class PartitionChanges:
 
     def __str__(self) -> str:
         """Return a sentence about the changes; empty if there are none."""
-        told = [
+        messages = [
             *([f"{counted(len(self.new), 'partition')} added"] if self.new else []),
             *([f"{counted(len(self.gone), 'partition')} retired"] if self.gone else []),
             *([f"{counted(len(self.kept), 'partition')} to retire after the backfill in progress"] if self.kept else []),
         ]
-        return f"{self.corpus.config.name}: {', '.join(told)}." if told else ""
+        return f"{self.corpus.config.name}: {', '.join(messages)}." if messages else ""
 
 
 def sync_partitions(instance: dg.DagsterInstance, corpus: Corpus, listed: Collection[str]) -> None:
@@ -81,7 +81,7 @@ def sync_partitions(instance: dg.DagsterInstance, corpus: Corpus, listed: Collec
 
 
 def partition_changes(instance: dg.DagsterInstance, corpus: Corpus, listed: Collection[str]) -> PartitionChanges:
-    """Return the changes that are due. A corpus with keys to delete no longer counts as recorded, for when they come back."""
+    """Return the changes to make. The recorded digest of a corpus with keys to delete is forgotten, because they may come back."""
     name = corpus.config.name
     known = set(instance.get_dynamic_partitions(name))
     new, gone = sorted(set(listed) - known), sorted(known - set(listed))
@@ -107,29 +107,29 @@ def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace, names
         for run_id in fail_orphaned_runs(context.instance, workspace.store, names):
             context.log.warning(f"run {run_id} is reported as failed: its process is gone")
         requests: list[PartitionRequest] = []
-        told: list[str] = []
+        messages: list[str] = []
         for corpus in corpora.values():
             if any(workspace.sources.remote(path) for path in corpus.config.source.paths):
                 continue  # too slow for every half minute: its own sensor or schedule lists it
             if edit := corpus.changed_since_load():
-                told.append(f"{edit}: its partitions are left as they are until you {RELOAD}")
+                messages.append(f"{edit}: its partitions are left as they are until you {RELOAD}")
                 continue
             try:
                 listed = workspace.sources.partitions(corpus)
             except PhyagiAssetsError as problem:
                 context.log.error(str(problem))
-                told.append(str(problem))
+                messages.append(str(problem))
                 continue
             changes = partition_changes(context.instance, corpus, listed)
             requests += changes.requests()
-            told += [str(changes)] if str(changes) else []
-        reason = "\n".join(told) or "The sources list the partitions known."
+            messages += [str(changes)] if str(changes) else []
+        reason = "\n".join(messages) or "The sources list the partitions known."
         return dg.SensorResult(dynamic_partitions_requests=requests, skip_reason=reason)
 
     return partitions
 
 
 _SENSOR = (
-    "Lists the local sources; adds the partitions that are new in them and retires those that are gone. "
-    "Reports runs as failed whose process was killed."
+    "Lists the local sources, adds their new partitions and retires those that they no longer have. "
+    "Reports runs whose process was killed as failed."
 )

@@ -12,7 +12,7 @@ from itertools import takewhile
 from phyagi_assets.formatting import short
 
 SHOWN_AT_ONCE = 1000
-"""Length of Markdown, in characters, from which on the UI shows it only after a click."""
+"""Length of Markdown, in characters, at which the UI shows it only after a click."""
 WIDTH = 320
 """Largest width of a chart, in pixels; a table of metadata on a page of 1,440 pixels has room for it."""
 _BAR, _LETTER, _SHORTEST, _GAP, _TALL, _TOP, _LINE = 44, 6.2, 8, 3, 80, 34, 14

@@ -18,28 +18,28 @@ class RunProgress(Protocol):
     """Receiver of the progress of one run."""
 
     def started(self, name: str) -> None:
-        """Note that a partition, named as ``corpus/partition``, is started."""
+        """Handle the start of a partition, named as ``corpus/partition``."""
 
     def advanced(self, consumed: int) -> None:
-        """Note that bytes of source were processed."""
+        """Handle a number of processed bytes of source."""
 
     def ended(self, result: PartitionResult, *, is_current: bool) -> None:
-        """Note the outcome of a partition. `is_current` tells whether it was built already."""
+        """Handle the outcome of a partition. `is_current` says whether it was built already."""
 
 
 class CommandProgress(RunProgress, Protocol):
     """Receiver of the progress of a command, which also builds artifacts that are not partitioned."""
 
-    def started_whole(self, name: str, step: str) -> None:
-        """Note that a step of a mixture or of a whole corpus is started."""
+    def started_step(self, name: str, step: str) -> None:
+        """Handle the start of a step of a mixture or of a whole corpus."""
 
-    def ended_whole(self, name: str, failure: str, *, is_current: bool) -> None:
-        """Note the outcome of that step.
+    def ended_step(self, name: str, failure: str, *, is_current: bool) -> None:
+        """Handle the outcome of that step.
 
         Parameters
         ----------
         failure
-            The reason for which it failed, or empty.
+            Reason of the failure; empty if the step succeeded.
         is_current
             Whether its version was published already, and was only recorded.
         """
@@ -54,7 +54,7 @@ def logged_progress(work: Sequence[Work], log: logging.Logger) -> Iterator[RunPr
     """Write the progress of a run to its log: a line every ten seconds at most, and one at its end."""
     logged = _Logged(work, log)
     yield logged
-    logged.tell()
+    logged.write_line()
 
 
 class _Logged:
@@ -62,7 +62,7 @@ class _Logged:
         self._log = log
         self._partitions, self._bytes = len(work), sum(item.bytes for item in work)
         self._ended = self._failed = self._tokens = self._consumed = 0
-        self._began = self._told = time.monotonic()
+        self._began = self._last_line = time.monotonic()
 
     def started(self, name: str) -> None:
         pass
@@ -79,17 +79,17 @@ class _Logged:
         self._report_if_due()
 
     def _report_if_due(self) -> None:
-        if time.monotonic() - self._told >= _EVERY:
-            self.tell()
+        if time.monotonic() - self._last_line >= _EVERY:
+            self.write_line()
 
-    def tell(self) -> None:
+    def write_line(self) -> None:
         """Write one line."""
-        self._told = time.monotonic()
+        self._last_line = time.monotonic()
         if not self._partitions:
             self._log.info("nothing to build: all partitions are up to date")
             return
         failed = f" ({self._failed:,} failed)" if self._failed else ""
         done = f"{self._ended:,} of {counted(self._partitions, 'partition')}{failed}, {short_counted(self._tokens, 'token')}"
-        rate = self._consumed / 1e6 / max(self._told - self._began, 1e-3)
+        rate = self._consumed / 1e6 / max(self._last_line - self._began, 1e-3)
         encoded = f", {self._consumed / 1e6:,.1f} of {self._bytes / 1e6:,.1f} MB of source encoded, {rate:,.1f} MB/s"
         self._log.info(done + encoded * bool(self._bytes))

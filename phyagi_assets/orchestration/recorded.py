@@ -1,7 +1,7 @@
 """Data versions that Dagster has recorded for the artifacts of a catalog.
 
-A version whose latest check failed counts as not recorded, so that it is checked again, and Dagster does not show it as failed forever
-after the cause is gone.
+A version whose latest check failed counts as not recorded, so that it is checked again, and Dagster does not show it as failed after the
+cause has disappeared.
 """
 
 from collections.abc import Mapping

@@ -26,7 +26,7 @@ class RecordedDigests:
             self._state(name).remember(digest)
 
     def forget(self, names: Iterable[str]) -> None:
-        """Forget what is recorded of corpora and mixtures, before it changes."""
+        """Forget the digests of corpora and mixtures, before their records change."""
         for name in names:
             self._state(name).forget()
 

@@ -47,7 +47,7 @@ from phyagi_assets.store.fingerprint import canonical_json, text_digest
 MOST_PARTITIONS = 10_000
 """Largest number of partitions for which one scan requests a run; the next scan requests the rest."""
 RUNS_REMEMBERED = 500
-"""Number of a corpus's latest requested runs that are looked through for earlier attempts."""
+"""Number of a corpus's latest requested runs that are searched for earlier attempts."""
 
 _EVERY = 60
 """Time between two scans if none is declared, in seconds."""
@@ -70,17 +70,17 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace, flow: Flow) -> dg.Senso
         description=f"Scans the source of {name}: adds new partitions, retires those that are gone, and builds what is new or changed.",
     )
     def refresh_corpus(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        listing, _, told = (context.cursor or "").partition(" ")
+        listing, _, reported = (context.cursor or "").partition(" ")
         scanned = _scan(corpus, workspace, flow, listing)
         changes = partition_changes(context.instance, corpus, scanned.partitions)
         warnings = _log_warnings(context.log, corpus, workspace)
         decided = run_request(context.instance, corpus, scanned.due)
         requests = [decided.request] if decided.request else []
-        told = _log_settled(context.log, corpus, decided, told)
+        reported = _log_settled(context.log, corpus, decided, reported)
         return dg.SensorResult(
             run_requests=requests,
             dynamic_partitions_requests=changes.requests(),
-            cursor=f" {told}" if scanned.due else scanned.listing,
+            cursor=f" {reported}" if scanned.due else scanned.listing,
             skip_reason=None if requests else "\n".join([_skip_reason(scanned, decided.left, str(changes)), *warnings]),
         )
 
@@ -120,7 +120,7 @@ def refresh_schedule(corpus: Corpus, workspace: Workspace, flow: Flow) -> dg.Sch
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunDecision:
-    """The run to request, and the decisions for the partitions that are due but that it does not build."""
+    """The run to request, and the decisions for the due partitions that it does not build."""
 
     request: dg.RunRequest | None
     """The run to request; None if no partition has to be built."""
@@ -137,7 +137,7 @@ def run_request(instance: dg.DagsterInstance, corpus: Corpus, due: Sequence[Due]
     contents: dict[str, str] = {}
     left, settled = Counter[Decision](), []
     for item in due:
-        so_far, latest = attempts.of(item)
+        so_far, latest = attempts.at(item)
         current = latest is not None and _last_built(instance, name, item) == (latest, item.published)
         decision = decide(so_far, now=now, current=current)
         if decision is Decision.REQUEST:
@@ -167,13 +167,13 @@ class _Attempts:
         records = instance.get_run_records(RunsFilter(tags={CORPUS_TAG: self._name, LAUNCHED_BY: REFRESH}), limit=RUNS_REMEMBERED)
         self._runs = sorted(records, key=lambda record: record.storage_id)
 
-    def of(self, item: Due) -> tuple[list[Attempt], str | None]:
+    def at(self, item: Due) -> tuple[list[Attempt], str | None]:
         """Return the attempts at the content of a partition, the oldest first, and the id of the run of the last one."""
         runs = [record for record in self._runs if configured(record.dagster_run, CONTENTS).get(item.key) == item.content]
         return [self._attempt(record, item) for record in runs], runs[-1].dagster_run.run_id if runs else None
 
     def run_key(self, contents: Mapping[str, str]) -> str:
-        """Return a key that tells a request from all earlier ones for the same contents."""
+        """Return a key that distinguishes a request from all earlier ones for the same contents."""
         runs = (record.dagster_run for record in reversed(self._runs))
         last = next((run.run_id for run in runs if configured(run, CONTENTS) == contents), "")
         return f"{self._name}@{text_digest(canonical_json(dict(contents)))}#{last}"
@@ -206,7 +206,7 @@ def _scan(corpus: Corpus, workspace: Workspace, flow: Flow, settled: str) -> Sca
     workspace.identities.forget()  # the branch of a tokenizer may have moved since the last scan of this process
     try:
         return scan_source(corpus, workspace, settled, flow=flow)
-    except PhyagiAssetsError as problem:  # the tick has failed, and says why
+    except PhyagiAssetsError as problem:  # the tick fails with this message
         raise dg.Failure(description=f"{corpus.config.name}: {problem}") from problem
 
 
@@ -229,14 +229,14 @@ def _log_settled(log: logging.Logger, corpus: Corpus, decided: RunDecision, befo
     str
         Digest of the partitions, to pass as `before` in the next tick; empty if there are none.
     """
-    told = text_digest(canonical_json(sorted(decided.settled))) if decided.settled else ""
-    if told and told != before:
+    reported = text_digest(canonical_json(sorted(decided.settled))) if decided.settled else ""
+    if reported and reported != before:
         built = f"{counted(len(decided.settled), 'partition')} built ({listed(decided.settled)})"
         log.error(
             f"{corpus.config.name}: {built}, but in other versions than expected here; something that they depend on has changed since the "
             f"code location was loaded: {RELOAD}"
         )
-    return told
+    return reported
 
 
 def _skip_reason(scanned: Scan, left: Mapping[Decision, int], changes: str = "") -> str:

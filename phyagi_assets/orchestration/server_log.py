@@ -1,4 +1,4 @@
-"""The log of the UI's processes: failures that a user can put right are logged without tracebacks.
+"""The log of the UI's processes, in which errors that a user can correct have no tracebacks.
 
 Dagster logs the traceback of every failed tick and of every failed access to its databases: while the disk is full, twenty thousand lines
 per minute.
@@ -19,7 +19,7 @@ _FOR_USERS = re.compile(r"^(?:dagster\._core\.definitions\.events\.Failure|phyag
 
 
 def shorten_failures() -> None:
-    """Log failures that a user can put right without their tracebacks, from now on and in this process."""
+    """Log errors that a user can correct without tracebacks, from now on in this process."""
     logging.setLogRecordFactory(_record)
 
 

@@ -8,7 +8,7 @@ small change, in four ways:
   events may be missing, and the next command records them again.
 * A database is opened and prepared again, and its schema is read again, for each statement.
 * A new engine compiles each statement anew.
-* Every database that is opened for the first time reads all files of the schema's revisions, which are those of the installed package.
+* For every database that is opened for the first time, all files with revisions of the schema are read.
 
 Members of a group can share an instance: SQLite creates its files writable for the owner only, so they get the rights of their folder.
 
@@ -42,11 +42,11 @@ _SHOWN_EVERY = 1.0
 
 @contextmanager
 def fast_records() -> Iterator[None]:
-    """Open each database once, let SQLite wait for the disk only when the context ends, and use engines and lists of revisions again.
+    """Open each database once, let SQLite wait for the disk only when the context ends, and reuse engines and lists of revisions.
 
-    Inside another such context, nothing is added: the command opens the instance in one, and so do its runs.
+    Inside another such context, this one has no effect: the command enters one, and so do its runs.
     """
-    if isinstance(vars(sqlite_event_log)["create_engine"], _CalledOnce):
+    if isinstance(vars(sqlite_event_log)["create_engine"], _Memoized):
         yield
         return
     with ExitStack() as until_the_end:
@@ -68,7 +68,7 @@ def share_database(connection: Any, _record: Any = None) -> None:
     """
     if not isinstance(connection, sqlite3.Connection):
         return
-    with suppress(sqlite3.Error, OSError):  # what Dagster does with the database next raises the error
+    with suppress(sqlite3.Error, OSError):  # Dagster's next use of the database raises the error
         database = Path(connection.execute("PRAGMA database_list").fetchone()[2])
         if database.name and database.parent.stat().st_mode & stat.S_IWGRP:
             for path in (database, *(database.with_name(f"{database.name}-{log}") for log in ("wal", "shm"))):
@@ -78,7 +78,7 @@ def share_database(connection: Any, _record: Any = None) -> None:
 
 
 def _nothing(_record: logging.LogRecord) -> bool:
-    """Filter out every message of a logger, also after Dagster has configured logging, which enables all loggers again."""
+    """Filter out every message of a logger, even after Dagster has configured logging, which enables all loggers again."""
     return False
 
 
@@ -113,12 +113,12 @@ def _connections_kept(storage: ModuleType) -> Iterator[None]:
         until_the_end.callback(engine.pool.close)
         return engine
 
-    with ExitStack() as until_the_end, _replaced(storage, "create_engine", _CalledOnce(create, str)):
+    with ExitStack() as until_the_end, _replaced(storage, "create_engine", _Memoized(create, str)):
         yield
 
 
 def _wait_less(connection: sqlite3.Connection, _record: Any) -> None:
-    with suppress(sqlite3.Error):  # a database that cannot be written to: what Dagster does with it next raises the error
+    with suppress(sqlite3.Error):  # if the database cannot be written to, Dagster's next use of it raises the error
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA journal_mode = WAL")  # as Dagster sets it itself, but only after it has created the tables
 
@@ -142,8 +142,8 @@ class _Touch:
                 os.utime(self._path)
 
 
-class _CalledOnce:
-    """A function of a library that returns the same object whenever its first argument, seen through `by`, and its options are the same."""
+class _Memoized:
+    """A memoized function of a library. The key is the result of `by` for its first argument, together with its options."""
 
     def __init__(self, function: Callable[..., Any], by: Callable[[Any], object]) -> None:
         self._function, self._by, self._made = function, by, dict[object, Any]()
@@ -155,7 +155,7 @@ class _CalledOnce:
         return self._made[key]
 
 
-_REVISIONS = _CalledOnce(ScriptDirectory.from_config, lambda config: config.get_main_option("script_location"))
+_REVISIONS = _Memoized(ScriptDirectory.from_config, lambda config: config.get_main_option("script_location"))
 """The lists of revisions, read once per process."""
 
 

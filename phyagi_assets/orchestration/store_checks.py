@@ -1,4 +1,4 @@
-"""The check of the store: all published artifacts of a corpus are compared with their checksums, on an asset and in a job of its own."""
+"""The check of the store, which has its own asset and job: all published artifacts of a corpus are compared with their checksums."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

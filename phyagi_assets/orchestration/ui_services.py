@@ -1,4 +1,4 @@
-"""The processes of ``phyagi-assets ui``: those of ``dg dev``, with the web server that has reports and the daemon that is quicker."""
+"""The processes of ``phyagi-assets ui``: those of ``dg dev``, with a web server that serves reports and a faster daemon."""
 
 import ctypes
 import signal
@@ -43,7 +43,7 @@ def start(host: str, port: str, workspace: str) -> None:
 
 
 def _end_with_parent() -> None:
-    """Let Linux stop this process when its parent has died, even if it was killed; Dagster's processes would otherwise go on alone."""
+    """Let Linux stop this process when its parent has died, even by a kill; Dagster's processes would otherwise keep running."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -34,7 +34,7 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
 }
-"""The text of a corpus is in the page, so a browser runs no scripts of it."""
+"""The page contains text of a corpus, so browsers must not run its scripts."""
 _one_at_a_time = threading.Lock()
 
 

@@ -26,8 +26,8 @@ def run(*, is_terminal: bool, partitions: int = 2, output: Output | None = None,
             progress.started(item.name)
             progress.advanced(item.bytes)
             progress.ended(PartitionResult(work=item, problem=SourceError("no news") if fails else None), is_current=False)
-        progress.started_whole("mix", "mixed_dataset")
-        progress.ended_whole("mix", "no tokens" if fails else "", is_current=False)
+        progress.started_step("mix", "mixed_dataset")
+        progress.ended_step("mix", "no tokens" if fails else "", is_current=False)
     return file.getvalue()
 
 
