@@ -1,4 +1,4 @@
-"""The partitions that a mixture reads: all of its corpora, or those that can be built, where its declaration leaves out the others."""
+"""The partitions that a mixture reads: all partitions of its corpora or, if it may leave out others, those that can be built."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def without_failed(
     failed
         Partitions (``corpus/partition``) and corpora that failed.
     lasting
-        Those partitions of them whose failure persists until an input changes. The others may succeed in the next run, and a plan without
+        Partitions among them whose failure persists until an input changes. The others may succeed in the next run, and a plan without
         them would soon be replaced.
 
     Raises
@@ -72,12 +72,12 @@ def available_partitions(
     *,
     seconds: float | None = None,
 ) -> AvailablePartitions:
-    """Find the partitions that a mixture reads, given the failures that are on record and the content of the sources.
+    """Find the partitions that a mixture reads, given the recorded failures and the content of the sources.
 
     Parameters
     ----------
     seconds
-        Longest time for listing a source, in seconds; None means no limit.
+        Time limit for listing a source, in seconds; None means no limit.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def available_partitions(
 
 
 def _is_built(corpus: Corpus, partition: Partition | None, workspace: Workspace) -> bool:
-    """Return whether a partition that failed is current all the same, because its content is what it was before it failed."""
+    """Return whether a failed partition is current nevertheless, because its content is what it was before the failure."""
     if partition is None:
         return False
     try:

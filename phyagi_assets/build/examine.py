@@ -52,7 +52,7 @@ class ExaminedCatalog:
     unpartitioned: Mapping[str, Sequence[ExpectedArtifact]] = field(default_factory=dict)
     """The artifacts that are not partitioned, by name of the corpus or mixture; only of a catalog whose partitions are all current."""
     failed: Mapping[str, str] = field(default_factory=dict)
-    """Reasons for which the sources of corpora could not be listed, or the plans of mixtures may not be read, by corpus or mixture."""
+    """Reasons why the sources of corpora could not be listed, or the plans of mixtures may not be read, by corpus or mixture."""
 
     @property
     def is_current(self) -> bool:
@@ -146,5 +146,5 @@ def _with_unpartitioned(partitions: ExaminedCatalog, selection: Selection, works
 
 
 def known_inputs(versions: Versions) -> dict[str, dict[str, str]]:
-    """Return the fingerprints of a mixture's inputs, by corpus and partition, with an empty string where one is not known yet."""
+    """Return the fingerprints of a mixture's inputs, by corpus and partition; an empty string if one is not known yet."""
     return {corpus: {key: fingerprint or "" for key, fingerprint in fingerprints.items()} for corpus, fingerprints in versions.items()}

@@ -41,7 +41,7 @@ def new_executor(
     on_start: Callable[[str], None],
     on_progress: Callable[[Work, int], None],
 ) -> Executor[Task, TaskResult]:
-    """Return an executor for building partitions: this process, a pool of local processes where there is work for several, or a cluster.
+    """Return an executor for building partitions: this process, a pool of local processes if there is work for several, or a cluster.
 
     Parameters
     ----------

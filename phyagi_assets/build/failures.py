@@ -1,4 +1,4 @@
-"""Records of what failed last, so that a command can tell without opening Dagster's instance."""
+"""Records of the last failures, so that a command can show them without opening Dagster's instance."""
 
 from contextlib import suppress
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ from phyagi_assets.store.manifest import Manifest
 QUIET = timedelta(seconds=10)
 """Time to wait after a publication before a mixture of the corpus is examined, because more partitions may follow at once."""
 _LISTING_SECONDS = 20.0
-"""Longest time that a scan waits for a remote source, in seconds. A tick scans several mixtures, and Dagster stops it after 60."""
+"""Time limit for listing a remote source, in seconds. A tick scans several mixtures, and Dagster stops it after 60."""
 _EXAMINED = timedelta(hours=1)
 """Time after which a mixture is examined even if no stamp has changed: another machine may have published to the bucket."""
 
@@ -106,8 +106,10 @@ class MixtureScan:
         """
         store, name = self._workspace.store, mixture.config.name
         keys = {part: self._partitions[part] for part in mixture.config.corpora}
-        there = available_partitions(mixture, self._corpora, keys, self._workspace, seconds=_LISTING_SECONDS)
-        inputs = {part: {key: self._inputs_of(part, step).published[key] for key in keys_read} for part, keys_read in there.keys.items()}
+        available = available_partitions(mixture, self._corpora, keys, self._workspace, seconds=_LISTING_SECONDS)
+        inputs = {
+            part: {key: self._inputs_of(part, step).published[key] for key in keys_read} for part, keys_read in available.keys.items()
+        }
         expected = mixture_artifact(mixture, inputs, self._workspace, step)
         assert expected.manifest is not None, "the fingerprints of published caches are known"
         digest = mixture_inputs_digest(mixture, expected.manifest)

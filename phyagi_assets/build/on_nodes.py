@@ -1,4 +1,4 @@
-"""Building partitions on the nodes of a cluster: the folders that every node has to see, and errors that name the node."""
+"""Build partitions on the nodes of a cluster: the folders that every node has to see, and errors that name the node."""
 
 import errno
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ from phyagi_assets.store.pickling import Pickling
 
 
 def node_check(corpora: Sequence[Corpus], work: Sequence[Work], workspace: Workspace, pickling: Pickling) -> NodeCheck:
-    """Return what every node of a cluster has to have to build partitions."""
+    """Return the requirements that every node of a cluster has to meet to build partitions."""
     store = StoreMarkers(pickling) if workspace.store.is_remote else None
     return NodeCheck(folders=tuple(needed_folders(corpora, work, workspace)), store=store)
 

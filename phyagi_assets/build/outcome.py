@@ -26,7 +26,7 @@ class StepResult:
 
     @property
     def failures(self) -> list[Check]:
-        """The checks that failed. If any did, the version is not published."""
+        """The failed checks. If there are any, the version is not published."""
         return [check for check in self.checks if not check.passed]
 
 
@@ -52,8 +52,8 @@ class PartitionResult:
     @property
     def tokens(self) -> int:
         """Number of tokens of the partition; 0 if no step reports it."""
-        told = [facts["tokens"] for result in self.done if "tokens" in (facts := result.facts)]
-        return int(told[-1]) if told and isinstance(told[-1], int) else 0
+        reported = [facts["tokens"] for result in self.done if "tokens" in (facts := result.facts)]
+        return int(reported[-1]) if reported and isinstance(reported[-1], int) else 0
 
 
 @dataclass(kw_only=True, slots=True)

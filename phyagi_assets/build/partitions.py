@@ -1,8 +1,8 @@
 """Build many partitions at once: their steps and the chunks of the large ones are one queue of tasks for one executor.
 
-A small partition is one task. A large one is built up to a step whose work can be cut into chunks; the chunks are tasks of their own, and
-the last one to end is followed by a task that puts them together and goes on, to the next such step or to the end. So the processes that
-have finished the small partitions help with the large ones, and none of them starts processes of its own.
+A small partition is one task. A large one is built up to a step whose work can be cut into chunks. Each chunk is a task, and the last one
+to end is followed by a task that joins them and continues, to the next such step or to the end. So the processes that have finished the
+small partitions help with the large ones, and no process starts others.
 """
 
 from collections.abc import Generator, Sequence

@@ -1,4 +1,4 @@
-"""Why an artifact has to be built: the differences between the expected manifest and the published one, in words."""
+"""Explain why an artifact has to be built: the differences between the expected manifest and the published one."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from phyagi_assets.steps.tokenize import TOKENIZE
 from phyagi_assets.store.manifest import Manifest
 
 _LISTED = 5
-"""Largest number of source files, or of partitions of a corpus, that are listed."""
+"""Largest number of source files, or of partitions of a corpus, to list."""
 _LONGEST = 60
 """Largest number of characters of a value."""
 _DIGEST = 32
@@ -58,7 +58,7 @@ def _input_changes(expected: Manifest, published: Manifest, tokenizer: str) -> I
 
 
 def _name_changes(kind: str, prefix: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Yield which names are new, gone or have another value, the first ones of each by name."""
+    """Yield a sentence for each name that is new, gone or changed, up to a limit."""
     found = {
         "is new": [name for name in now if name not in before],
         "is gone": [name for name in before if name not in now],

@@ -14,10 +14,10 @@ from phyagi_assets.store.disk import stamp_of
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
 
 READ_AT_MOST = 1 << 28
-"""Number of bytes that a scan reads to find out whether touched local files changed; beyond that, it leaves the reading to a run."""
+"""Largest number of bytes that a scan reads to find out whether touched local files changed; a run reads the rest."""
 
 SCAN_SECONDS = 45.0
-"""Longest time that a scan waits for a remote source, in seconds. Dagster stops a sensor after 60, without naming the source."""
+"""Time limit for listing a remote source, in seconds. Dagster stops a sensor after 60, without naming the source."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +28,7 @@ class Due:
     steps: Sequence[str]
     """Names of the steps to run, in the order of the flow."""
     content: str
-    """Digest of its inputs: the stamps of its files, the declaration, and what the steps read besides."""
+    """Digest of its inputs: the stamps of its files, the declaration, and the shared inputs of the steps."""
     published: str
     """Fingerprint of the published version of the last of these steps; empty unless all of them have a published version."""
 
@@ -38,7 +38,7 @@ class Scan:
     """The result of a scan."""
 
     listing: str
-    """Digest of the inputs of all partitions and of what is published of them; if it is unchanged, nothing new is due."""
+    """Digest of the inputs and the published versions of all partitions; if it is unchanged, nothing new is due."""
     partitions: dict[str, Partition]
     due: list[Due]
 
@@ -59,7 +59,7 @@ def scan_source(corpus: Corpus, workspace: Workspace, settled: str = "", *, flow
         The commit of a tokenizer on the Hub cannot be found.
     """
     partitions = workspace.sources.partitions(corpus, seconds=SCAN_SECONDS)
-    shared = [corpus.digest, *(given for step in flow.in_scope(Scope.PARTITION) for given in step.shared_inputs(corpus, workspace))]
+    shared = [corpus.digest, *(value for step in flow.in_scope(Scope.PARTITION) for value in step.shared_inputs(corpus, workspace))]
     contents = {key: _content(partition, shared) for key, partition in partitions.items()}
     listing = text_digest(canonical_json([corpus.digest, contents, _published(corpus, partitions, workspace, flow)]))
     due: list[Due] = []

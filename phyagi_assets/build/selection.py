@@ -61,8 +61,8 @@ class Selection:
         for key in keys:
             if key not in found:
                 known = [*found, *(step.name for step in self.flow.in_scope(Scope.PARTITION))]
-                there = suggesting(key, known, f"its partitions: {listed(list(found), 20) or 'none'}")
-                raise PhyagiAssetsError(f"{corpus}/{key}: {corpus} has neither a partition nor a step of this name{there}")
+                hint = suggesting(key, known, f"its partitions: {listed(list(found), 20) or 'none'}")
+                raise PhyagiAssetsError(f"{corpus}/{key}: {corpus} has neither a partition nor a step of this name{hint}")
         return {key: found[key] for key in keys}
 
 
@@ -125,6 +125,6 @@ def _parsed(catalog: Catalog, target: str) -> tuple[str, str, str | None]:
     if in_mixture and parts:
         raise PhyagiAssetsError(f"{target}: {name} is a mixture, which has no partitions; name {name}")
     if len(parts) > 1:
-        there = suggesting(parts[0], steps, f"the steps: {', '.join(steps)}")
-        raise PhyagiAssetsError(f"{target}: {parts[0]!r} is not a step of a corpus{there}")
+        hint = suggesting(parts[0], steps, f"the steps: {', '.join(steps)}")
+        raise PhyagiAssetsError(f"{target}: {parts[0]!r} is not a step of a corpus{hint}")
     return name, "" if step == steps[-1] else step, parts[0] if parts else None

@@ -33,7 +33,7 @@ class ExpectedArtifact:
 def fingerprint_at(address: str, store: Store) -> str:
     """Return the fingerprint of the published version of an artifact without reading more than needed; empty if nothing is published.
 
-    A disk is asked for one link. A bucket is asked for all manifests of a folder at once, instead of for one pointer after the other.
+    On a disk, one link is read. In a bucket, all manifests of a folder are read at once, instead of one pointer after the other.
     """
     if not store.is_remote:
         return store.published_fingerprint(address)

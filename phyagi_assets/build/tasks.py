@@ -18,11 +18,11 @@ from phyagi_assets.steps.step import Built, Chunk, Step, Workspace, built_facts
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartitionTask:
-    """Building the steps of a partition."""
+    """A task that builds steps of a partition."""
 
     work: Work
     done: Sequence[StepResult] = ()
-    """Results of the steps before them."""
+    """Results of the earlier steps."""
     divides: bool = False
     """Whether the task ends before a step whose work can be divided into chunks."""
     divided: str = ""
@@ -35,7 +35,7 @@ class PartitionTask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChunkTask:
-    """Doing one chunk of a step of a partition."""
+    """A task that does one chunk of a step of a partition."""
 
     work: Work
     chunk: Chunk

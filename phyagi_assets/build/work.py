@@ -28,7 +28,7 @@ class Work:
     steps: Sequence[str]
     """Names of the steps, in the order of the flow."""
     follows: bool = False
-    """Whether the later steps that turn out to be stale are built as well, as where the content is known only after it is fetched."""
+    """Whether later steps that turn out to be stale are built as well, for content that is known only after it is fetched."""
     bytes: int = 0
     """Number of bytes of source that the slow step has to read; 0 if it is not among the steps."""
     chunks: int = 1

@@ -19,7 +19,7 @@ OnProgress = Callable[[int], None]
 Run = Callable[[Task, OnProgress], Result]
 """Function that runs a task, given a function to call with its progress. It can be pickled."""
 PACKAGE = "phyagi_assets"
-"""Name of the logger above all of this package. Processes take over its level, and pass on its records."""
+"""Name of the parent of all loggers of this package. Other processes take over its level, and send its records back."""
 
 
 class TaskCrashed(Exception):
@@ -34,7 +34,7 @@ class WorkerDied(Exception):
 class Executor(ABC, Generic[Task, Result]):
     """Runs tasks, and yields their results as they finish.
 
-    A task that fails does not stop the others. A task must be safe to run again: it writes to a place that follows from the task alone.
+    A task that fails does not stop the others. A task must be safe to run again: the path of its output depends on the task alone.
     """
 
     run: Run[Task, Result]
@@ -54,7 +54,7 @@ class Executor(ABC, Generic[Task, Result]):
         return sum(map(len, self.queues.values()))
 
     def group(self, task: Task) -> Hashable:
-        """Return the group of a task. The tasks of a group can be run in the same places."""
+        """Return the group of a task. The tasks of a group can run on the same nodes."""
         del task
         return None
 
@@ -81,7 +81,7 @@ class Executor(ABC, Generic[Task, Result]):
 
     @abstractmethod
     def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
-        """Run all tasks that were submitted, including those submitted meanwhile. Closing the generator cancels the rest.
+        """Run all submitted tasks, including those submitted in the meantime. Closing the generator cancels the rest.
 
         Yields
         ------
@@ -102,7 +102,7 @@ class InProcessExecutor(Executor[Task, Result]):
 
 
 def outcome_of(name: str, work: Callable[[], Result]) -> Result | Exception:
-    """Do work; return its result, or the exception that ended it: an error for the user, or `TaskCrashed`. Interrupts are raised.
+    """Return the result of some work, or the exception that ended it: an error for the user, or `TaskCrashed`. Interrupts are raised.
 
     The message about too little memory begins with the name of the work.
     """

@@ -18,7 +18,7 @@ from phyagi_assets.store.markers import StoreMarkers
 _MARKER = ".phyagi-assets-nodes-"
 _GONE = (0, 0)
 """Inode and time of change of a folder that was deleted meanwhile. No folder on a node has them, so only the tasks that need it fail."""
-_OF_OUTPUT = ("jinja2", "pyarrow", "tokenizers")
+_OUTPUT_PACKAGES = ("jinja2", "pyarrow", "tokenizers")
 """Packages whose version can change the ids or the bytes of a file."""
 _PRESENT = "installed"
 
@@ -30,7 +30,7 @@ def installed_packages() -> dict[str, str]:
     """
     needed = [name for name, extra in EXTRAS.items() if extra == "pipeline" and not name.startswith("dagster")]
     found = {name: _PRESENT if find_spec(name) else "" for name in needed}
-    for name in _OF_OUTPUT:
+    for name in _OUTPUT_PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -100,7 +100,7 @@ class NodeCheck:
                     (folder.path / self.marker).unlink()
 
     def problem(self) -> str:
-        """Return what this process lacks, or an empty string."""
+        """Return a requirement that this process does not meet, or an empty string."""
         return self._first(self.findings())
 
     def findings(self) -> Findings:
@@ -114,21 +114,21 @@ class NodeCheck:
         return Findings(problem=problem, unseen=frozenset(folder for folder in unseen if not folder.by_all))
 
     def problems_of(self, nodes: Mapping[str, Findings]) -> dict[str, str]:
-        """Return a message about each node that lacks something, by node id."""
+        """Return a message about each node that does not meet a requirement, by node id."""
         return {node: problem for node, findings in nodes.items() if (problem := self._first(findings))}
 
     def _first(self, findings: Findings) -> str:
         return findings.problem or next((f"does not see {folder.named}" for folder in self.folders if folder in findings.unseen), "")
 
     def needing(self, folders: Collection[Path]) -> "NodeCheck":
-        """Return the check for tasks that need these folders, of those that not all tasks need."""
+        """Return the check for tasks that need some of the folders that not all tasks need."""
         return replace(self, folders=tuple(folder for folder in self.folders if folder.by_all or folder.path in folders))
 
     def _other_package(self) -> str:
         for name, found in installed_packages().items():
             if not found and self.packages[name]:
                 return f"has no {name}; pip install 'phyagi-assets[ray]' on all nodes, in the environment that Ray runs in"
-            if name in _OF_OUTPUT and found != self.packages[name]:
+            if name in _OUTPUT_PACKAGES and found != self.packages[name]:
                 return (
                     f"has {name} {found}, and this machine {self.packages[name] or 'none'}; other versions could write other bytes; "
                     "install the same version on all nodes"

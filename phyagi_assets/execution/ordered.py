@@ -1,7 +1,7 @@
 """Work on the items of a source in several threads, with the results in the order of the items.
 
-Each thread takes an item and works on it to the end, so that nothing is handed over on the way. The work has to spend most of its time
-outside the global interpreter lock (in Arrow, in the engine, in the kernel).
+Each thread takes an item and works on it to the end, so that no item moves between threads. The work has to spend most of its time outside
+the global interpreter lock (in Arrow, in the engine, in the kernel).
 """
 
 import os
@@ -17,7 +17,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AHEAD = 16 << 20
-"""Size of the items in flight from which on no further item is taken, in bytes: more than the usual number of batches of usual size."""
+"""Size of the items in flight at which no further item is taken, in bytes: more than the usual number of batches of usual size."""
 _TO_END = 10.0
 """Time for the threads to end after the consumer has stopped, in seconds."""
 
@@ -35,8 +35,8 @@ def map_in_order(
     """Yield ``work(item)`` for each item, in order, while threads work on the items after it.
 
     An exception of the source or of the work is raised here, after the results of the items before it. A forked process, which does not
-    have the threads, gets an error. If the consumer stops early, the source is closed before the generator is closed, and the threads end:
-    at once, except that one whose work on an item takes long may end later, so that an interrupt does not wait for it. Use
+    have the threads, gets an error. If the consumer stops early, the source is closed before the generator is closed, and the threads end
+    at once; only a thread that works on an item for long may end later, so that an interrupt does not wait for it. Use
     ``contextlib.closing`` if an exception may stop the consumer.
 
     Parameters
@@ -51,7 +51,7 @@ def map_in_order(
     size
         Function that returns the size of an item in bytes. By default, only the number of items is bounded.
     ahead
-        Size of the items that are taken and whose results are not consumed, in bytes, from which on no further item is taken. An item that
+        Size of the items that are taken and whose results are not consumed, in bytes, at which no further item is taken. An item that
         is larger than this is worked on alone.
     """
     run = _Run(work, items, in_flight or 2 * threads, size, ahead)

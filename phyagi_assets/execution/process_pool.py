@@ -3,8 +3,8 @@
 Each worker process has a pipe to the main process, which sends it one task at a time. Results, progress and log records come back through
 the pipe. A worker ends when its pipe closes or the main process dies, so that no worker remains if the main process is killed.
 
-The pools of ``concurrent.futures`` and loky do not do: if one of their workers is killed, all tasks that wait or run fail with it, and
-which of them killed it is not known.
+The pools of ``concurrent.futures`` and loky are not suitable: if one of their workers is killed, all waiting and running tasks fail with
+it, and it is not known which of them killed it.
 """
 
 import logging
@@ -116,7 +116,7 @@ class ProcessPool(Executor[Task, Result]):
         return bool(begun)
 
     def _started(self) -> _Worker[Task]:
-        """Start a worker; try again, with a new process that starts workers, if that process is killed meanwhile."""
+        """Start a worker; if the process that starts workers is killed in the meantime, try again with a new one."""
         for _ in range(_STARTS):
             with suppress(EOFError, ConnectionError):
                 return self._new_worker()
@@ -138,10 +138,10 @@ class ProcessPool(Executor[Task, Result]):
 
 
 def _context(*functions: Callable[..., Any]) -> BaseContext:
-    """Return the way in which worker processes are started, given the functions that they call.
+    """Return the context that starts worker processes, given the functions that they call.
 
-    On Linux, they are forks of a process that has imported what they need, once; importing it again takes 1.3 s of CPU in each. Elsewhere,
-    libraries of the system may not work in a forked process, and each worker is a new interpreter.
+    On Linux, they are forks of a process that has done the imports, which would take 1.3 s of CPU in each. On other systems,
+    system libraries may not work in a forked process, and each worker is a new interpreter.
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")

@@ -37,14 +37,14 @@ class RayAddress:
 
     @property
     def remedy(self) -> str:
-        """End of a message about this cluster: how to do without it, if the environment has chosen it; otherwise an empty string."""
+        """End of a message about this cluster: how to build without it, if the environment names it; otherwise an empty string."""
         return _WITHOUT if self.setting == f"${ADDRESS_VARIABLE}" else ""
 
 
 def default_executor() -> str:
-    """Return where partitions are built if nobody chooses: ``ray`` if ``$RAY_ADDRESS`` names a cluster, otherwise ``local``.
+    """Return the default executor: ``ray`` if ``$RAY_ADDRESS`` names a cluster, otherwise ``local``.
 
-    An ``http`` address there is the server of Ray jobs, and ``local`` lets Ray start a cluster of its own; neither of them chooses.
+    An ``http`` address there is the server of Ray jobs, and with ``local``, Ray starts a cluster of its own; neither of them counts.
     """
     address = os.environ.get(ADDRESS_VARIABLE, "")
     return RAY if address and address != LOCAL and not address.startswith("http") else LOCAL

@@ -30,13 +30,13 @@ from phyagi_assets.execution.ray_worker import Job, Report, run_task
 from phyagi_assets.store.pickling import Pickling
 
 ATTEMPTS = 4
-"""Number of times that a task is begun before it has failed, if its process dies each time."""
+"""Number of attempts after which a task has failed, if its process dies in each."""
 _TO_END = 10.0
 """Time for interrupted tasks to end, in seconds."""
 _REFRESHED = 5.0
-"""Time after which the cluster is asked for its size again, in seconds."""
+"""Interval between requests for the size of the cluster, in seconds."""
 _OUTAGE = 5.0
-"""Time for which an outage that was found also counts for the tasks that failed meanwhile, in seconds."""
+"""Time for which a detected outage also counts for other tasks that have failed, in seconds."""
 _IDLE = 60.0
 """Time between two warnings that no node runs any task, in seconds."""
 _NODE_ID = "ray.io/node-id"
@@ -57,7 +57,7 @@ class RayExecutor(Executor[Task, Result]):
     """The check that each node has to pass before it runs tasks."""
     folders: Callable[[Task], Collection[Path]]
     """Returns the folders of the check that a task needs and others may not need. Tasks are grouped by the nodes that see their
-    folders. Tasks that no node can run fail alone. Those submitted while others run need what these need."""
+    folders. Tasks that no node can run fail alone. Tasks submitted during the run must not need other folders."""
     size: int = sys.maxsize
     """Largest number of tasks that run at the same time; by default, as many as the cluster has processors for."""
     processors: int = 1
@@ -70,7 +70,7 @@ class RayExecutor(Executor[Task, Result]):
         return self._seeing(frozenset(self.folders(task))) if self._seeing else frozenset()
 
     def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
-        """Run all tasks that were submitted, including those submitted meanwhile; see `Executor.results`.
+        """Run all submitted tasks, including those submitted in the meantime; see `Executor.results`.
 
         Raises
         ------
@@ -170,7 +170,7 @@ class _Run(Generic[Task, Result]):
         for group in self._groups:
             group.remote = self._function
             self._avoid(group, group.check.problems_of(findings))
-        self._most, self._looked = 0, 0.0
+        self._most, self._refreshed = 0, 0.0
         self._link = Link(executor.cluster)
         self._outage = float("-inf")
         """Time at which this process last failed the check."""
@@ -208,7 +208,7 @@ class _Run(Generic[Task, Result]):
 
     def _begin(self) -> bool:
         """Submit as many tasks as the cluster can take. Return whether any are on the cluster."""
-        self._look()
+        self._refresh_size()
         for group in self._groups:
             queue = self._executor.queues[group.nodes]
             for _ in range(min(self._room(group), len(group.again) + len(queue))):
@@ -219,13 +219,13 @@ class _Run(Generic[Task, Result]):
                 group.running += 1
         return bool(self._running)
 
-    def _look(self) -> None:
-        """Ask the cluster for its size, from time to time."""
-        if time.monotonic() - self._looked > _REFRESHED and self._link.answers():
+    def _refresh_size(self) -> None:
+        """Request the size of the cluster, at intervals."""
+        if time.monotonic() - self._refreshed > _REFRESHED and self._link.answers():
             for group in self._groups:
                 group.most = self._most_on(group.unfit)
             self._most = min(self._executor.size, self._most_on(self._unfit()))
-            self._looked = time.monotonic()
+            self._refreshed = time.monotonic()
 
     def _most_on(self, unfit: Collection[str]) -> int:
         return 2 * max(1, sum(processors // self._each for processors in self._processors(unfit)))
@@ -288,7 +288,7 @@ class _Run(Generic[Task, Result]):
             return problem
 
     def _outcome(self, returned: Any, attempt: _Attempt[Task]) -> Report | None:
-        """Return what has come of a task; None if it is to be submitted again."""
+        """Return the report of a task; None if the task is to be submitted again."""
         if isinstance(returned, self._ray.exceptions.RayTaskError):
             return Report(outcome=TaskCrashed(str(returned)))
         if isinstance(returned, Exception):
@@ -321,8 +321,8 @@ class _Run(Generic[Task, Result]):
     def _is_outage(self, check: NodeCheck) -> bool:
         """Return whether this process fails the check too.
 
-        Many tasks fail at once in an outage, and each check of a server that is down takes half a minute. So an outage that was just found
-        counts for the tasks that failed meanwhile.
+        Many tasks fail at once in an outage, and each check of a server that is down takes half a minute. So a recently detected outage
+        counts for all tasks that have failed.
         """
         if time.monotonic() - self._outage > _OUTAGE and check.problem():
             self._outage = time.monotonic()

@@ -56,7 +56,7 @@ def connected(cluster: RayAddress) -> Iterator[None]:
         _require_answer(cluster, *server)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with warnings.catch_warnings(action="ignore"):  # the error says what the warnings say
+        with warnings.catch_warnings(action="ignore"):  # the error repeats the warnings
             ray.init(address=cluster.address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
     except (ConnectionError, TimeoutError, ValueError) as problem:
         if cluster.address == "auto":
@@ -107,7 +107,7 @@ def _reason(problem: Exception) -> str:
 
 
 def _not_here(cluster: RayAddress) -> str:
-    """Return the end of the message about a cluster whose server answers, but to which this process cannot connect."""
+    """Return the end of a message about a cluster whose server answers, although this process cannot connect to it."""
     host = cluster.address.rpartition(":")[0]
     return f"; its server answers; only a node of the cluster connects to this address, any other machine to ray://{host}:{CLIENT_PORT}{_TOKEN}"
 
@@ -119,7 +119,7 @@ def _unreachable(cluster: RayAddress, why: str) -> ClusterDownError:
 
 
 def _require_answer(cluster: RayAddress, host: str, port: int) -> None:
-    """Require that a server answers as Ray's do: Ray itself would wait for minutes, and end this process.
+    """Require that a server answers like those of Ray: Ray itself would wait for minutes, and end this process.
 
     Ray's servers speak HTTP/2, in which both sides begin with a frame of settings.
     """
@@ -139,7 +139,7 @@ def _require_answer(cluster: RayAddress, host: str, port: int) -> None:
             ) from None
         raise _unreachable(cluster, problem.strerror or str(problem) or type(problem).__name__) from None
     if len(answer) < 9 or answer[3] != 4:
-        raise _unreachable(cluster, "what answers there is not Ray; the port of a cluster is 6379, and with ray:// it is 10001") from None
+        raise _unreachable(cluster, "the server there is not Ray; the port of a cluster is 6379, and with ray:// it is 10001") from None
 
 
 def check_nodes(check: NodeCheck) -> dict[str, Findings]:

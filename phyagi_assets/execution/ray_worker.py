@@ -1,6 +1,6 @@
 """The part of the Ray executor that runs in the processes of the cluster: prepare once, then run one task after another.
 
-Ray keeps a process for the next tasks of the same run. What a process has prepared stays in it, as in a process of the local pool.
+Ray keeps a process for the next tasks of the same run. As in the local pool, a process keeps what it has prepared.
 """
 
 import logging
@@ -46,7 +46,7 @@ class Report:
     consumed: int = 0
     records: list[logging.LogRecord] = field(default_factory=list)
     unfit: str = ""
-    """Requirement that the node does not meet any more, if the task failed; otherwise empty."""
+    """Requirement that the node has ceased to meet, if the task failed; otherwise empty."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -103,7 +103,7 @@ def run_task(number: bytes, job: Sequence[Any], group: int, task: bytes) -> byte
 
 
 def _run(number: bytes, job: Sequence[Any], group: int, task: bytes) -> Any:
-    """Return the outcome of a task, for which this process is prepared if it is not."""
+    """Return the outcome of a task, after preparing this process if necessary."""
     import ray
 
     _process.consumed = 0
@@ -116,12 +116,12 @@ def _run(number: bytes, job: Sequence[Any], group: int, task: bytes) -> Any:
     if group not in _process.passed:
         os.environ[THREADS] = str(shared.threads)
         logging.getLogger(PACKAGE).setLevel(shared.level)
-        if problem := shared.checks[group].problem():  # of a node that came after the run had begun
+        if problem := shared.checks[group].problem():  # a node that joined during the run
             raise UnfitNodeError(problem)
         _process.passed.add(group)
     _process.run = _process.run or shared.pickling.loads(shared.run)
-    given = shared.pickling.loads(task)
-    return outcome_of(shared.name(given), partial(_process.run, given, _progressed))
+    loaded = shared.pickling.loads(task)
+    return outcome_of(shared.name(loaded), partial(_process.run, loaded, _progressed))
 
 
 def _progressed(consumed: int) -> None:

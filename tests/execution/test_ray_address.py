@@ -63,7 +63,7 @@ def test_cluster_that_cannot_be_reached_is_named() -> None:
             assert by_environment == f"$RAY_ADDRESS{expected[10:]}; to build on this machine, choose the executor local"
     with HTTPServer(("127.0.0.1", 0), _Web) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
-        assert "what answers there is not Ray; the port of a cluster is 6379" in refusal(
+        assert "the server there is not Ray; the port of a cluster is 6379" in refusal(
             RayAddress(address=f"127.0.0.1:{server.server_port}", setting="executor")
         )
         server.shutdown()

@@ -164,7 +164,7 @@ def test_range_of_partitions_is_one_run_with_all_checks_of_each(project: Project
     (project.raw / "one.txt").unlink()
     gone = run_range(project, "one", "three", "numpy_cache")
     assert "plays/one: " in failure(gone)
-    assert "partition 'one' is no longer in the source; there are: three, two" in failure(gone)
+    assert "partition 'one' is no longer in the source, which has: three, two" in failure(gone)
     assert project.materialized("plays", "numpy_cache") == 3
     assert "no partition of plays is selected" in failure(run_range(project, "three", "one"))
 

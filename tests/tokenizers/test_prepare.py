@@ -111,7 +111,7 @@ def test_tokenizer_file_that_cannot_be_read_raises_an_error_with_its_folder(data
     write_text(data / "tokenizer" / "tokenizer.json", "{}").with_name("merges.txt").symlink_to("/proc/self/mem")
     corpus = declare_corpus(data, "c", "raw/*.txt", tokenizer="tokenizer")
     with pytest.raises(TokenizerError, match="tokenizer: cannot be read: Input/output error; it is a file of the tokenizer"):
-        Identities(data).of(corpus)
+        Identities(data).identity(corpus)
 
 
 def test_tokenizer_folder_of_which_a_part_cannot_be_listed_is_not_taken_for_a_smaller_one(
@@ -127,7 +127,7 @@ def test_tokenizer_folder_of_which_a_part_cannot_be_listed_is_not_taken_for_a_sm
 
     monkeypatch.setattr(os, "scandir", fail)
     with pytest.raises(TokenizerError, match="templates: cannot be read: Input/output error"):
-        Identities(data).of(corpus)
+        Identities(data).identity(corpus)
 
 
 def test_unreachable_hub_raises_an_error_that_may_pass(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
