@@ -15,7 +15,7 @@ def caches_of_corpus(corpus: str, store: Store, *, among: Container[str] | None 
     among
         Keys of the partitions; by default, all.
     intact
-        Whether to leave out caches of which a file is missing or has another size than was written.
+        Whether to leave out caches with a file that is missing or has another size than was written.
     """
     addresses = [address for address in store.list() if (address.name, address.step) == (corpus, STEP)]
     return {

@@ -14,7 +14,7 @@ from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.step import Scope, Workspace
 
 Kind = Literal["declaration", "artifact", "link"]
-"""Subjects of problems."""
+"""Kinds of problems."""
 
 
 class Problem(Record):
@@ -86,7 +86,7 @@ def check_everything(workspace: Workspace, linked: Sequence[Path], *, discard: b
 
 
 def _foreign(workspace: Workspace, loops: Collection[Path]) -> tuple[list[Problem], list[str]]:
-    """Return the problems with what the store did not make where it would keep a pointer, and messages about the rest of such entries."""
+    """Return the problems with foreign entries in the places of pointers, and messages about other foreign entries."""
     foreign = [each for each in workspace.store.survey().foreign if each.path not in loops]
     places = _places(workspace) if foreign and not workspace.store.is_remote else {}
     message = "{}, where the store keeps the pointer of an artifact; move it away"
@@ -101,7 +101,7 @@ def _places(workspace: Workspace) -> dict[Path | str, str]:
     catalog, _ = read_catalog(workspace.data)
     addresses = [step.address(name) for step in FLOW.in_scope(Scope.MIXTURE) for name in catalog.mixtures]
     for name, corpus in catalog.corpora.items():
-        with suppress(PhyagiAssetsError):  # a source that cannot be listed is a problem of its own
+        with suppress(PhyagiAssetsError):  # a source that cannot be listed is reported separately
             addresses += [
                 step.address(name, key) for key in workspace.sources.partitions(corpus) for step in FLOW.in_scope(Scope.PARTITION)
             ]

@@ -1,4 +1,4 @@
-"""Sizes of corpora in training tokens: counted where everything is built, estimated from a sample of the text where it is not."""
+"""Sizes of corpora in training tokens, counted if all partitions are built and otherwise estimated from a sample of the text."""
 
 import logging
 import time
@@ -23,7 +23,7 @@ from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 logger = logging.getLogger(__name__)
 
 _PROBED = 4
-"""Number of batches (of about a megabyte) that are encoded to measure tokens per byte and bytes per second."""
+"""Number of batches that are encoded to measure tokens per byte and bytes per second."""
 _BYTES_PER_TOKEN = 4.3
 """Bytes per token of English text, assumed for remote sources that have no local partition to measure."""
 _BYTES_PER_SECOND = 50e6
@@ -86,10 +86,10 @@ def _probed(corpus: Corpus, partitions: Sequence[Partition], workspace: Workspac
     prepared = prepare_tokenizer(corpus, workspace.identities, workspace.store)
     bytes_per_token = prepared.dtype(corpus.config.dtype).itemsize
     size = sum(partition.bytes for partition in partitions)
-    here = [partition for partition in partitions if partition.is_local]
-    if not here:  # nothing is fetched for an estimate
+    local = [partition for partition in partitions if partition.is_local]
+    if not local:  # nothing is fetched for an estimate
         return _from_size(size, bytes_per_token=bytes_per_token)
-    probed = max(here, key=lambda partition: partition.bytes)
+    probed = max(local, key=lambda partition: partition.bytes)
     conversations = conversation_recipe(corpus, prepared, workspace)
     encoding = prepared if conversations is None else conversations.prepared.bare
     exact = ExactTokenizer(workspace.engines.engines(encoding, workspace.store, corpus.config.special_tokens, corpus.config.engine))

@@ -47,13 +47,13 @@ def declaration_problems(
                 on_left_out(corpus.config.name, left_out)
         on_checked(corpus.config.name)
     for name, mixture in catalog.mixtures.items():
-        if mixture.path not in known_bad and (unlike := _unlike(mixture, catalog.corpora, prepared)):
-            yield str(unlike)
+        if mixture.path not in known_bad and (mismatch := _mismatch(mixture, catalog.corpora, prepared)):
+            yield str(mismatch)
         on_checked(name)
 
 
-def _unlike(mixture: Mixture, corpora: Mapping[str, Corpus], prepared: Mapping[str, PreparedTokenizer]) -> DeclarationError | None:
-    """Return the error of a mixture whose corpora have different tokenizers or dtypes, as building it would raise it."""
+def _mismatch(mixture: Mixture, corpora: Mapping[str, Corpus], prepared: Mapping[str, PreparedTokenizer]) -> DeclarationError | None:
+    """Return the error that building a mixture would raise if its corpora have different tokenizers or dtypes."""
     parts = [name for name in mixture.config.corpora if name in prepared]
     for what in ("tokenizer", "dtype"):
         found: dict[str, str] = {}
@@ -73,7 +73,7 @@ def _unlike(mixture: Mixture, corpora: Mapping[str, Corpus], prepared: Mapping[s
 
 
 def _unreadable(corpus: Corpus, workspace: Workspace) -> Iterator[str]:
-    """Read the beginnings of some local files of a source as building would, and yield each problem once, for all files that have it."""
+    """Read the beginnings of some local files of a source as a build would, and yield each problem once for all files that have it."""
     local = (file for partition in workspace.sources.partitions(corpus).values() if partition.is_local for file in readable(partition))
     files = list(islice(local, _READ))
     found: dict[str, list[str]] = {}

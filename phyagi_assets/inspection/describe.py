@@ -161,7 +161,7 @@ def inspect_corpus(store: Store, name: str, keys: Collection[str] | None = None)
 
 
 def _skipped(artifacts: Iterable[Artifact]) -> list[Part]:
-    """Return one table row per file from which rows were left out."""
+    """Return one table row per file with left-out rows."""
     return [row for artifact in artifacts for row in skipped_rows(artifact.manifest)]
 
 

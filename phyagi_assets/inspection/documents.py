@@ -64,7 +64,7 @@ def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDo
 
 
 def _listed_files(partition: Partition, raw: Artifact | None, pinned: Sequence[SourceFile], workspace: Workspace) -> Sequence[Readable]:
-    """Return the files of a partition to read, as the source lists them: those that are copied come from the snapshot."""
+    """Return the files of a partition to read, as the source lists them; copied files are read from the snapshot."""
     if raw and not pinned:
         return readable_files(partition, raw, workspace)
     copies = {file.name: file for file in readable_files(partition, raw, workspace)} if raw else {}
@@ -91,7 +91,7 @@ def matching(corpus: Corpus, pattern: str, workspace: Workspace) -> Iterator[Fou
         pinned = pinned_objects(corpus, partition, workspace) or ()
         if raw is None and not all(file.path or file in pinned for file in partition.files):
             raise SourceError(
-                f"{corpus.path}: partition {partition.key!r} was never fetched, so that nobody knows its text; "
+                f"{corpus.path}: partition {partition.key!r} was never fetched, so its text is unknown; "
                 f"materialize {corpus.config.name} first"
             )
         files = _listed_files(partition, raw, pinned, workspace)

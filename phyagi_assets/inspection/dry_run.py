@@ -27,7 +27,7 @@ class StaleStep(Record):
     reasons: tuple[str, ...]
     """Why, one sentence each; empty if only the step before it changes."""
     is_stored: bool
-    """Whether the version is in the store already, so that it is published again without being built."""
+    """Whether the store already has the version, so that it is published again without being built."""
 
 
 class Stale(Record):
@@ -56,11 +56,11 @@ class DryRunReport(Report):
     current: int
     """Number of partitions and mixtures that are up to date."""
     failed: dict[str, str]
-    """Reasons for which partitions, corpora and mixtures would fail, by name, as far as they are known before anything is built."""
+    """Reasons why partitions, corpora and mixtures would fail, by name, as far as they are known before the build."""
 
 
 def dry_run(selection: Selection, workspace: Workspace) -> DryRunReport:
-    """Find out what a command would build, and why.
+    """Find the artifacts that a command would build, and the reasons.
 
     Files of partitions that were never built are not read.
 
@@ -149,7 +149,7 @@ def _reasons(
     for other in artifacts:
         before = published.manifest.inputs.get(other.step)
         if other.is_current and before is not None and before != other.fingerprint and other.manifest:
-            old = store.find(other.address, before)  # the step before it was built by a command that did not come to this step
+            old = store.find(other.address, before)  # an earlier command built the step before this one, and then stopped
             found += (changes(other.manifest, old.manifest) if old else []) or [f"{other.step} changed"]
     return found
 

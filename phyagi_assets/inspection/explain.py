@@ -1,4 +1,4 @@
-"""Tracing a position in the order of training back to its documents."""
+"""Trace a position in the order of training back to its documents."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -88,7 +88,7 @@ class ExplainedSample:
     epoch: int
     """Number of complete passes over its shuffle group before this sample."""
     runs: tuple[ExplainedRun, ...]
-    """Runs of tokens in order: one, or several where the sample crosses partitions. Padding follows the last run."""
+    """Runs of tokens in order: several if the sample crosses partitions, otherwise one. Padding follows the last run."""
     documents: tuple[DocumentSpan, ...]
 
     @property
@@ -176,12 +176,12 @@ class Explainer:
         IndexError
             A position is negative, or beyond the end of a split other than ``train``.
         StoreError
-            A file that the plan names is gone.
+            A file that the plan names no longer exists.
         """
-        split, samples_there = self._order.split, len(self._order)
+        split, count = self._order.split, len(self._order)
         for position in positions:
-            if position < 0 or (split != "train" and position >= samples_there):
-                raise IndexError(f"position {position} is outside the {split} split, which has {counted(samples_there, 'sample')}")
+            if position < 0 or (split != "train" and position >= count):
+                raise IndexError(f"position {position} is outside the {split} split, which has {counted(count, 'sample')}")
         found = self._order.locate(np.array(positions, dtype=np.int64))
         runs = self._order.runs(found)
         samples: list[list[tuple[int, ...]]] = [[] for _ in positions]

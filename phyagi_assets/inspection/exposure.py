@@ -21,7 +21,7 @@ from phyagi_assets.store.base import Store
 logger = logging.getLogger(__name__)
 
 EVALUATION = "evaluation"
-"""Name, in place of a split, of the samples of a corpus for evaluation only, of which all splits are read."""
+"""Name, in place of a split, of the samples of a corpus for evaluation only, whose splits are all read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -80,7 +80,7 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
     Raises
     ------
     DeclarationError, SourceError, TokenizerError
-        An error that would also keep the mixture from being built.
+        An error that building the mixture would raise, too.
     """
     config = mixture.config
     partitions = _partitions(mixture, corpora, workspace)
@@ -133,7 +133,7 @@ def _read(config: MixtureConfig, samples: Mapping[str, int], published: Plan | N
     Parameters
     ----------
     published
-        Published plan if it is current, which knows the numbers of samples in an epoch.
+        Published plan if it is current, which has the numbers of samples in an epoch.
     """
     read, epochs = dict.fromkeys(config.trained, 0), 0.0
     for number, (start, parts) in enumerate(config.timeline):
@@ -150,7 +150,7 @@ def _read(config: MixtureConfig, samples: Mapping[str, int], published: Plan | N
 
 
 def _samples(config: MixtureConfig, part: MixturePart, tokens: int) -> int:
-    """Return the number of samples that the tokens of a corpus make, or about that number if they are packed."""
+    """Return the number of samples that the tokens of a corpus make; an estimate if they are packed."""
     return -(-tokens // config.seq_len) if config.packing_of(part) == "best_fit" else samples_in(tokens, config.seq_len)
 
 
@@ -180,7 +180,7 @@ def _partitions(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Work
 
 
 def _published(mixture: Mixture, sizes: Mapping[str, CorpusSize], workspace: Workspace) -> Plan | None:
-    """Return the published plan if it is current. Its sample counts are exact even if an earlier release cut samples in another way."""
+    """Return the published plan if it is current. Its sample counts are exact even if an earlier release cut samples differently."""
     caches = {name: size.caches for name, size in sizes.items()}
     published = published_mixture(expected_mixture(mixture, workspace, caches), mixture_address(mixture), workspace.store)
     return plan_of(published) if published else None

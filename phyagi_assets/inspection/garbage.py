@@ -32,7 +32,7 @@ from phyagi_assets.store.manifest import Manifest
 
 
 class Reason(StrEnum):
-    """Why something in a store can be removed; the value is the text that users read."""
+    """Reason why a version or transfer can be removed; the value is shown to users."""
 
     SUPERSEDED = "superseded"
     RETIRED = "its partition is gone from the source"
@@ -51,7 +51,7 @@ class Removable:
     path: Path
     why: Reason
     bytes: int
-    """Size of the files in bytes, without the tokenizer, which the store keeps once for all versions."""
+    """Size of the files in bytes, without the tokenizer, which versions share."""
     address: Address
     fingerprint: str = ""
     """Fingerprint of the version; empty for an interrupted transfer."""
@@ -94,12 +94,12 @@ class Cleaning:
     grace: timedelta = timedelta(0)
     others: Mapping[str, str] = field(default_factory=dict)
     foreign: list[Foreign] = field(default_factory=list, init=False)
-    """Files, links and folders left alone, because the store did not make them or cannot account for them."""
+    """Files, links and folders that stay, because the store did not make them or cannot identify them."""
     young: int = field(default=0, init=False)
     """Number of versions that are kept only because of the grace period."""
 
     def find(self) -> list[Removable]:
-        """Find the versions that can be removed.
+        """Find all removable items.
 
         Raises
         ------
@@ -150,7 +150,7 @@ class Cleaning:
                     yield version, Reason.UNDECLARED if partitions is None else Reason.SUPERSEDED if is_there else Reason.RETIRED
 
     def _why_unneeded(self, plan: Version | StoredVersion, is_published: bool) -> Reason | None:
-        """Return why a plan is not needed; None if it is."""
+        """Return the reason why a plan is not needed, or None if it is."""
         if plan.address.name not in self.mixtures and plan.address.name not in self.others:
             return Reason.UNDECLARED
         return Reason.OLD_PLAN if self.old_plans and not is_published else None
@@ -184,7 +184,7 @@ class Cleaning:
         return named | versions_of_plan(plan)
 
     def _is_young(self, written: float, now: float) -> bool:
-        """Return whether something was written within the grace period."""
+        """Return whether a version was written within the grace period."""
         return self.grace > timedelta(0) and now - written < self.grace.total_seconds()
 
     def _transfers(self) -> Sequence[Removable]:
@@ -203,7 +203,7 @@ class Cleaning:
         return found
 
     def remove(self, items: Iterable[Removable]) -> list[Removable]:
-        """Remove versions that were found, except those that are needed by now or that another command works on.
+        """Remove the versions that were found, except those that are needed again or that another command is working on.
 
         The pointer of a version is removed first, then its folder in one rename, so that a reader sees the whole version or nothing.
         """
@@ -217,7 +217,7 @@ class Cleaning:
         return removed
 
     def _removed(self, item: Removable, remove: Callable[[str, Path], None]) -> bool:
-        """Remove what was found just now, unless it has changed since. Return whether it was removed."""
+        """Remove an item that was just found, unless it has changed since. Return whether it was removed."""
         if item.why is Reason.BROKEN_OFF:
             clear_transfers(item.path)
             clear_chunks(item.path)
@@ -231,7 +231,7 @@ class Cleaning:
         return True
 
     def _is_as_found(self, item: Removable) -> bool:
-        """Return whether a version is still published or still not, as it was found; for a second copy, whether its version is intact."""
+        """Return whether a version is still as it was found, published or not; for a second copy, whether its version is intact."""
         if item.why is not Reason.SPARE:
             return self._is_published(item) == item.is_published
         version = self.store.find(item.address, item.fingerprint)
@@ -247,7 +247,7 @@ class RemovableVersion(Record):
     why: str
     """Reason why it is no longer needed."""
     bytes: int
-    """Size of the files in bytes, without the tokenizer, which the store keeps once for all versions."""
+    """Size of the files in bytes, without the tokenizer, which versions share."""
     removed: bool
 
 
@@ -280,7 +280,7 @@ class CleanReport(Report):
 
 
 def _written(versions: Iterable[StoredVersion]) -> dict[Path, float]:
-    """Return when versions were written or last published, by folder, without those that another command has removed since the survey."""
+    """Return the times at which versions were written or last published, by folder; those removed since the survey are left out."""
     written = {}
     for version in versions:
         with suppress(FileNotFoundError):
@@ -300,4 +300,4 @@ def _named_by_manifest(manifest: Manifest) -> set[Version]:
     try:
         return {_cache(corpus, key, fingerprint) for corpus, caches in manifest.inputs.items() for key, fingerprint in caches.items()}
     except (AttributeError, TypeError):
-        raise StoreError(f"neither the plan nor the manifest of {manifest.fingerprint} tells what it names") from None
+        raise StoreError(f"neither the plan nor the manifest of {manifest.fingerprint} lists the versions that it names") from None

@@ -75,7 +75,7 @@ def store_problems(store: Store, on_checked: Callable[[str], None], corpus: str 
         yield from (StoreProblem(address=address, found=found, version=own) for found in damage)
         if not damage and store.is_remote and address.step == MIXTURE.name:
             yield from (StoreProblem(address=address, found=found) for found in _remote_plan_problems(store, address))
-        elif own and not damage and (path / PLAN).is_file():  # the paths in a plan are relative to where its version belongs
+        elif own and not damage and (path / PLAN).is_file():  # the paths in a plan are relative to the place of its version
             yield from (StoreProblem(address=address, found=found) for found in _plan_problems(plan_folder(pointer / PLAN) / PLAN))
         on_checked(address)
 
@@ -88,7 +88,7 @@ def discard_damaged(store: Store, problems: Iterable[StoreProblem]) -> tuple[lis
     discarded : list of str
         Addresses of the versions that were removed, sorted.
     left : list of str
-        Reasons why the other versions were left alone: the store did not make all their files, or they were rebuilt in the meantime.
+        Reasons why other versions were not removed: the store did not make all their files, or they were rebuilt in the meantime.
     """
     damaged = {problem.version: problem.address for problem in problems if problem.version}
     discarded, left = set(), []
@@ -96,7 +96,7 @@ def discard_damaged(store: Store, problems: Iterable[StoreProblem]) -> tuple[lis
         with store.lock(address):  # a run may be rebuilding the artifact right now
             try:
                 if not store.damage(address, version):
-                    left.append(f"{address}: has been built again meanwhile")
+                    left.append(f"{address}: has been built again in the meantime")
                     continue
                 store.discard(address, version)
             except StoreError as problem:

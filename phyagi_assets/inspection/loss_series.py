@@ -1,4 +1,4 @@
-"""Losses as sums by corpus and step, and what earlier steps suggest for each."""
+"""Losses as sums by corpus and step, with the losses that earlier steps suggest."""
 
 import math
 from dataclasses import dataclass

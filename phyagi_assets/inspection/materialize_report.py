@@ -22,7 +22,7 @@ class MaterializeReport(Report):
     skipped: dict[str, tuple[str, ...]]
     """Failed partitions (``corpus/partition``) that mixtures leave out, by mixture."""
     left_out: dict[str, str]
-    """Reasons for which declarations were left out, by name; only if everything was to be built."""
+    """Reasons why declarations were left out, by name; only if the command was to build all of them."""
 
     @classmethod
     def of(cls, outcome: Outcome, broken: Sequence[Broken]) -> "MaterializeReport":

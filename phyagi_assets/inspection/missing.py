@@ -1,4 +1,4 @@
-"""The errors about a name that nothing in a store has."""
+"""Errors about names that do not exist in a store."""
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formatting import listed
@@ -8,7 +8,7 @@ from phyagi_assets.suggestions import did_you_mean
 
 
 def nothing_named(name: str, store: Store) -> StoreError:
-    """Return the error: a name in the store that is similar, or else how to build a corpus or mixture of this name."""
+    """Return the error, with a similar name in the store or, without one, how to build a corpus or mixture of this name."""
     known = store.names()
     if name in known:
         return StoreError(f"{store} has nothing of {name!r} to show yet; phyagi-assets status shows its state")
@@ -17,7 +17,7 @@ def nothing_named(name: str, store: Store) -> StoreError:
 
 
 def no_address(name: str, store: Store) -> StoreError:
-    """Return the error about a name with slashes: an artifact whose address is similar, such as one of the same partition."""
+    """Return the error about a name with slashes, with a similar address, such as one of the same partition."""
     published = list(store.list())
     corpus, _, key = name.partition("/")
     same_partition = [found for found in published if found.name == corpus and found.key == key.rpartition("/")[2]]

@@ -23,7 +23,7 @@ from phyagi_assets.store.places import artifact_in_bucket, open_store
 LEFT_OUT = "files left out of the source"
 """Label of the fact about files that match the pattern of the source but are left out, such as hidden files."""
 _LISTING_SECONDS = 10.0
-"""Longest time that listing a remote source may take, in seconds, before a corpus is described without the listing."""
+"""Time limit for listing a remote source, in seconds; beyond it, a corpus is described without the listing."""
 
 
 def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -> InspectReport:
@@ -66,7 +66,7 @@ def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -
 
 
 def _with_failed(found: InspectReport, name: str, workspace: Workspace | None) -> InspectReport:
-    """Return the description of a mixture with the partitions that it leaves out now, which its plan may be too old to name."""
+    """Return the description of a mixture with the partitions that it leaves out now; its plan may name others."""
     if workspace is None:
         return found
     catalog, _ = read_catalog(workspace.data)

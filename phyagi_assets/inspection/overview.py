@@ -45,7 +45,7 @@ class CorpusOverview:
     """Fingerprints of the published versions, by partition and step."""
     lengths: Lengths | None
     duplicates: int | None
-    """Number of documents whose text occurs before in the corpus; None if there are too many documents to count."""
+    """Number of documents whose text occurs earlier in the corpus; None if there are too many documents to count."""
     samples: Sequence[Sample]
     missing: Sequence[str] = ()
     """Keys of the partitions in the source that have no published cache."""
@@ -93,7 +93,7 @@ Overview = CorpusOverview | MixtureOverview
 def overview(
     name: str, store: Store, place: str | Path, catalog: Catalog | None = None, *, samples: int = 6, keys: Collection[str] | None = None
 ) -> Overview:
-    """Collect what a page about a corpus or a mixture shows.
+    """Collect the content of a page about a corpus or a mixture.
 
     The samples are chosen at random, and are the same for the same content.
 
@@ -109,7 +109,7 @@ def overview(
     Raises
     ------
     StoreError
-        Nothing of this name is published, or something is damaged.
+        No artifact of this name is published, or one is damaged.
     """
     step = next(FLOW.in_scope(Scope.MIXTURE))
     artifact = store.open(step.address(name)) if "/" not in name else None
@@ -157,7 +157,7 @@ def _corpus(name: str, caches: Mapping[str, Artifact], store: Store, catalog: Ca
 
 
 def _duplicates(caches: Iterable[Artifact]) -> int:
-    """Return the number of documents of caches whose text hash occurs before."""
+    """Return the number of documents of caches whose text hash occurs earlier."""
     hashes: list[npt.NDArray[np.uint64]] = []
     for artifact in caches:
         folder = artifact.folder(*(name for name in artifact.manifest.files if name.endswith(HASHES)))

@@ -15,7 +15,7 @@ from phyagi_assets.steps.step import Workspace
 
 
 class RemoveReport(Report):
-    """The documents that are to be excluded from a corpus, and where mixtures have used them."""
+    """The documents to exclude from a corpus, and the positions at which mixtures use them."""
 
     report: Literal["remove"] = "remove"
     version: Literal[1] = 1
@@ -25,7 +25,7 @@ class RemoveReport(Report):
     ids: tuple[str, ...]
     """Ids of the documents."""
     recorded: tuple[str, ...]
-    """Ids of the documents that were recorded now; the others were recorded before."""
+    """Ids of the documents that this command recorded; the others were recorded before."""
     file: str
     """Path of the file that lists the excluded documents of the corpus."""
     documents: tuple[FoundDocument, ...]
@@ -56,13 +56,13 @@ def remove_documents(
     Raises
     ------
     PhyagiAssetsError
-        An id or the regular expression is not valid, or no document has it.
+        An id or the regular expression is not valid, or no document matches.
     SourceError
         The source cannot be listed or read.
     """
     declared, removal = catalog.corpora[corpus], partial(Removal, reason=reason, on=date.today().isoformat())
     try:
-        removals = {one: removal(id=one) for one in ids}
+        removals = {id_: removal(id=id_) for id_ in ids}
     except ValueError as problem:
         raise PhyagiAssetsError(str(problem)) from None
     found = list(matching(declared, match, workspace)) if match else with_ids(declared, removals, workspace.store)

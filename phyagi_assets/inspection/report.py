@@ -1,7 +1,7 @@
 """The reports of the commands: frozen, typed records that are printed for people or as one JSON document.
 
-The JSON Schema of each report is published under docs/schemas. A field is never renamed or given another meaning: a report that needs that
-gets a new `version`.
+The JSON Schema of each report is published under docs/schemas. A field is never renamed and never changes its meaning; such a change needs
+a new `version` of the report.
 """
 
 from typing import Any

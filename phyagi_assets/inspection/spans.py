@@ -1,4 +1,4 @@
-"""The documents of a token array as ranges of tokens, and their text for people."""
+"""The documents of a token array as ranges of tokens, and their text for display."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Span:
         return cls(id=document_id(int(documents.hashes[index])), file=file, row=row, start=start, end=int(documents.ends[index]))
 
     def beginning(self, documents: SplitArrays, tokens: int) -> str:
-        """Return the text of the first tokens of the document, with ⟦ and ⟧ around what is trained on if there is a mask."""
+        """Return the text of the first tokens of the document, with ⟦ and ⟧ around the trained parts if there is a mask."""
         stop = min(self.end, self.start + tokens)
         trained = None if documents.mask is None else documents.mask.between(self.start, stop)
         return mark_trained(documents.ids[self.start : stop], trained, lambda piece: decode_for_display(documents.cache, piece))
@@ -51,7 +51,7 @@ class Sample:
     tokens: int
     """Number of tokens of the whole document."""
     text: str
-    """Text of its first tokens, with ⟦ and ⟧ around what is trained on if the document is a conversation."""
+    """Text of its first tokens, with ⟦ and ⟧ around the parts that are trained on if the document is a conversation."""
 
     @classmethod
     def of(cls, documents: SplitArrays, index: int, tokens: int) -> "Sample":

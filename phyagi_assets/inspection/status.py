@@ -1,7 +1,7 @@
-"""The state of corpora and mixtures: what is up to date, stale or failed, how large it is, and when it was built.
+"""The state of corpora and mixtures: whether they are up to date, stale or failed, their sizes, and the time of their last build.
 
 The state of a partition follows from the links of the store and the stamps of the source files. Of its artifacts, only the manifest of the
-cache is read, and no file is compared with its record: that is what ``phyagi-assets check`` does.
+cache is read. Files are not compared with their records, as ``phyagi-assets check`` does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,14 +59,14 @@ class CorpusStatus(Record):
     tokens: int
     """Number of tokens in these caches, over all splits."""
     bytes: int
-    """Size of these caches, in bytes, without the tokenizer, which the store keeps once."""
+    """Size of these caches, in bytes, without the tokenizer, which they share."""
     last_built: str | None
     """Time at which a cache was written or published last, in UTC, in the format of ISO 8601; None without a cache."""
     not_current: tuple[PartitionStatus, ...]
     """The partitions that are not up to date."""
     problem: str | None
-    """Reason for which the source cannot be listed, the list of removed documents or a version cannot be read, or the Hub does not tell the
-    commit of the tokenizer."""
+    """Reason why the source cannot be listed, the list of removed documents or a version cannot be read, or the commit of the tokenizer
+    cannot be found on the Hub."""
 
 
 class MixtureStatus(Record):
@@ -83,7 +83,7 @@ class MixtureStatus(Record):
     last_built: str | None
     """Time at which the plan was written or published last, in UTC, in the format of ISO 8601; None without a plan."""
     problem: str | None
-    """Reason for the last failure, if the mixture failed and was not built since then, or for which its plan cannot be read."""
+    """Reason for the last failure, if the mixture failed and was not built since then, or why its plan cannot be read."""
     skipped: tuple[str, ...]
     """Failed partitions that the mixture leaves out, as ``corpus/partition``."""
 
@@ -100,7 +100,7 @@ class StatusReport(Report):
     corpora: tuple[CorpusStatus, ...]
     mixtures: tuple[MixtureStatus, ...]
     left_out: dict[str, str]
-    """Reasons for which declarations cannot be used, by name."""
+    """Reasons why declarations cannot be used, by name."""
 
 
 def status(catalog: Catalog, workspace: Workspace) -> StatusReport:
@@ -137,7 +137,7 @@ def _corpus(corpus: Corpus, workspace: Workspace) -> tuple[CorpusStatus, dict[st
             problem = problem or str(found)
         if artifact:
             published.append(artifact)
-        elif not step:  # what the pointer names is gone, or its manifest is damaged
+        elif not step:  # the published version is missing, or its manifest is damaged
             step, caches[partition.key] = last.name, None
         if step:
             not_current.append(_stale(cache, step, artifact, workspace))
@@ -159,7 +159,7 @@ def _corpus(corpus: Corpus, workspace: Workspace) -> tuple[CorpusStatus, dict[st
 
 
 def _listed(corpus: Corpus, workspace: Workspace) -> tuple[Mapping[str, Partition], str | None]:
-    """Return the partitions in the source of a corpus, and the reason for which it cannot be examined as a whole."""
+    """Return the partitions in the source of a corpus, and the reason why the corpus cannot be examined, if there is one."""
     partitions: Mapping[str, Partition] = {}
     try:
         partitions = workspace.sources.partitions(corpus)
@@ -186,7 +186,7 @@ def _stale(cache: Address, step: str, artifact: Artifact | None, workspace: Work
     """
     failure = Failures(workspace.store).last(f"{cache.name}/{cache.key}")
     was_built = True
-    with suppress(StoreAccessError):  # what may not be read is there
+    with suppress(StoreAccessError):  # an artifact that may not be read exists
         was_built = artifact is not None or bool(fingerprint_at(cache, workspace.store))
     return PartitionStatus(
         partition=cache.key,
@@ -198,7 +198,7 @@ def _stale(cache: Address, step: str, artifact: Artifact | None, workspace: Work
 
 
 def _first_stale(corpus: Corpus, partition: Partition, workspace: Workspace, *, may_read: bool) -> tuple[str, str | None]:
-    """Return the name of the first step that has to be built, empty if none has, and the expected fingerprint of the last step."""
+    """Return the name of the first step to build, empty if there is none, and the expected fingerprint of the last step."""
     inputs: dict[str, str] = {}
     fingerprint = None
     for step in FLOW.in_scope(Scope.PARTITION):
