@@ -40,10 +40,11 @@ def clean(output: Output, old_plans: bool, yes: bool, grace: float, settings: Se
     """List versions that can be removed; with --yes, remove them.
 
     A version can be removed if a newer one has replaced it, if its partition is gone from the source, or if its corpus or
-    mixture is not declared any more. Versions that a plan names are kept, because a training run may still read them. With
+    mixture is no longer declared. Versions that a plan names are kept, because a training run may still read them. With
     --old-plans, only the versions that the published plan of each mixture names are kept; use it if no run reads an older plan.
 
-    The second copy of a version can be removed too. It is left when materialize restores the links of a store that was copied without them.
+    A second copy of a version can be removed too. Materialize leaves one when it restores the links of a store that was copied without
+    them.
 
     Links and files that the store did not create are listed and never removed.
     """

@@ -1,6 +1,6 @@
-"""Python's collector of cyclic garbage, of which a command needs little.
+"""Run Python's collector of cyclic garbage less often during a command.
 
-A command imports more than a thousand modules, whose objects live until the process ends. By default, Python goes through them again and
+A command imports more than a thousand modules, whose objects live until the process ends. By default, Python scans them again and
 again while they are imported, and once more at the end, which takes a third of the time of a small change.
 """
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 _NEW_OBJECTS = 50_000
 """Number of new objects after which the collector runs, instead of some hundreds."""
 _GENERATIONS = 20
-"""Number of runs on new objects after which the collector goes through older ones, too."""
+"""Number of runs on new objects after which the collector scans older ones, too."""
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class _NumberOption(click.Option):
     """Option whose value is a number. The help shows its default, and only an error message its range."""
 
     def get_help_extra(self, ctx: click.Context) -> Any:
-        """Return what the help shows after the meaning."""
+        """Return the text that follows the description of the option in the help."""
         extra = super().get_help_extra(ctx)
         extra.pop("range", None)
         return extra
@@ -55,8 +55,8 @@ number_option = partial(click.option, cls=_NumberOption, metavar="N")
 def folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options --data and --store to a command."""
     data = click.option("--data", metavar="DIR", help="The data folder.  [default: $PHYAGI_ASSETS_DATA, else data]")
-    told = "The store: a folder, or s3://bucket/folder, gs://… or az://…  [default: $PHYAGI_ASSETS_STORE, else store in the data folder]"
-    store = click.option("--store", metavar="PLACE", help=told)
+    text = "The store: a folder, or s3://bucket/folder, gs://… or az://…  [default: $PHYAGI_ASSETS_STORE, else store in the data folder]"
+    store = click.option("--store", metavar="PLACE", help=text)
     return data(store(command))
 
 

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
     type=click.Choice(["store", "reference"]),
     default="store",
     show_default=True,
-    help="What DST becomes: a store, or folders with one file per token array, as the reference library reads them.",
+    help="Layout of DST: a store, or folders with one file per token array, as the reference library reads them.",
 )
 def copy(output: Output, source: str, target: str, names: tuple[str, ...], layout: str) -> None:
     """Copy a store, or parts of it, to another place.
@@ -62,7 +62,7 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     for place in places:
         refuse_dangling(place, "name another store")
     if holds(*places) or holds(*reversed(places)):
-        raise PhyagiAssetsError(f"{source} and {target} are one place, or one is inside the other; name two that are apart")
+        raise PhyagiAssetsError(f"{source} and {target} are the same place, or one is inside the other; name two separate places")
     chosen = () if names == ("all",) else names
     store = open_store(places[0])
     progress = ConsoleProgress(output, output.messages())
@@ -72,7 +72,7 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     problems = list(copying.unread)
     left_out: list[Item] = []
     size = sum(item.bytes for item in copying.items)
-    with progress.over({item.artifact.version.path: () for item in copying.items}, size, verb="copying", noun="version"):
+    with progress.track({item.artifact.version.path: () for item in copying.items}, size, verb="copying", noun="version"):
         for item, reasons in copying.done:
             name = f"{item.artifact.address}@{item.artifact.fingerprint[:8]}"
             progress.copied(name, item.bytes, is_there=item.is_there, is_left_out=bool(reasons))

@@ -1,4 +1,4 @@
-"""Imports that a command does not need."""
+"""Avoid imports that a command does not need."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec
 def keep_pandas_out() -> None:
     """Let pyarrow find no pandas, unless it is imported already.
 
-    At its first conversion, pyarrow imports pandas to recognize its objects. A command has none, and the import takes longer than
+    At its first conversion, pyarrow imports pandas to recognize its objects. A command uses none, and the import takes longer than
     building a small partition.
     """
     if "pandas" in sys.modules:

@@ -33,7 +33,7 @@ class _Axes:
 
     @classmethod
     def of(cls, report: LossReport) -> "_Axes":
-        """Return axes on which every point of a report has a place."""
+        """Return axes that cover every point of a report."""
         losses = [point.loss for corpus in report.corpora for point in corpus.curve if point.loss is not None]
         ticks = _ticks(min(losses, default=0.0), max(losses, default=1.0))
         return cls(losses=ticks, first=report.first_step, last=max(report.last_step, report.first_step + 1))
@@ -50,7 +50,7 @@ def loss_chart(report: LossReport) -> str:
     """Return the curves of a report as SVG: the loss of each corpus by step, with a mark at each spike."""
     axes = _Axes.of(report)
     height = _HEIGHT + _LEGEND * len(report.corpora)
-    told = "; ".join(map(_summary, report.corpora))
+    summaries = "; ".join(map(_summary, report.corpora))
     drawn = [
         f'<text x="{_LEFT}" y="22" font-size="15">{escape(f"Loss by corpus of {report.mixture}, in nats per token")}</text>',
         *_labels(axes, report),
@@ -58,7 +58,7 @@ def loss_chart(report: LossReport) -> str:
         *(part for number, corpus in enumerate(report.corpora) for part in _curve(axes, corpus, number)),
     ]
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(f"Loss by corpus of {report.mixture}: {told}")}"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(f"Loss by corpus of {report.mixture}: {summaries}")}"'
         f' viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" font-family="sans-serif" font-size="12" fill="#1d2330">'
         f'<rect width="100%" height="100%" fill="white"/>{"".join(drawn)}</svg>\n'
     )

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 @click.option(
     "--executor", metavar="WHERE", help="Where to build: local, ray or ray:ADDRESS.  [default: ray if RAY_ADDRESS is set, otherwise local]"
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be built, and why; build and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be built, and why; build and write nothing.")
 @with_settings
 def materialize(
     output: Output, names: tuple[str, ...], at: int | None, jobs: int | None, executor: str | None, dry_run: bool, settings: Settings
@@ -74,27 +74,27 @@ def materialize(
     broken = () if names else catalog.broken
     if dry_run:
         from phyagi_assets.cli.render_state import show_dry_run
-        from phyagi_assets.inspection.dry_run import dry_run as foresee
+        from phyagi_assets.inspection.dry_run import dry_run as find_stale
         from phyagi_assets.store.read_only import read_only
 
         output.messages()
         with read_only(workspace.store) as view:
-            foreseen = foresee(selection, replace(workspace, store=view))
-        output.report(foreseen, lambda console: show_dry_run(console, foreseen))
-        exit_after(foreseen.failed, broken)
+            found = find_stale(selection, replace(workspace, store=view))
+        output.report(found, lambda console: show_dry_run(console, found))
+        exit_after(found.failed, broken)
     if workspace.store.is_remote:
-        workspace.store.names()  # before anything is written: some servers create a bucket that is not there
-    examined, outcome = _brought_up_to_date(output, settings, selection, workspace, at, jobs, executor)
+        workspace.store.names()  # before anything is written: some servers create a missing bucket
+    examined, outcome = _bring_up_to_date(output, settings, selection, workspace, at, jobs, executor)
     partitions = {name: corpus.partitions for name, corpus in examined.corpora.items()}
     report = MaterializeReport.of(outcome, broken)
     output.report(report, lambda console: show_outcome(console, report, chosen, workspace.store, partitions))
     exit_after(report.failed, broken)
 
 
-def _brought_up_to_date(
+def _bring_up_to_date(
     output: Output, settings: Settings, selection: "Selection", workspace: "Workspace", at: int | None, jobs: int | None, executor: str
 ) -> tuple["ExaminedCatalog", "Outcome"]:
-    """Build what is stale. Dagster is not imported if nothing is, and if its instance has recorded all versions."""
+    """Build stale artifacts. Dagster is not imported if there are none and its instance has recorded all versions."""
     from phyagi_assets.build.examine import examine_selection
     from phyagi_assets.build.outcome import Outcome
     from phyagi_assets.cli.progress import ConsoleProgress
@@ -123,7 +123,7 @@ def _brought_up_to_date(
                 instance = opened.enter_context(open_instance(settings))
                 runner = Runner(selection.catalog, workspace, instance, progress, selection.flow)
                 work = runner.stale(examined)
-            with progress.over({item.name: item.steps for item in work}, sum(item.bytes for item in work)):
+            with progress.track({item.name: item.steps for item in work}, sum(item.bytes for item in work)):
                 outcome = runner.run(work, at, jobs, executor)
         if selection.is_whole:
             recorded.remember(runner.recorded())

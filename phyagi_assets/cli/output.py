@@ -118,7 +118,7 @@ class Output:
 
 @contextmanager
 def _printing() -> Iterator[None]:
-    """Report that standard output cannot be written as an error without a traceback. A closed pipe is left to the caller."""
+    """Turn an error of writing to standard output into one without a traceback. The caller handles a closed pipe."""
     try:
         yield
         sys.stdout.flush()
@@ -139,7 +139,7 @@ def _encodable_json(text: str) -> str:
 
 
 class _LineHandler(logging.Handler):
-    """Handler that prints each message as one line, where a terminal would show a table that is as wide as itself."""
+    """Handler that prints each message as one line, in place of the tables for terminals."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()

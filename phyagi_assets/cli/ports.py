@@ -1,4 +1,4 @@
-"""Probing of the port on which the UI is to listen."""
+"""Check the port on which the UI is to listen."""
 
 import json
 import socket
@@ -32,7 +32,7 @@ def require_free_port(host: str, port: int) -> None:
         raise PhyagiAssetsError(f"--host: {host} is not an address of this machine ({problem.strerror}); use 127.0.0.1 or 0.0.0.0")
     free = next((other for other in range(port + 1, min(port + _TRIED, 1 << 16)) if _problem(host, other) is None), None)
     advice = f"open it in your browser, stop it, or use another port{f': --port {free}' if free else ''}"
-    raise PhyagiAssetsError(f"port {port} of {host} is taken by {_what_listens(host, port)}; {advice}")
+    raise PhyagiAssetsError(f"port {port} of {host} is taken by {_listener(host, port)}; {advice}")
 
 
 def _problem(host: str, port: int) -> OSError | None:
@@ -59,7 +59,7 @@ def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
-def _what_listens(host: str, port: int) -> str:
+def _listener(host: str, port: int) -> str:
     """Return the kind of server that listens on a port."""
     place = f"[{_reachable(host)}]" if ":" in host else _reachable(host)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

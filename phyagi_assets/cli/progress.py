@@ -1,4 +1,4 @@
-"""The progress of a command: one line that is redrawn on a terminal, and a line for what begins and ends elsewhere."""
+"""The progress of a command: one line that is redrawn on a terminal; elsewhere, a line for each item that begins or ends."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -14,10 +14,10 @@ from phyagi_assets.cli.output import Output
 from phyagi_assets.formatting import counted, short_counted, short_size
 
 _STARTED = 20
-"""Number of items from which on, outside of a terminal, only the ends of items are printed, not their beginnings."""
+"""Number of items at which, outside of a terminal, only the ends of items are printed."""
 
 _WIDE = 100
-"""Width of a terminal from which on a bar is drawn, in characters; without it, there is room for the names of partitions and steps."""
+"""Smallest width of a terminal at which a bar is drawn, in characters; otherwise, the names of partitions and steps get the room."""
 
 
 class ConsoleProgress:
@@ -45,12 +45,12 @@ class ConsoleProgress:
 
     @contextmanager
     def before(self, what: str) -> Iterator[None]:
-        """Show what is done before the work is known, on a terminal; the line goes away at the end of the context."""
+        """Show an activity on a terminal until the amount of work is known; the line disappears at the end of the context."""
         with self._console.status(what, spinner="line") if self._draws else nullcontext():
             yield
 
     @contextmanager
-    def over(self, steps: dict[str, Sequence[str]], size: int, *, verb: str = "building", noun: str = "partition") -> Iterator[None]:
+    def track(self, steps: dict[str, Sequence[str]], size: int, *, verb: str = "building", noun: str = "partition") -> Iterator[None]:
         """Show the progress inside the context.
 
         Parameters
@@ -61,7 +61,7 @@ class ConsoleProgress:
         self._steps, self._count = dict(steps), len(steps)
         self._bar.update(self._task, total=size)
         if steps:
-            self._tell(f"{verb} {counted(len(steps), noun)}, {short_size(size)} to read")
+            self._print_line(f"{verb} {counted(len(steps), noun)}, {short_size(size)} to read")
         with self._bar:
             yield
 
@@ -72,7 +72,7 @@ class ConsoleProgress:
         self._show(f"{number:,} of {self._count:,} {name}{': ' * bool(steps)}{steps}")
         if self._count < _STARTED:
             self._bar.refresh()  # a small one ends before the line is drawn by itself
-            self._tell(f"{name}: started{f' ({steps})' * bool(steps)}")
+            self._print_line(f"{name}: started{f' ({steps})' * bool(steps)}")
 
     def advanced(self, consumed: int) -> None:
         """Advance by a number of bytes."""
@@ -86,7 +86,7 @@ class ConsoleProgress:
         outcome = f"failed{reason}" if result.failure else "up to date" if is_current else f"built{tokens}"
         if self._ended == self._count:
             self._bar.refresh()
-        self._tell(f"{result.work.name}: {outcome} ({self._ended:,} of {self._count:,})")
+        self._print_line(f"{result.work.name}: {outcome} ({self._ended:,} of {self._count:,})")
 
     def copied(self, name: str, size: int, *, is_there: bool, is_left_out: bool) -> None:
         """Count a version that has been copied or left out, or that the target had already, which prints no line."""
@@ -95,21 +95,21 @@ class ConsoleProgress:
         self._bar.update(self._task, advance=size)
         self._show(f"{number} {name}")
         if is_left_out or not is_there:
-            self._tell(f"{name}: {'left out' if is_left_out else f'copied, {short_size(size)}'} ({number})")
+            self._print_line(f"{name}: {'left out' if is_left_out else f'copied, {short_size(size)}'} ({number})")
 
     def started_step(self, name: str, step: str) -> None:
         """Show the name and step of a mixture or whole corpus that is started."""
         self._show(f"{name}: {step}")
-        self._tell(f"{name}: started ({step})")
+        self._print_line(f"{name}: started ({step})")
 
     def ended_step(self, name: str, failure: str, *, is_current: bool) -> None:
-        """Print the outcome of the step of a mixture or whole corpus. `is_current` tells whether it was published already."""
-        self._tell(f"{name}: {'failed' if failure else 'up to date' if is_current else 'built'}")
+        """Print the outcome of the step of a mixture or whole corpus. `is_current` says whether it was published already."""
+        self._print_line(f"{name}: {'failed' if failure else 'up to date' if is_current else 'built'}")
 
     def _show(self, description: str) -> None:
         self._bar.update(self._task, description=escape(description))
 
-    def _tell(self, message: str) -> None:
+    def _print_line(self, message: str) -> None:
         self._output.note(message)
         if not self._draws and not self._output.quiet:
             print_text(self._console, message)

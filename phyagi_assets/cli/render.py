@@ -96,7 +96,7 @@ def show_copied(console: Console, report: "CopyReport") -> None:
 
 
 def show_check(console: Console, report: "CheckReport") -> None:
-    """Print what was checked, and what was left alone or discarded; the problems are printed as errors."""
+    """Print the counts of a check, and the entries that were left alone or discarded; problems are printed as errors."""
     counts = f"{counted(report.declarations, 'declaration')} and {counted(report.artifacts, 'artifact')} checked"
     console.print(f"{counts}, {counted(len(report.problems), 'problem')}")
     lines = [f"{name}: {files}" for name, files in report.left_out.items()]
@@ -117,12 +117,12 @@ def show_forecast(console: Console, found: "Forecast") -> None:
     columns = ["corpus", "declared", "training tokens", "in no sample", *fill_of_packed, "read", "epochs", *[""] * repeats]
     table = ruled_table(columns, texts=("corpus", "declared", ""))
     for corpus in found.corpora:
-        about = "" if corpus.is_exact else "≈ "
+        sign = "" if corpus.is_exact else "≈ "
         note = [f"[red]more than max_epochs {corpus.max_epochs:g}[/]" if corpus.repeats_too_often else ""] * repeats
-        epochs = f"{about}{digits(corpus.epochs)}"
+        epochs = f"{sign}{digits(corpus.epochs)}"
         uncovered = f"{corpus.uncovered:,}" if corpus.is_exact else ""
         fill = ["" if corpus.fill is None else f"{100 * corpus.fill:.2f} %"] if is_packed else []
-        table.add_row(corpus.corpus, corpus.amount, f"{about}{short(corpus.tokens)}", uncovered, *fill, short(corpus.read), epochs, *note)
+        table.add_row(corpus.corpus, corpus.amount, f"{sign}{short(corpus.tokens)}", uncovered, *fill, short(corpus.read), epochs, *note)
     print_table(console, table)
     if found.bytes_to_write:
         size, seconds = short_size(found.bytes_to_write), max(1, round(found.seconds))
@@ -139,7 +139,7 @@ def _duration(seconds: int) -> str:
 
 
 def show_explanation(console: Console, found: "Iterable[ExplainedSample]") -> None:
-    """Print the origin of samples, and the beginning of the text that they contain of each document."""
+    """Print the origin of samples, and for each document the beginning of its text in the sample."""
     for sample in found:
         head = f"[bold]position {sample.position:,}[/]  {escape(sample.corpus)}/{escape(sample.partition)}, epoch {sample.epoch:,}"
         console.print(head)
@@ -196,11 +196,11 @@ def _show_exposures(console: Console, found: "Iterable[Exposure]") -> None:
     texts = ("mixture", "plan", "split", "document", "positions")
     table = ruled_table(("mixture", "plan", "split", "document", "samples", "positions"), texts=texts, title="In the order of mixtures")
     table.columns[-1].no_wrap = False
-    for one in found:
-        plan = one.plan[:8] if one.is_published else f"{one.plan[:8]} (old)"
-        positions = listed([f"{position:,}" for position in one.positions], _LISTED)
-        until = f"of {one.until:,}"
-        table.add_row(one.mixture, plan, one.split, one.id, f"{len(one.positions):,} {until}", positions)
+    for exposure in found:
+        plan = exposure.plan[:8] if exposure.is_published else f"{exposure.plan[:8]} (old)"
+        positions = listed([f"{position:,}" for position in exposure.positions], _LISTED)
+        until = f"of {exposure.until:,}"
+        table.add_row(exposure.mixture, plan, exposure.split, exposure.id, f"{len(exposure.positions):,} {until}", positions)
     if table.rows:
         print_table(console, table)
     else:

@@ -83,8 +83,8 @@ def _show_document(console: Console, document: LossDocument) -> None:
     scope = "" if document.is_measured else " (of the whole samples)"
     title = f"{document.corpus}/{document.partition}  {document.file} row {document.row + 1:,}, id {document.id}"
     at = "position" if len(document.positions) == 1 else "positions"
-    said = f"loss {_loss(document.loss)} over {counted(document.tokens, 'token')}{scope}; {at} {positions}"
-    console.print(boxed(console, f"{said}\n{' '.join(document.text.split())}", title))
+    summary = f"loss {_loss(document.loss)} over {counted(document.tokens, 'token')}{scope}; {at} {positions}"
+    console.print(boxed(console, f"{summary}\n{' '.join(document.text.split())}", title))
 
 
 def _show_proposal(console: Console, proposal: Proposal) -> None:

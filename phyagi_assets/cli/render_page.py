@@ -130,8 +130,8 @@ def _composition(mixture: MixtureOverview) -> str:
     heads += ["packed, full"] * is_packed
     bar = shares("Share of each corpus in the samples", [(component.corpus, component.part) for component in mixture.components])
     note = f"At every prefix of an epoch, each corpus is within {largest_deviation(mixture.plan):.3g} samples of its share."
-    held = [f"{name} ({short_counted(plan.total('validation', 'tokens'), 'token')})" for name, plan in mixture.plan.evaluated()]
-    evaluated = f"<p class='faint'>For evaluation only: {escape(', '.join(held))}.</p>" if held else ""
+    corpora = [f"{name} ({short_counted(plan.total('validation', 'tokens'), 'token')})" for name, plan in mixture.plan.evaluated()]
+    evaluated = f"<p class='faint'>For evaluation only: {escape(', '.join(corpora))}.</p>" if corpora else ""
     return f"<h2>Composition</h2><figure>{bar}</figure>{_table(heads, rows, numbers_from=2)}<p class='faint'>{note}</p>{evaluated}"
 
 
@@ -151,8 +151,8 @@ def _part(corpus: CorpusOverview) -> str:
 
 
 def _unpublished(corpus: str) -> str:
-    told = "This corpus is no longer published. The mixture reads the versions that its plan names."
-    return f"<h2>{escape(corpus)}</h2><p>{told}</p>"
+    text = "This corpus is no longer published. The mixture reads the versions that its plan names."
+    return f"<h2>{escape(corpus)}</h2><p>{text}</p>"
 
 
 def _tokens_by_partition(corpus: CorpusOverview, level: int = 2) -> str:
@@ -178,8 +178,8 @@ def _duplicates(corpus: CorpusOverview, level: int = 2) -> str:
     if corpus.duplicates is None:
         return ""
     share = corpus.duplicates / max(1, corpus.documents)
-    told = f"{counted(corpus.duplicates, 'document')} ({share:.2%}) with a text that occurs before in the corpus."
-    return f"<h{level}>Duplicates</h{level}><p>{told}</p>"
+    text = f"{counted(corpus.duplicates, 'document')} ({share:.2%}) whose text occurs earlier in the corpus."
+    return f"<h{level}>Duplicates</h{level}><p>{text}</p>"
 
 
 def _documents(samples: Sequence[Sample]) -> str:
@@ -191,7 +191,7 @@ def _documents(samples: Sequence[Sample]) -> str:
     return f"<h2>Documents chosen at random</h2>{_with_legend(shown)}" if shown else ""
 
 
-_LEGEND = "<p class='faint'>What is trained on is <mark>marked</mark>.</p>"
+_LEGEND = "<p class='faint'>Parts that are trained on are <mark>marked</mark>.</p>"
 
 
 def _samples(samples: Sequence[ExplainedSample]) -> str:
@@ -218,7 +218,7 @@ def _with_legend(shown: Sequence[str]) -> str:
 
 
 def _beginning(marked: str) -> str:
-    """Return the beginning of a text with marks, of which the last one is closed."""
+    """Return the beginning of a text with marks, and close the last mark."""
     if len(marked) <= _SHOWN:
         return marked
     shown = marked[:_SHOWN]

@@ -1,4 +1,4 @@
-"""Output of the commands about what is stale: the plan of a build, and the state of corpora and mixtures."""
+"""Output of the commands that show stale artifacts, and the state of corpora and mixtures."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -18,7 +18,7 @@ _TEXTS = ("corpus", "mixture", "state", "plan")
 
 
 def show_dry_run(console: Console, report: DryRunReport) -> None:
-    """Print what would be built and why; partitions of a corpus with the same reasons are one entry."""
+    """Print the artifacts that would be built, with reasons; partitions of a corpus with the same reasons are one entry."""
     groups: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[Stale]] = {}
     for stale in report.stale:
         steps = tuple(f"{step.step}{' (in the store already)' * step.is_stored}" for step in stale.steps)
@@ -88,5 +88,5 @@ def _not_current(report: StatusReport) -> Iterator[str]:
 
 
 def _minute(time: str | None) -> str:
-    """Return a time as people read it, in their time zone."""
+    """Return a time for display, in the local time zone."""
     return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M") if time else "–"

@@ -17,7 +17,7 @@ def report(output: Output, name: str, target: str | None, samples: int, settings
     """Write an HTML page about a corpus or a mixture.
 
     The page is one file that can be sent to a colleague. It shows the composition, document lengths, tokens by partition, duplicates,
-    samples chosen at random with the boundaries of documents and what is trained on, lineage, fingerprints, and how to load it. It needs
+    random samples with the boundaries of documents and the parts that are trained on, lineage, fingerprints, and how to load it. It needs
     neither the store nor a network. Samples are text of the corpus: send the page only to those who may read it, or write it with
     --samples 0.
     """

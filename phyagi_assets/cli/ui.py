@@ -32,7 +32,7 @@ def ui(output: Output, host: str, port: int, settings: Settings) -> None:
     output.messages()
     settings.require_data()
     if not isinstance(settings.store, Path):
-        open_store(settings.store).names()  # a bucket that is not there, or refuses, is named here and not in the daemon's log
+        open_store(settings.store).names()  # an error of the bucket is reported here, and not in the daemon's log
     environment = ui_environment(settings)
     require_free_port(host, port)
     if not host.startswith("127.") and host not in ("localhost", "::1"):

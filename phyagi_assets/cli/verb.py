@@ -39,9 +39,9 @@ class Verb(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the function of the command."""
-        given = {name: ctx.params.pop(name) for name in ("as_json", "verbose", "quiet", "log_file") if name in ctx.params}
+        shared = {name: ctx.params.pop(name) for name in ("as_json", "verbose", "quiet", "log_file") if name in ctx.params}
         with few_collections(), _exit_codes():
-            ctx.obj = ctx.params["output"] = Output(**given)
+            ctx.obj = ctx.params["output"] = Output(**shared)
             with ctx.obj.opened(sys.argv), _exit_codes():
                 return super().invoke(ctx)
 

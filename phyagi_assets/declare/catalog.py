@@ -30,7 +30,7 @@ class Broken:
 
 
 def nothing_declared(data: Path) -> str:
-    """Return the message about a data folder without declarations, with the data folder above or below it that may be meant."""
+    """Return the message about a data folder without declarations, with a data folder above or below it that may be the right one."""
     near = next(filter(_has_declarations, [*data.absolute().parents[:_NEAR], *islice(_folders_in(data), _MOST_FOLDERS)]), None)
     here = "mount its disk if it is on another one, or make a data folder with: phyagi-assets init DIR"
     remedy = f"name the data folder with --data {near}" if near else here
@@ -90,8 +90,8 @@ class Catalog:
             return self
         for name in wanted:
             if name not in known:
-                there = suggesting(name, known, f"declared are: {', '.join(known)}")
-                raise PhyagiAssetsError(f"{name!r} is not declared in {self.data}{there}")
+                hint = suggesting(name, known, f"declared names: {', '.join(known)}")
+                raise PhyagiAssetsError(f"{name!r} is not declared in {self.data}{hint}")
         mixtures = {name: self.mixtures[name] for name in wanted if name in self.mixtures}
         parts = {name for mixture in mixtures.values() for name in mixture.config.corpora}
         corpora = {name: corpus for name, corpus in self.corpora.items() if name in wanted or name in parts}

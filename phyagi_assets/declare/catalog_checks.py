@@ -59,17 +59,17 @@ def _no_tokenizer(data: Path, name: str) -> str:
     path = data / name
     if path.is_file():
         return f"{path} is a file; name the folder that contains it, {PurePath(name).parent}"
-    there = sorted(file.parent.relative_to(data).as_posix() for file in data.glob("tokenizers/*/tokenizer.json"))
-    known = f"; {data} has {listed(there)}" if there else ""
+    known_folders = sorted(file.parent.relative_to(data).as_posix() for file in data.glob("tokenizers/*/tokenizer.json"))
+    known = f"; {data} has {listed(known_folders)}" if known_folders else ""
     on_hub = "; a tokenizer on the Hub is named with a revision, as in gpt2@main"
-    return f"there is no folder {path}{did_you_mean(name, there) or known + on_hub}"
+    return f"there is no folder {path}{did_you_mean(name, known_folders) or known + on_hub}"
 
 
 def _check_template(data: Path, corpus: Declaration[CorpusConfig]) -> None:
     name = corpus.config.chat_template
     if corpus.config.messages is not None and name != TOKENIZERS_TEMPLATE and not (data / name).is_file():
         raise corpus.error(
-            f"there is no file {data / name}; name a Jinja template, or say tokenizer to use the template of the tokenizer",
+            f"there is no file {data / name}; name a Jinja template, or write tokenizer to use the template of the tokenizer",
             "chat_template",
         )
 
@@ -77,7 +77,7 @@ def _check_template(data: Path, corpus: Declaration[CorpusConfig]) -> None:
 def _check_parts(data: Path, mixture: Declaration[MixtureConfig], corpora: Collection[str]) -> None:
     for key, name in _named_corpora(mixture.config):
         if name not in corpora:
-            declared = f"declared are: {listed(sorted(corpora), 20) or 'none'}"
+            declared = f"declared names: {listed(sorted(corpora), 20) or 'none'}"
             raise mixture.error(f"{name!r} is not declared under {data / 'corpora'}{suggesting(name, corpora, declared)}", *key)
     for i, name in enumerate(mixture.config.evaluation):
         if name in mixture.config.trained:
@@ -97,7 +97,7 @@ def _check_stages(mixture: Declaration[MixtureConfig]) -> None:
     for k, stage in enumerate(stages):
         if stage.until is None:
             if k + 1 < len(stages):
-                raise mixture.error("is missing, and only the last stage goes on without an end", "stages", k, "until")
+                raise mixture.error("is missing, and only the last stage may have no end", "stages", k, "until")
         elif stage.until < before + config.seq_len:
             message = f"is {stage.until:,} tokens, and a stage ends at least a sample (seq_len: {config.seq_len:,}) after"
             raise mixture.error(f"{message} {f'the one before it, at {before:,}' if k else 'the beginning'}", "stages", k, "until")

@@ -30,7 +30,7 @@ EngineName = Literal["auto", "gigatoken", "fastokens", "tokenizers"]
 HeldOut = Literal["validation", "test"]
 TrainOn = Literal["assistant", "last_assistant", "all"]
 TOKENIZERS_TEMPLATE = "tokenizer"
-"""Value of ``chat_template`` that stands for the tokenizer's own template."""
+"""Value of ``chat_template`` for the tokenizer's own template."""
 LONGEST_REGEX = 1_000
 """Largest length of a regex, in characters."""
 
@@ -149,16 +149,16 @@ class LimitsConfig(Declared):
     """Largest share of rows that are left out by ``on_invalid: skip``; no limit by default."""
 
 
-_OF_CONVERSATIONS = ("messages", "chat_template", "template_date", "train_on")
+_CONVERSATION_KEYS = ("messages", "chat_template", "template_date", "train_on")
 """Keys of a corpus that only conversations have."""
 
 
-def _date_of_text(given: object) -> object:
+def _date_of_text(value: object) -> object:
     """Return the day that text such as ``2026-01-31`` names, which YAML reads as text if it is quoted; other values unchanged."""
     try:
-        return date.fromisoformat(given) if isinstance(given, str) else given
+        return date.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
-        return given
+        return value
 
 
 _ESCAPE = re.compile(r"\\[nrt]")
@@ -185,7 +185,7 @@ class CorpusConfig(Declared):
     chat_template: Annotated[str, Field(min_length=1)] = TOKENIZERS_TEMPLATE
     """Template that renders conversations as text: ``tokenizer`` for the tokenizer's own, or a file, relative to the data folder."""
     template_date: Annotated[date | None, BeforeValidator(_date_of_text)] = None
-    """Day that a template which writes the date of today writes instead, so that the ids do not depend on the day of the build."""
+    """Day that a template writes in place of today's date, so that the ids do not depend on the day of the build."""
     train_on: TrainOn = "assistant"
     """Part of a conversation that is trained on: what the assistant writes, the last of its turns, or everything."""
     tokenizer: TokenizerName
@@ -200,7 +200,7 @@ class CorpusConfig(Declared):
     splits: dict[HeldOut, Annotated[float, Field(ge=SMALLEST_AMOUNT, lt=1)]] = Field(default_factory=dict)
     """Share of the documents in each split, chosen by the hash of the text; all other documents are in ``train``."""
     on_invalid: Literal["error", "skip"] = "error"
-    """Treatment of a row whose text is null or not a string: ``error`` refuses the partition, ``skip`` leaves the row out and counts it."""
+    """Treatment of a row whose text is null or not a string: ``error`` rejects the partition, ``skip`` leaves the row out and counts it."""
     snapshot: bool = False
     """Whether objects are copied into a store that is in a bucket, instead of being read in their own bucket. A store on a disk always
     holds copies."""
@@ -225,7 +225,7 @@ class CorpusConfig(Declared):
     @model_validator(mode="after")
     def _check_messages(self) -> Self:
         if self.messages is None:
-            for key in _OF_CONVERSATIONS[1:]:
+            for key in _CONVERSATION_KEYS[1:]:
                 if key in self.model_fields_set:
                     raise ValueError(f"{key} applies to conversations; name their column in messages, or remove {key}")
             return self
@@ -238,8 +238,8 @@ class CorpusConfig(Declared):
 
     @model_serializer(mode="wrap")
     def _without_later_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the keys of conversations and of snapshots where there are none, so that the digests of declarations stay."""
-        left_out = () if self.messages is not None else _OF_CONVERSATIONS
+        """Leave out the keys of conversations and of snapshots if there are none, so that the digests of declarations do not change."""
+        left_out = () if self.messages is not None else _CONVERSATION_KEYS
         return {key: value for key, value in serialize(self).items() if key not in left_out and (key != "snapshot" or value)}
 
     @model_validator(mode="after")

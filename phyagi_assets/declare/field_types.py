@@ -43,9 +43,9 @@ def _checked_span(text: str) -> str:
     return text
 
 
-def _token_count(given: object) -> object:
+def _token_count(value: object) -> object:
     """Return a number of tokens, given as a number or as text such as ``2B tokens``."""
-    return parsed(given.removesuffix("tokens")) if isinstance(given, str) else given
+    return parsed(value.removesuffix("tokens")) if isinstance(value, str) else value
 
 
 def _checked_clock(text: str) -> str:

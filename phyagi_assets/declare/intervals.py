@@ -8,7 +8,7 @@ _LONGEST = timedelta(days=3650)
 
 
 def parse_span(text: str) -> timedelta:
-    """Read a span such as ``2 days`` or ``30 minutes``.
+    """Parse a span such as ``2 days`` or ``30 minutes``.
 
     Raises
     ------

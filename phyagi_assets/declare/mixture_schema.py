@@ -37,7 +37,7 @@ class MixturePart(Declared):
     max_epochs: float | None = Field(default=None, gt=0, le=LARGEST_WEIGHT, allow_inf_nan=False)
     """Largest number of epochs of the corpus in a training run; ``phyagi-assets plan`` reports when a run exceeds it."""
     packing: Packing | None = None
-    """How the corpus becomes samples, if not as the mixture says; see `MixtureConfig.packing`."""
+    """How the corpus becomes samples; by default, as the mixture declares. See `MixtureConfig.packing`."""
 
     @model_serializer(mode="wrap")
     def _without_packing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -57,12 +57,12 @@ class MixturePart(Declared):
 
 
 def _without_null_packing(dumped: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the key `packing` where it is not declared, so that the digest of the declaration stays what it was."""
+    """Leave out the key `packing` if it is not declared, so that the digest of the declaration does not change."""
     return {key: value for key, value in dumped.items() if key != "packing" or value is not None}
 
 
 SHORTEST_PACKED = 2
-"""Smallest length of packed samples, in tokens: in a sample of one token, there is nothing to predict."""
+"""Smallest length of packed samples, in tokens: a sample of one token has nothing to predict."""
 
 
 class WindowConfig(Declared):
@@ -93,7 +93,7 @@ class MixtureStage(Declared):
 
     until: Tokens | None = None
     """Number of tokens of training at which the stage ends, counted from the beginning of training; it is rounded down to whole samples.
-    The last stage goes on after it."""
+    The last stage continues after it."""
     datasets: Parts
     """Corpora of the stage, with their weights or shares."""
 
@@ -171,24 +171,24 @@ class MixtureConfig(Declared):
 
     @property
     def skips_failed(self) -> bool:
-        """Whether the mixture is built without partitions whose failure lasts until an input changes."""
+        """Whether the mixture is built without partitions whose failure persists until an input changes."""
         return self.on_failed_partition == "skip"
 
     @model_serializer(mode="wrap")
     def _without_unused_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out later keys where they are not declared, so that the digest of the declaration stays what it was."""
+        """Leave out newer keys if they are not declared, so that the digest of the declaration does not change."""
         unused = {key for key in ("datasets", "stages", "evaluation") if not getattr(self, key)}
         unused |= set() if self.skips_failed else {"on_failed_partition"}
         return {key: value for key, value in _without_null_packing(serialize(self)).items() if key not in unused}
 
     def with_conversations(self, corpora: Collection[str]) -> Self:
-        """Return the same declaration, knowing which of its corpora are conversations; these are packed by default."""
+        """Return a copy that knows which of the corpora are conversations, which are packed by default."""
         config = self.model_copy()
         config._conversations = frozenset(corpora)
         return config
 
     def packing_of(self, part: MixturePart) -> Packing:
-        """Return how one of the corpora becomes samples."""
+        """Return the packing of one of the corpora."""
         is_packed = part.corpus in self._conversations and self.seq_len >= SHORTEST_PACKED
         return part.packing or self.packing or ("best_fit" if is_packed else "concat")
 

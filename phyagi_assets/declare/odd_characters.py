@@ -1,4 +1,4 @@
-"""Characters in declarations that look like others: spaces that are not, typographic quotes, letters of another alphabet."""
+"""Characters in declarations that look like others: invisible ones, typographic quotes, letters of another alphabet."""
 
 import unicodedata
 
@@ -18,7 +18,7 @@ def described_character(text: str) -> str:
 
 
 def misread_text(text: str) -> str:
-    """Return why a value without quotes is probably not what its writer sees, and what would be right; empty for any other text."""
+    """Return why an unquoted value probably differs from what its writer sees, and the remedy; empty for any other text."""
     if len(text) > 1 and text[0] in _OPENING and text[-1] in _CLOSING:
         return f"{text} has typographic quotes, which are part of the text to YAML; write straight quotes, or add them if you mean these"
     odd = next((edge for edge in text[:1] + text[-1:] if not edge.isascii() and unicodedata.category(edge) in ("Cf", "Zs")), "")

@@ -1,4 +1,4 @@
-"""The base of the YAML schemas, and what the schemas of corpora and mixtures share.
+"""The base of the YAML schemas, and the bounds that the schemas of corpora and mixtures share.
 
 The models are frozen and reject unknown keys and wrong types. :mod:`phyagi_assets.declare.yaml_reader` reads the files and turns
 validation errors into errors that name the line. No schema accesses the disk.

@@ -24,7 +24,7 @@ _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+")
 _PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})? ?%")
 _DECIMAL = re.compile(r"[-+]?[0-9]{1,20}([.,][0-9]{1,20})?")
 _PLAIN = re.compile(r"(~/)?[\w./][\w./*@~:-]{0,79}(?<!:)")
-"""Texts that YAML reads as they are."""
+"""Texts that YAML reads unchanged."""
 _SHOWN = 100
 """Largest number of characters of a wrong value that an error message shows."""
 
@@ -50,7 +50,7 @@ def validation_message(problem: ErrorDetails, at: KeyPath, model: type[BaseModel
 
 
 def _meant(key: str, above: KeyPath, known: Sequence[str], model: type[BaseModel]) -> str:
-    """Return what an unknown key probably means, as the end of a sentence; empty if there is nothing like it."""
+    """Return the end of a sentence with the key that an unknown key probably means; empty if no key is similar."""
     if odd := described_character(key):
         return f", with the character {odd}{did_you_mean(key, known) or '.'}"
     if above and key in model.model_fields:
@@ -60,7 +60,7 @@ def _meant(key: str, above: KeyPath, known: Sequence[str], model: type[BaseModel
 
 
 def _shape(kind: str, found: Any, keys: Sequence[str]) -> str:
-    """Return the shape that a value should have, with the value that was found in it if it may be meant for it."""
+    """Return the shape that a value should have, with the value that was found as an example if it fits."""
     if isinstance(found, str):
         key, value = next(
             ((key, found.removeprefix(f"{key}:")) for key in keys if found.startswith(f"{key}:")), (keys[0] if keys else "", found)

@@ -52,7 +52,7 @@ class Declaration(Generic[Model]):
         return hashlib.sha256(self.config.model_dump_json().encode()).hexdigest()[:16]
 
     def changed_since_load(self) -> str:
-        """Return how the file differs now, or an empty string if it declares the same as when it was loaded."""
+        """Return how the file has changed, or an empty string if it still declares the same."""
         try:
             now = load_yaml(self.path, type(self.config))
         except DeclarationError as problem:
@@ -89,7 +89,7 @@ def load_yaml(path: Path, model: type[Model]) -> Declaration[Model]:
 
 
 class _Reader:
-    """Walk over the nodes of one file, which records the line of every key path."""
+    """Reader of the nodes of one file, which records the line of every key path."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

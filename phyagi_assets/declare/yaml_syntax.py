@@ -1,4 +1,4 @@
-"""Remedies for invalid YAML. The parser says what it found, but not what would be right."""
+"""Remedies for invalid YAML. The parser reports what it found, but not how to correct it."""
 
 import re
 
@@ -49,7 +49,7 @@ _SLIPS = (
 def remedy(found: str, problem: yaml.MarkedYAMLError, text: str) -> str:
     """Return the remedy to append to the message of an error of the parser, given the content of the file; empty if it is unknown."""
     line = problem.context_mark.line + 1 if problem.context_mark else 0
-    if re.search(_OF_LINES, found) and problem.problem_mark:
+    if re.search(_LINE_MESSAGES, found) and problem.problem_mark:
         lines = text.splitlines()
         at = min(problem.problem_mark.line, len(lines) - 1)
         before = [i for i in range(at) if lines[i].strip() and not lines[i].lstrip().startswith("#")][-1:]
@@ -63,5 +63,5 @@ def remedy(found: str, problem: yaml.MarkedYAMLError, text: str) -> str:
     return ""
 
 
-_OF_LINES = r"mapping values are not allowed|could not find expected ':'|expected <block end>|expected '<document start>'"
+_LINE_MESSAGES = r"mapping values are not allowed|could not find expected ':'|expected <block end>|expected '<document start>'"
 """Messages that a slip in the line before, or in the same line, may cause."""

@@ -7,8 +7,8 @@
     <corpus>/<partition>/train.documents.npy …     where documents end and come from
     <corpus>/<partition>/tokenizer.pkl, tokenizer/, config.json, manifest.json
 
-A folder appears when all of it is written and verified; in a bucket, the manifest is the last object. A folder whose manifest names the
-version that it would be made from is not written again.
+A folder appears when it is completely written and verified; in a bucket, the manifest is the last object. A folder whose manifest names the
+version to copy is not written again.
 """
 
 import shutil
@@ -102,8 +102,8 @@ def cache_copies(store: Store, target: Target, names: Sequence[str]) -> list[Cac
     Parameters
     ----------
     names
-        Corpora, whose published caches are copied, and mixtures, of which those are copied that the published plan names; with no
-        names, all published caches. Of a partition that changed during a run, the version that the plan reads last is copied.
+        Corpora, whose published caches are copied, and mixtures, for which the caches that the published plan names are copied; by
+        default, all published caches. If a partition changed during a run, the version that the plan reads last is copied.
 
     Raises
     ------
@@ -184,7 +184,7 @@ _ARRAYS: Mapping[str, np.dtype[Any]] = {
 
 
 def _joined(path: Path, blocks: Iterator[npt.NDArray[Any]], dtype: np.dtype[Any]) -> None:
-    """Write blocks as one array, and compare what was written with what was read."""
+    """Write blocks as one array, and verify it by reading it again."""
     state, writer = xxhash.xxh3_128(), None
     try:
         for block in blocks:
@@ -197,7 +197,7 @@ def _joined(path: Path, blocks: Iterator[npt.NDArray[Any]], dtype: np.dtype[Any]
     for block in array_blocks(path, _BLOCK):
         written.update(np.ascontiguousarray(block).data)
     if written.digest() != state.digest():
-        raise StoreError(f"{path}: is not what was written to it (checksum differs); look at the disk, and run the command again")
+        raise StoreError(f"{path}: is not what was written to it (checksum differs); check the disk, and run the command again")
 
 
 def _files(cache: Artifact, split: str, ending: str) -> Iterator[tuple[Path, Mapping[str, int]]]:

@@ -48,7 +48,7 @@ class DiskTarget:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             if not (target / MANIFEST).is_file():
-                raise StoreError(f"{target}: is there already, and is not a copy of a cache; move it away, or name another folder")
+                raise StoreError(f"{target}: already exists, and is not a copy of a cache; move it away, or name another folder")
             target.rename(draft.with_name("before"))
         draft.rename(target)
 
@@ -72,8 +72,8 @@ class BucketTarget:
         except StoreError:
             return None
         sizes = {stored.key.removeprefix(f"{name}/"): stored.size for stored in self._bucket.list(name)}
-        is_whole = manifest is not None and all(sizes.get(file) == record.bytes for file, record in manifest.files.items())
-        return manifest if is_whole else None
+        is_complete = manifest is not None and all(sizes.get(file) == record.bytes for file, record in manifest.files.items())
+        return manifest if is_complete else None
 
     def work_folder(self) -> Path:
         return scratch_folder(self._address)

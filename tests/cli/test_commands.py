@@ -128,7 +128,7 @@ def test_invalid_declaration_exits_2_with_its_line(data: Path, words: str, decla
 def test_unknown_name_and_missing_folder_exit_2(data: Path, tmp_path: Path) -> None:
     done = command("materialize", "thrid", "--data", data)
     assert done.returncode == 2
-    assert "declared are: first, second, mix" in done.stderr
+    assert "declared names: first, second, mix" in done.stderr
     nowhere = command("materialize", cwd=tmp_path / "data" / "raw")
     assert nowhere.returncode == 2
     assert "phyagi-assets init DIR" in nowhere.stderr

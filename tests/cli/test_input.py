@@ -85,7 +85,7 @@ def test_copy_into_its_own_source_is_refused(tmp_path: Path, target: str, layout
     source.mkdir(parents=True)
     (tmp_path / "link").symlink_to(source)
     done = CliRunner().invoke(main, ["copy", "--layout", layout, str(source), str(tmp_path / target)])
-    assert (done.exit_code, "are one place, or one is inside the other" in done.output) == (2, True), done.output
+    assert (done.exit_code, "are the same place, or one is inside the other" in done.output) == (2, True), done.output
     assert list(source.iterdir()) == []
 
 

@@ -21,7 +21,7 @@ def run(*, is_terminal: bool, partitions: int = 2, output: Output | None = None,
     console = Console(file=file, force_terminal=is_terminal, width=100, color_system=None)
     progress = ConsoleProgress(output or Output(), console)
     work = [Work(corpus="news", key=f"day{i}", partition=None, steps=STEPS, bytes=1_000_000) for i in range(partitions)]
-    with progress.over({item.name: item.steps for item in work}, sum(item.bytes for item in work)):
+    with progress.track({item.name: item.steps for item in work}, sum(item.bytes for item in work)):
         for item in work:
             progress.started(item.name)
             progress.advanced(item.bytes)
@@ -49,7 +49,7 @@ def test_without_a_terminal_lines_tell_what_begins_and_ends() -> None:
 def test_copied_versions_have_a_line_each_unless_the_target_had_them() -> None:
     file = io.StringIO()
     progress = ConsoleProgress(Output(), Console(file=file, force_terminal=False))
-    with progress.over(dict.fromkeys(("a@1", "b@1", "c@1"), ()), 3_000, verb="copying", noun="version"):
+    with progress.track(dict.fromkeys(("a@1", "b@1", "c@1"), ()), 3_000, verb="copying", noun="version"):
         progress.copied("a@1", 2_000, is_there=False, is_left_out=False)
         progress.copied("b@1", 0, is_there=True, is_left_out=False)
         progress.copied("c@1", 1_000, is_there=False, is_left_out=True)

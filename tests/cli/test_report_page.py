@@ -137,7 +137,7 @@ def test_marked_parts_are_shown_as_marks() -> None:
     sample = Sample(where="a row 1", tokens=3, text="<u>⟦x & y⟧")
     shown = _documents([sample])
     assert "&lt;u&gt;<mark>x &amp; y</mark>" in shown
-    assert "What is trained on is" in shown
+    assert "Parts that are trained on are" in shown
     long, short = "a" * 2_000, "b⟧ c"
     assert _text(_beginning(f"⟦{long}⟧")) == f"<mark>{long[: _SHOWN - 1]}</mark>…"
     assert _text(_beginning(f"⟦{short}")) == "<mark>b</mark> c"

@@ -262,7 +262,7 @@ def test_select_adds_the_corpora_of_a_mixture_and_lists_names_for_an_unknown_one
     assert list(catalog.select(["mix"]).corpora) == ["one", "three"]
     assert list(catalog.select(["two"]).corpora) == ["two"]
     assert catalog.select([]) is catalog
-    with pytest.raises(PhyagiAssetsError, match=r"'four' is not declared in .*; declared are: one, three, two, mix"):
+    with pytest.raises(PhyagiAssetsError, match=r"'four' is not declared in .*; declared names: one, three, two, mix"):
         catalog.select(["four"])
 
 

@@ -74,7 +74,7 @@ def test_foreign_folder_and_damaged_piece_are_refused(stores: dict[str, Artifact
     foreign.mkdir(parents=True)
     (foreign / "mine.txt").write_text("mine")
     refused = run("copy", "--layout", "reference", store_of(stores["pieces"]), tmp_path / "out")
-    assert (refused.exit_code, "is there already, and is not a copy of a cache" in refused.stderr) == (1, True), refused.output
+    assert (refused.exit_code, "already exists, and is not a copy of a cache" in refused.stderr) == (1, True), refused.output
     shutil.copytree(store_of(stores["pieces"]), tmp_path / "store", symlinks=True)
     name = array_files(stores["pieces"].manifest, "train")[2]
     (piece,) = (tmp_path / "store").rglob(name)
