@@ -24,7 +24,7 @@ def suggesting(name: str, known: Collection[str], then: str) -> str:
     Examples
     --------
     >>> suggesting("nesw", ["news"], "declared names: news"), suggesting("x", ["news"], "declared names: news")
-    ("; did you mean 'news'? Declared are: news", '; declared names: news')
+    ("; did you mean 'news'? Declared names: news", '; declared names: news')
     """
     meant = did_you_mean(name, known)
     return f"{meant} {then[0].upper()}{then[1:]}" if meant else f"; {then}"

@@ -6,9 +6,10 @@
     train.documents.npy    end of each document in the token array
     train.origins.npy      source file and row of each document
     train.hashes.npy       text hash of each document
-    train.trained.npy      for conversations: which tokens are trained on, one bit per token
-    train_labels.npy       label of each token id, where the labels are given
-    tokenizer/             the tokenizer, written by save_pretrained, and the same as a pickle: tokenizer.pkl
+    train.trained.npy      for conversations: one bit per token, set if the token is trained on
+    train_labels.npy       label of each token id, if the labels were given
+    tokenizer/             the tokenizer, written by save_pretrained
+    tokenizer.pkl          the same tokenizer as a pickle
     config.json            settings, in a readable form
     manifest.json          inputs of the cache, and the checksum of each file
 
@@ -55,7 +56,7 @@ def array_path(cache: Path, split: str, ending: str = IDS) -> Path:
 
 
 def counts_of_files(manifest: Manifest, split: str) -> Mapping[str, Mapping[str, int]]:
-    """Return the counts of a split by the beginning of the names of its files: those of the split, or of each of its pieces, in order."""
+    """Return the counts of a split, or of each of its pieces in order, by the stem of their file names."""
     pieces = manifest.details.get(PIECES, {}).get(split)
     if pieces is None:
         return {split: manifest.counts[split]}
@@ -124,7 +125,7 @@ def write_config(cache: Path, settings: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class SplitArrays:
-    """The arrays of a split of a cache with a manifest, each in one file or in pieces. They are mapped into memory when they are read.
+    """The arrays of a split of a cache with a manifest, each in one file or in pieces, mapped into memory on first use.
 
     Reading an array raises `StoreError` if a file is missing or damaged.
     """
@@ -147,7 +148,7 @@ class SplitArrays:
         return [array_path(self.cache, stem, ending) for stem in self._counts]
 
     def _joined(self, ending: str, dtype: npt.DTypeLike, row: tuple[int, ...] = (), count: str = "documents") -> JoinedArray:
-        """Return an array, given the name of the count in the manifest that is its length."""
+        """Return an array, given the name of the count that is its length."""
         return JoinedArray(self.paths(ending), [counts[count] for counts in self._counts.values()], np.dtype(dtype), row)
 
     @cached_property
@@ -181,7 +182,7 @@ class SplitArrays:
 
     @cached_property
     def mask(self) -> SplitMask | None:
-        """The mask; None if everything is trained on."""
+        """The mask; None if all tokens are trained on."""
         counts = list(self._counts.values())
         if not all("trained" in count for count in counts):
             return None
@@ -190,7 +191,7 @@ class SplitArrays:
 
 
 def pieces_of(cache: Path, split: str) -> SplitArrays | None:
-    """Return the arrays of a split that are in pieces; None if they are one file each, or are not there."""
+    """Return the arrays of a split if they are in pieces; None if they are single files or missing."""
     if array_path(cache, split).exists() or not (cache / MANIFEST).is_file():
         return None
     arrays = SplitArrays.of(cache, split)
@@ -214,7 +215,7 @@ def manifest_beside(file: Path) -> Manifest | None:
 
 
 def require_as_written(manifest: Manifest, path: Path) -> None:
-    """Raise `StoreError` if a file, or a file in a folder, differs from the manifest. Checksums of arrays are not compared."""
+    """Raise `StoreError` if a file, or any file in a folder, differs from the manifest. Checksums of arrays are not compared."""
     names = [name for name in manifest.files if name == path.name or name.startswith(f"{path.name}/")]
     if not names:
         raise StoreError(f"{path}: the cache's manifest does not name it: the cache is unfinished, or the file is foreign")

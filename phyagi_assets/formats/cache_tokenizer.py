@@ -1,4 +1,4 @@
-"""The tokenizer that a cache folder carries: write it, load it, and decode ids with it."""
+"""Write and load the tokenizer of a cache folder, and decode ids with it."""
 
 import logging
 import pickle
@@ -86,25 +86,25 @@ def _warn_once(problem: str) -> None:
 
 
 def carries_tokenizer(folder: Path) -> bool:
-    """Return whether a cache has a tokenizer, of either form."""
+    """Return whether a cache has a tokenizer in either form."""
     return (folder / SAVED).is_dir() or (folder / PICKLED).is_file() or (folder / "tokenizer_config.json").is_file()
 
 
 def load_tokenizer(folder: Path, *, allow_pickle: bool) -> Any:
-    """Load the tokenizer that a cache carries.
+    """Load the tokenizer of a cache.
 
     Parameters
     ----------
     folder
         The cache folder, a folder written by ``save_pretrained``, or a pickle.
     allow_pickle
-        Whether a pickle may be loaded if there is nothing else.
+        Whether a pickle may be loaded if there is no other form. Loading a pickle can run arbitrary code.
 
     Raises
     ------
     StoreError
-        The tokenizer is missing, is not the one that the cache's manifest describes, or it cannot be loaded; or there is only a pickle,
-        and `allow_pickle` is false: loading a pickle runs whatever it holds.
+        The tokenizer is missing, differs from the cache's manifest, or cannot be loaded; or there is only a pickle, and `allow_pickle` is
+        false.
     """
     saved, pickled = (folder / SAVED, folder / PICKLED) if folder.is_dir() else (folder.with_name(SAVED), folder)
     if not saved.is_dir() and (folder / "tokenizer_config.json").is_file():
@@ -114,8 +114,8 @@ def load_tokenizer(folder: Path, *, allow_pickle: bool) -> Any:
         raise StoreError(f"{folder}: has no tokenizer, neither a folder {SAVED}/ nor a {PICKLED}")
     if found is pickled and not allow_pickle:
         raise StoreError(
-            f"{pickled}: is a pickle, and loading it runs whatever it holds; if you trust who wrote it, say allow_pickle=True, "
-            f"or put a folder {SAVED}/ of save_pretrained beside it"
+            f"{pickled}: is a pickle, and loading it can run arbitrary code; if you trust its author, pass allow_pickle=True, "
+            f"or write the tokenizer into {SAVED}/ beside it with save_pretrained"
         )
     if (manifest := manifest_beside(found)) is not None:
         require_as_written(manifest, found)
@@ -125,5 +125,5 @@ def load_tokenizer(folder: Path, *, allow_pickle: bool) -> Any:
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(saved, local_files_only=True, trust_remote_code=False)
-    except Exception as problem:  # whatever a pickle does, and whatever transformers makes of a damaged file
-        raise StoreError(f"{found}: no tokenizer can be loaded from it: {problem!r}") from problem
+    except Exception as problem:  # a pickle, or transformers on a damaged file, can raise anything
+        raise StoreError(f"{found}: cannot be loaded as a tokenizer: {problem!r}") from problem

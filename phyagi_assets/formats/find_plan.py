@@ -33,7 +33,7 @@ class FoundPlan:
     file: Path
     """The ``mixture.json``, as a path through the store."""
     remote: "RemotePlan | None" = None
-    """The plan in the store, if that is not on this machine. It fetches the caches."""
+    """The plan in the store, if the store is remote. It fetches the caches."""
 
     def find_index(self, corpus: str, partition: PlannedPartition, seq_len: int) -> PlannedIndex | None:
         """Return the index of the packed samples of a partition for a length of samples, or None if it was not built."""
@@ -50,20 +50,20 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan
     Parameters
     ----------
     mixture
-        Name of the mixture, or the path or address in a bucket of a ``mixture.json`` or of its folder.
+        Name of the mixture, or the path or bucket address of a ``mixture.json`` or of its folder.
     store
-        The store in which a name is looked up, before the working directory if it is given; by default ``$PHYAGI_ASSETS_STORE``, else the
-        data folder's own.
+        Store to look up a name in. If given, it takes precedence over the working directory. By default ``$PHYAGI_ASSETS_STORE``, else
+        the store of the data folder.
 
     Raises
     ------
     StoreError
         The mixture does not exist, or its plan cannot be read.
     """
-    if below := artifact_in_bucket(str(mixture), {STEP: False}):
-        mixture, store = below.address.partition("/")[0], below.store
+    if in_bucket := artifact_in_bucket(str(mixture), {STEP: False}):
+        mixture, store = in_bucket.address.partition("/")[0], in_bucket.store
     path = Path(mixture)
-    is_path = not below and (is_file(path) or is_file(path / PLAN))  # a folder can have the name of a mixture without being one
+    is_path = not in_bucket and (is_file(path) or is_file(path / PLAN))  # a folder can have the name of a mixture without being one
     place = Settings.resolve(store=store).store if store is not None or not is_path else None
     if is_path and place and is_part(str(mixture)):
         is_path = open_mixture(open_store(place), str(mixture)) is None
@@ -85,7 +85,7 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan
 
 
 class RemotePlan:
-    """The published plan of a mixture in a store elsewhere, and the caches that it names, which are fetched as they are needed.
+    """The published plan of a mixture in a remote store, and the caches that it names, which are fetched when they are needed.
 
     Fetched caches stay on this machine as long as this object exists.
     """
@@ -105,25 +105,25 @@ class RemotePlan:
         return self._store
 
     def version(self, path: str | Path) -> Version:
-        """Return the version that a path in the plan, or on this machine, leads into.
+        """Return the version that contains a path, which is a path in the plan or on this machine.
 
         Raises
         ------
         StoreError
-            The path does not lead into a version.
+            No version contains the path.
         """
         version = Version.in_path(os.path.normpath(path))
         if version is None:
-            raise StoreError(f"{self._artifact.place}: names {path}, which is not in the store")
+            raise StoreError(f"{self._artifact.place}: names {path}, which is not a path in the store")
         return version
 
     def fetch(self, path: str | Path, *only: str) -> None:
-        """Fetch the version that a path in the plan, or on this machine, leads into.
+        """Fetch the version that contains a path, which is a path in the plan or on this machine.
 
         Parameters
         ----------
         *only
-            Paths, relative to the folder of the version, of the files and folders that are needed; by default, all are.
+            Files and folders to fetch, relative to the folder of the version; by default, all.
 
         Raises
         ------
@@ -142,13 +142,13 @@ class RemotePlan:
         self._caches[version].folder(*only)
 
     def fetch_indices(self, plan: Plan) -> None:
-        """Fetch the indices of packed samples, which the order of the samples is read from."""
+        """Fetch the indices of packed samples, from which the order of the samples is read."""
         paths = [partition.index.path for partition in plan.all_partitions() if partition.index]
         list(concurrently(self.fetch, paths))
 
 
 def remote_plan(mixture: str, store: Store) -> RemotePlan:
-    """Return the published plan of a mixture in a store elsewhere.
+    """Return the published plan of a mixture in a remote store.
 
     Raises
     ------
@@ -162,11 +162,11 @@ def remote_plan(mixture: str, store: Store) -> RemotePlan:
 
 
 def _no_mixture(name: str | Path, store: Store) -> StoreError:
-    """Return the error about a mixture that is not in a store: it names the mixtures there, and says what is probably meant."""
+    """Return the error about a mixture that is not in a store. It names the mixtures in the store and suggests one."""
     mixtures = mixtures_in(store)
     advice = did_you_mean(str(name), mixtures) or advice_on_absent(str(name), store)
     if str(name) in store.names():
-        advice = "; it is a corpus, which a mixture can contain"
+        advice = "; it is a corpus, not a mixture"
     found = ", ".join(mixtures) or "none"
     return StoreError(f"{str(name)!r} is neither a path nor a mixture materialized in {store} (there: {found}){advice}")
 

@@ -1,4 +1,4 @@
-"""Arrays in pieces, read as one array."""
+"""Arrays whose pieces are read as one array."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from phyagi_assets.formats.npy import REMEDY, open_array
 
 
 class JoinedArray:
-    """The pieces of an array, one after another. Each is mapped into memory when it is first read.
+    """Concatenation of the pieces of an array. Each piece is mapped into memory on first use.
 
     Parameters
     ----------
@@ -55,14 +55,14 @@ class JoinedArray:
         Raises
         ------
         StoreError
-            The file is missing, or is not the piece that was described.
+            The file is missing, or has another shape or dtype than the manifest records.
         """
         found = self._pieces.get(number)
         if found is None:
             found = open_array(self.paths[number], mapped=True)
             if found.dtype != self.dtype or found.shape != (self._lengths[number], *self._row):
                 raise StoreError(
-                    f"{self.paths[number]}: has shape {found.shape} and dtype {found.dtype}, and its manifest says "
+                    f"{self.paths[number]}: has shape {found.shape} and dtype {found.dtype}, but its manifest says "
                     f"{(self._lengths[number], *self._row)} and {self.dtype}; {REMEDY}"
                 )
             self._pieces[number] = found
@@ -75,7 +75,7 @@ class JoinedArray:
             return self[place : place + 1][0]  # type: ignore[no-any-return]
         start, stop, step = chosen.indices(len(self))
         if step != 1:
-            raise ValueError(f"step: is {step}; arrays in pieces are read with a step of 1")
+            raise ValueError(f"step: is {step}; arrays in pieces only support a step of 1")
         first, last = np.searchsorted(self._ends, [start, max(stop - 1, start)], side="right").tolist()
         parts = []
         for number in range(first, min(last + 1, len(self.paths))):

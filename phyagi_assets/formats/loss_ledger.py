@@ -1,8 +1,8 @@
 """The Parquet files of a ledger of losses: one row per document of each sample that was trained on.
 
-A ledger is a folder. Each rank of each run writes parts of its own, named ``run-RRRR.rank-RRRRR.part-PPPPPP.parquet``, which appear whole.
-A run is one start of the training: a resumed training is the next run. If a run repeats steps, the rows of earlier runs from its first step
-on are replaced: they stay in their files, and `read_ledger` leaves them out.
+A ledger is a folder. Each rank of each run writes its own parts, atomically, named ``run-RRRR.rank-RRRRR.part-PPPPPP.parquet``. A run is
+one start of the training: a resumed training is the next run. If a run repeats steps, it replaces the rows of earlier runs from its first
+step on: they stay in their files, and `read_ledger` leaves them out.
 """
 
 import json
@@ -26,7 +26,7 @@ WHOLE_SAMPLE = -1
 """Ordinal of the document in a row that covers a whole sample."""
 FORMAT = 1
 _KEY = b"phyagi_assets.losses"
-"""Key of the metadata of a file, a JSON document."""
+"""Key of a file's metadata, whose value is a JSON document."""
 _NAME = re.compile(r"run-(\d{4,})\.rank-(\d{5,})\.part-(\d{6,})\.parquet")
 _SCHEMA = pa.schema(
     {
@@ -58,7 +58,7 @@ class LedgerHeader:
 
 
 _METADATA = get_type_hints(LedgerHeader) | {"first": int}
-"""Types of what the metadata of a file must have."""
+"""Types of the required fields of a file's metadata."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +82,7 @@ class LossRows:
 
     @classmethod
     def joined(cls, parts: Sequence["LossRows"], names: tuple[str, ...]) -> "LossRows":
-        """Return rows one after another, given the names that their indices refer to."""
+        """Concatenate rows, given the names that their indices refer to."""
         return cls(**{name: np.concatenate([getattr(rows, name) for rows in parts]) for name in _SCHEMA.names}, names=names)
 
     def __len__(self) -> int:
@@ -126,7 +126,7 @@ def part_name(header: LedgerHeader, part: int) -> str:
 
 
 def write_part(folder: Path, header: LedgerHeader, part: int, rows: LossRows) -> Path:
-    """Write a part of a ledger, which appears whole or not at all.
+    """Write a part of a ledger, atomically.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def next_run(folder: Path) -> int:
 
 
 def last_header(folder: Path) -> LedgerHeader | None:
-    """Return the header of a part of the last run of a ledger; None if the ledger has no parts.
+    """Return the header of a part from the last run of a ledger; None if the ledger has no parts.
 
     Raises
     ------
@@ -243,12 +243,12 @@ def _part(path: Path, columns: Sequence[str] | None = None) -> _Part:
             raise StoreError(f"{path}: is a Parquet file, but not part of a ledger of losses; move it elsewhere")
         described = json.loads(table.schema.metadata[_KEY])
         if not isinstance(described, dict):
-            raise ValueError("its metadata are not an object")
+            raise ValueError("its metadata is not an object")
         if described.get("format") != FORMAT:
-            raise StoreError(f"{path}: has format {described.get('format')}, and this release reads {FORMAT}; upgrade phyagi-assets")
+            raise StoreError(f"{path}: has format {described.get('format')}, but this release reads {FORMAT}; upgrade phyagi-assets")
         wrong = [name for name, kind in _METADATA.items() if type(described.get(name)) is not kind]
         if wrong:
-            raise ValueError(f"its metadata have no valid {', '.join(wrong)}")
+            raise ValueError(f"its metadata has no valid {', '.join(wrong)}")
         header = LedgerHeader(**{name: described[name] for name in LedgerHeader.__slots__})
         if not path.name.startswith(part_name(header, 0).rpartition(".part-")[0] + "."):
             raise ValueError(f"it was written as part of run {header.run} of rank {header.rank}")
@@ -260,7 +260,7 @@ def _part(path: Path, columns: Sequence[str] | None = None) -> _Part:
 
 
 def _check(table: pa.Table) -> None:
-    """Raise an exception if the rows of a file are not those of a ledger."""
+    """Raise an exception if the rows of a file are not valid rows of a ledger."""
     if not table.schema.equals(_SCHEMA):
         raise ValueError(f"it has the columns {_shown(table.schema)}; a ledger has {_shown(_SCHEMA)}")
     table.validate(full=True)
@@ -275,8 +275,8 @@ def _rows(table: pa.Table) -> LossRows:
     corpus = columns["corpus"]
     columns |= {"corpus": corpus.indices, "document": columns["document"].fill_null(WHOLE_SAMPLE)}
     values = {name: column.to_numpy(zero_copy_only=False) for name, column in columns.items()}
-    whole = {name: column.astype(np.float64 if name == "loss" else np.int64) for name, column in values.items()}
-    return LossRows(**whole, names=tuple(corpus.dictionary.to_pylist()))
+    converted = {name: column.astype(np.float64 if name == "loss" else np.int64) for name, column in values.items()}
+    return LossRows(**converted, names=tuple(corpus.dictionary.to_pylist()))
 
 
 def _shown(schema: pa.Schema) -> str:

@@ -16,7 +16,7 @@ from phyagi_assets.store.disk import is_unreachable
 
 HEADER_BYTES = 128
 """Size of the header of a 1-D array that an `ArrayWriter` wrote."""
-REMEDY = "phyagi-assets check --discard removes what is damaged, and materialize builds it again"
+REMEDY = "phyagi-assets check --discard removes damaged files, and materialize builds them again"
 """End of a message about a damaged file of the store."""
 _ATTEMPTS = 3
 """Number of times that a header is read again after a SystemError: Python 3.11's parser can fail on valid text while threads use it."""
@@ -93,7 +93,7 @@ def array_blocks(path: Path, size: int = 1 << 20) -> Iterator[npt.NDArray[Any]]:
     Parameters
     ----------
     size
-        Size of a block, in bytes; the default fits the processor's cache.
+        Size of a block in bytes. The default fits the processor's cache.
 
     Yields
     ------
@@ -135,16 +135,16 @@ def _layout(path: Path) -> tuple[tuple[int, ...], np.dtype[Any], int]:
         try:
             shape, dtype = read_header(file)
         except Exception as problem:
-            raise StoreError(f"{path}: is not a whole array: {one_line(problem, 200)}; {REMEDY}") from None
+            raise StoreError(f"{path}: is not a valid array: {one_line(problem, 200)}; {REMEDY}") from None
         start = file.tell()
-        wanted, found = start + math.prod(shape) * dtype.itemsize, file.seek(0, os.SEEK_END)
-    if found != wanted:
-        raise StoreError(f"{path}: has {counted(found, 'byte')}, and its header says {wanted}; {REMEDY}")
+        expected, found = start + math.prod(shape) * dtype.itemsize, file.seek(0, os.SEEK_END)
+    if found != expected:
+        raise StoreError(f"{path}: has {counted(found, 'byte')}, but its header says {expected}; {REMEDY}")
     return shape, dtype, start
 
 
 def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Read the header of a ``.npy`` file; return shape and dtype, and leave the file at the first byte of the array.
+    """Return the shape and dtype in the header of a ``.npy`` file, and leave the file at the first byte of the array.
 
     Raises
     ------

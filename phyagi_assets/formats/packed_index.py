@@ -1,4 +1,4 @@
-"""Indices of packed samples: which parts of a partition's token arrays make up each sample.
+"""Indices of packed samples, which list the parts of a partition's token arrays that each sample consists of.
 
 ::
 
@@ -24,13 +24,13 @@ from phyagi_assets.store.manifest import Manifest
 
 STEP = "packed_index"
 CODE_VERSION = "1"
-"""Version of the algorithm. Another version packs the same documents into other samples."""
+"""Version of the algorithm. Another version packs the same documents differently."""
 STARTS, LENGTHS, SAMPLES = ".starts.npy", ".lengths.npy", ".samples.npy"
 """Endings of the names of a split's arrays."""
 
 
 def index_address(corpus: str, partition: str) -> Address:
-    """Return the address of the indices of a partition, which has a version for each cache and length of samples."""
+    """Return the address of the indices of a partition, with one version per cache and length of samples."""
     return Address(f"{corpus}/{STEP}/{partition}")
 
 
@@ -55,7 +55,7 @@ def planned_index(artifact: Artifact, path: str) -> PlannedIndex:
 def require_index(
     starts: npt.NDArray[Any], lengths: npt.NDArray[Any], ends: npt.NDArray[Any], samples: int, tokens: int, path: Path
 ) -> None:
-    """Check that the arrays of an index belong together, to a number of samples and to a token array."""
+    """Check that the arrays of an index fit each other, the number of samples and the token array."""
     if any(array.ndim != 1 or array.dtype.kind != "u" for array in (starts, lengths, ends)):
         raise StoreError(f"{path}: is not an index of packed samples; {REMEDY}")
     if len(starts) != len(lengths) or len(ends) != samples + 1 or int(ends[-1]) != len(starts):

@@ -1,4 +1,4 @@
-"""``mixture.json``, the plan that a mixture materializes to, with everything that training code needs to read the mixture.
+"""``mixture.json``: the plan of a mixture, with everything that training code needs to read the mixture.
 
 The pipeline writes plans and `phyagi_assets.datasets` reads them, so this module imports neither.
 `phyagi_assets.formats.plan_file` reads the file into these types and checks it.
@@ -39,8 +39,8 @@ SINCE: Mapping[str, int] = {
 }
 """First format that has a key.
 
-An object does not have a key of a format after `FORMAT` where its value is the default. So a plan has the oldest format that can say what
-it says, which as many releases as possible can read.
+A key of a format after `FORMAT` is left out if its value is the default. So a plan has the oldest format that can express it, and as many
+releases as possible can read it.
 """
 
 Concat = Literal["interleaved", "sequential"]
@@ -48,7 +48,7 @@ Concat = Literal["interleaved", "sequential"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
-    """A shuffle within a window, which keeps samples that are near each other in the token arrays near each other in the order."""
+    """A shuffle within a window, which keeps samples that are close in the token arrays close in the order."""
 
     window: int
     """Size of the window, in bytes of tokens."""
@@ -67,11 +67,11 @@ class Shard:
     """One token array."""
 
     path: str
-    """Path of the ``.npy`` file, relative to the folder of the plan; of an array in pieces, the path that one file would have."""
+    """Path of the ``.npy`` file, relative to the folder of the plan. If the array is in pieces, see `files`."""
     tokens: int
     documents: int
     trained: int | None = None
-    """Number of tokens that are trained on, according to the mask of the array; None without a mask, when all of them are."""
+    """Number of tokens that are trained on, according to the mask; None without a mask, if all tokens are trained on."""
     pieces: tuple[PlannedPiece, ...] = ()
     """Pieces of the array, in order; empty if it is one file."""
 
@@ -109,7 +109,7 @@ class PlannedPartition:
 
     @property
     def version(self) -> tuple[str, str, str]:
-        """Key of the partition, and the fingerprints of its cache and of its index: all that its samples depend on."""
+        """Key of the partition, and the fingerprints of its cache and of its index, which together determine its samples."""
         return self.key, self.fingerprint, self.index.fingerprint if self.index else ""
 
     def packed_samples(self, split: str) -> int:
@@ -119,7 +119,7 @@ class PlannedPartition:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedCorpus:
-    """One corpus, with the caches that any segment reads."""
+    """One corpus, with all caches that the segments read."""
 
     name: str
     partitions: tuple[PlannedPartition, ...]
@@ -127,7 +127,7 @@ class PlannedCorpus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cut:
-    """The part of a partition that a group reads, where it does not read the whole partition."""
+    """The part of a partition that a group reads, if it does not read the whole partition."""
 
     place: int
     """Index into the partitions of the group."""
@@ -173,14 +173,14 @@ class Group:
     crosses: bool = True
     """Whether samples cross from one partition into the next."""
     cuts: tuple[Cut, ...] = ()
-    """Partitions that are not read whole."""
+    """Parts of the partitions that are not read completely."""
     packed: bool = False
     """Whether the samples are those of the indices of the partitions; such a group does not cross partitions."""
     block: int = 0
-    """Samples per block, for a shuffle within a window of as many blocks; 0 for a shuffle of the whole group."""
+    """Samples per block of a shuffle within a window, which has as many blocks; 0 for a shuffle of the whole group."""
 
     def own_samples(self, corpus: PlannedCorpus, seq_len: int) -> int:
-        """Return the number of training samples that the partitions of the group make."""
+        """Return the number of training samples in the partitions of the group."""
         if self.packed:
             return sum(corpus.partitions[partition].packed_samples("train") for partition in self.partitions)
         tokens = [each.tokens for each in self.token_ranges(corpus)]
@@ -236,7 +236,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """The corpora that are read from one position on, up to the next segment."""
+    """The corpora that are read from a position up to the next segment."""
 
     start: int
     """First position."""
@@ -283,7 +283,7 @@ class Plan:
     """Folder of the tokenizer, relative to the folder of the plan; empty without a tokenizer."""
     concat: Concat
     shuffle: bool | Window
-    """Whether the samples of a corpus come in another order in each epoch, or in the order of its arrays; or the window of the shuffle."""
+    """Whether each epoch reads the samples of a corpus in a new order instead of the order of its arrays, or the window of the shuffle."""
     corpora: tuple[PlannedCorpus, ...]
     segments: tuple[Segment, ...]
     ancestors: tuple[Ancestor, ...] = ()
@@ -339,7 +339,7 @@ class Plan:
         return sum(samples_in(count, self.seq_len) for count in tokens)
 
     def uncovered(self, source: Source | None = None) -> int:
-        """Return the number of training tokens in no sample, in one source or in the whole last segment.
+        """Return the number of training tokens that are in no sample, in one source or in the whole last segment.
 
         A token that is only the label of the last token of a sample counts as uncovered. Packed samples contain every token.
         """
@@ -355,15 +355,15 @@ class Plan:
 
     @property
     def has_packed(self) -> bool:
-        """Whether any corpus is packed; if so, all samples of all splits tell of their documents."""
+        """Whether any corpus is packed; if so, the samples of all splits come with their document boundaries."""
         return any(partition.index is not None for partition in self.all_partitions())
 
     def evaluated(self) -> Iterator[tuple[str, "Plan"]]:
         """Yield the name of each corpus that is not trained on, and a plan whose validation split is that corpus."""
         for number in self.evaluation:
             corpus = self.corpora[number]
-            whole = Group(partitions=tuple(range(len(corpus.partitions))), samples=1, offset=0, key=0)
-            source = Source(corpus=number, weight=1.0, share=None, rate=1, drawn=1, groups=(whole,))
+            all_partitions = Group(partitions=tuple(range(len(corpus.partitions))), samples=1, offset=0, key=0)
+            source = Source(corpus=number, weight=1.0, share=None, rate=1, drawn=1, groups=(all_partitions,))
             yield corpus.name, replace(self, segments=(Segment(start=0, sources=(source,)),))
 
     def paths(self) -> Iterator[str]:
@@ -375,7 +375,7 @@ class Plan:
         yield self.tokenizer
 
     def agrees(self, fingerprint: str, position: int) -> bool:
-        """Return whether the order of another plan is the order of this plan before a position."""
+        """Return whether another plan and this plan have the same order before a position."""
         earlier = {ancestor.fingerprint: ancestor.agrees_until for ancestor in self.ancestors}
         return fingerprint == self.fingerprint or position <= earlier.get(fingerprint, -1)
 
@@ -389,7 +389,7 @@ class Plan:
 
 
 def _record(value: Any, later: set[int]) -> Any:
-    """Return a value of a plan as JSON, without unused keys of formats after `FORMAT`; the formats of those that are used are added."""
+    """Return a value of a plan as JSON, without unused keys of formats after `FORMAT`. Add the formats of the used keys to `later`."""
     if isinstance(value, tuple):
         return [_record(item, later) for item in value]
     if isinstance(value, Mapping):
@@ -408,5 +408,5 @@ def _record(value: Any, later: set[int]) -> Any:
 
 
 def samples_in(tokens: int, seq_len: int) -> int:
-    """Return the number of whole samples in a stream of tokens; the last token is only ever a label, so no sample begins with it."""
+    """Return the number of whole samples in a stream of tokens. The last token is only a label: no sample begins with it."""
     return max(tokens - 1, 0) // seq_len

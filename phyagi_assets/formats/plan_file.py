@@ -64,7 +64,7 @@ class _Kind:
     described: str
     """Noun phrase for error messages."""
     fits: Callable[[Any], bool]
-    """Function that tells whether a value is of this kind."""
+    """Function that returns whether a value is of this kind."""
 
 
 def _integer(least: int = 0, most: int = _MOST) -> _Kind:
@@ -109,7 +109,7 @@ def read_plan(path: Path) -> Plan:
     Raises
     ------
     StoreError
-        The file does not exist, is not a plan, was changed after it was written, was written by a newer release, or contradicts itself.
+        The file does not exist, is not a plan, was changed after it was written, was written by a newer release, or is inconsistent.
     """
     try:
         content = path.read_bytes()
@@ -130,7 +130,7 @@ def plan_of(artifact: Artifact) -> Plan:
 
 
 def _verify(path: Path, content: bytes) -> None:
-    """Compare a plan with the manifest beside it: one changed digit would mean another order of training under the same fingerprint.
+    """Compare a plan with the manifest beside it: a single changed digit would change the order of training under the same fingerprint.
 
     A plan that was copied out of its store without its manifest is accepted.
     """
@@ -138,7 +138,7 @@ def _verify(path: Path, content: bytes) -> None:
     manifest = path.with_name(MANIFEST)
     if not manifest.is_file():
         if root_around(path.parent):
-            raise StoreError(f"{manifest}: is missing, so that nothing tells whether {path.name} is what was written; {remedy}")
+            raise StoreError(f"{manifest}: is missing, so {path.name} cannot be verified; {remedy}")
         return
     try:
         written = Manifest.read(path.parent).files[path.name]
@@ -149,7 +149,7 @@ def _verify(path: Path, content: bytes) -> None:
     except StoreError as problem:
         raise StoreError(f"{problem}; {remedy}") from None
     if len(content) != written.bytes or xxhash.xxh3_128_hexdigest(content) != written.xxh3_128:
-        raise StoreError(f"{path}: is not what was written (checksum differs), its order would be another; {remedy}")
+        raise StoreError(f"{path}: was changed after it was written (checksum differs), which can change the order; {remedy}")
 
 
 def _parsed(text: str, path: Path) -> Plan:
@@ -233,7 +233,7 @@ _arguments = cache(get_args)
 
 
 def _contradictions(plan: Plan) -> Iterator[tuple[Key, str]]:
-    """Yield the keys of values that contradict others, and what is wrong with them. The first can be the cause of the others."""
+    """Yield the keys of values that contradict others, and the problems. The first problem can be the cause of the others."""
     if plan.pad_id is not None:
         unsigned, bits = _DTYPE.fullmatch(plan.dtype).groups()  # type: ignore[union-attr]
         most = (1 << (int(bits) - (not unsigned))) - 1
@@ -243,13 +243,13 @@ def _contradictions(plan: Plan) -> Iterator[tuple[Key, str]]:
         yield from _in_corpus(corpus, ("corpora", i), plan.seq_len)
     for i, number in enumerate(plan.evaluation):
         if number >= len(plan.corpora):
-            yield ("evaluation", i), f"is {number}, and the plan has {len(plan.corpora)} corpora, counted from 0"
+            yield ("evaluation", i), f"is {number}, but the plan has {len(plan.corpora)} corpora, counted from 0"
     for i, segment in enumerate(plan.segments):
         for number, source in enumerate(segment.sources):
             yield from _in_source(source, ("segments", i, "sources", number), plan)
         for name in ("rate", "drawn"):
             if not any(getattr(source, name) for source in segment.sources):
-                yield ("segments", i, "sources"), f"have a {name} of 0 together; nothing is read"
+                yield ("segments", i, "sources"), f"have a total {name} of 0; no sample would be read"
     starts = [segment.start for segment in plan.segments]
     if not starts or starts[0] != 0 or any(after <= before for before, after in pairwise(starts)):
         yield ("segments",), f"begin at {starts}; the first segment begins at 0, and each one after the one before it"
@@ -268,11 +268,11 @@ def _in_partition(partition: PlannedPartition, key: Key, seq_len: int) -> Iterat
     for split, shard in partition.shards.items():
         pieces, tokens = shard.pieces, sum(piece.tokens for piece in shard.pieces)
         if pieces and tokens != shard.tokens:
-            yield (*key, "shards", split, "pieces"), f"have {tokens} tokens, and the array has {shard.tokens}"
+            yield (*key, "shards", split, "pieces"), f"have {tokens} tokens, but the array has {shard.tokens}"
         if any(after.number <= before.number for before, after in pairwise(pieces)):
             yield (*key, "shards", split, "pieces"), "are not in the order of their numbers"
         if shard.trained is not None and shard.trained > shard.tokens:
-            yield (*key, "shards", split, "trained"), f"is {shard.trained}, and the array has {shard.tokens} tokens"
+            yield (*key, "shards", split, "trained"), f"is {shard.trained}, but the array has {shard.tokens} tokens"
     for split, samples in partition.index.samples.items() if partition.index else ():
         tokens = partition.shards[split].tokens if split in partition.shards else 0
         if not -(-tokens // seq_len) <= samples <= tokens:
@@ -281,7 +281,7 @@ def _in_partition(partition: PlannedPartition, key: Key, seq_len: int) -> Iterat
 
 def _in_source(source: Source, key: Key, plan: Plan) -> Iterator[tuple[Key, str]]:
     if source.corpus >= len(plan.corpora):
-        yield (*key, "corpus"), f"is {source.corpus}, and the plan has {len(plan.corpora)} corpora, counted from 0"
+        yield (*key, "corpus"), f"is {source.corpus}, but the plan has {len(plan.corpora)} corpora, counted from 0"
     for i, group in enumerate(source.groups):
         yield from _in_group(group, plan.corpora[source.corpus], (*key, "groups", i), plan)
     if (source.weight is None) == (source.share is None):
@@ -301,15 +301,15 @@ def _in_group(group: Group, corpus: PlannedCorpus, key: Key, plan: Plan) -> Iter
         if not group.crosses or shard is None or not cut.start < cut.stop <= shard.tokens:
             yield (*key, "cuts", i), f"{_shown(asdict(cut))} is not a part of a partition of the group"
     if group.packed and group.crosses:
-        yield (*key, "crosses"), "is true, and packed samples do not cross partitions"
+        yield (*key, "crosses"), "is true, but packed samples do not cross partitions"
     if group.packed and (bare := [i for i in partitions if corpus.partitions[i].index is None]):
-        yield (*key, "partitions"), f"are packed, and partition {bare[0]} of {corpus.name!r} has no index"
+        yield (*key, "partitions"), f"are packed, but partition {bare[0]} of {corpus.name!r} has no index"
     if group.block and not isinstance(plan.shuffle, Window):
         yield (*key, "block"), "is not a key of a plan without a window"
     if group.block >= max(group.samples, 1):
-        yield (*key, "block"), f"is {group.block}, and the group has {group.samples} samples; a block has fewer"
+        yield (*key, "block"), f"is {group.block}, but the group has {group.samples} samples; a block has fewer"
     if group.samples != (own := group.own_samples(corpus, plan.seq_len)):
-        yield (*key, "samples"), f"is {group.samples}, and the tokens of the group make {own}"
+        yield (*key, "samples"), f"is {group.samples}, but the tokens of the group make {own}"
 
 
 def _shown(value: Any) -> str:

@@ -1,8 +1,8 @@
 """Resolve the paths that a plan records.
 
-A plan records paths relative to the folder of its own version, ``<store>/<mixture>/.versions/<version>``. If the folder of the mixture
-was later moved to another disk and replaced by a link, these paths do not exist relative to its new place. They are then resolved
-relative to the root of the store through which the plan was opened.
+A plan records paths relative to the folder of its own version, ``<store>/<mixture>/.versions/<version>``. If the folder of the mixture was
+moved to another disk and replaced by a link, these paths do not exist relative to its new place. They are then resolved relative to the
+root of the store through which the plan was opened.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from phyagi_assets.paths import real_path
 from phyagi_assets.store.addresses import path_in_store, root_around
 
 _MOST_LINKS = 40
-"""Largest number of links to follow; more are taken for a loop, as on Linux."""
+"""Largest number of links to follow, as on Linux; a longer chain is assumed to be a loop."""
 
 
 class PlanPaths:
@@ -34,7 +34,7 @@ class PlanPaths:
         except OSError as problem:
             raise StoreAccessError.of(first, problem) from None
         self.is_moved = self._root is not None and not is_there
-        """Whether recorded paths are resolved from the root of the store, because they do not exist relative to the folder of the plan."""
+        """Whether recorded paths are resolved relative to the root of the store: they do not exist relative to the folder of the plan."""
 
     def resolve(self, recorded: str) -> Path:
         """Return the path of a token array or tokenizer, given the path that the plan records."""

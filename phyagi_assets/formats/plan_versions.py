@@ -50,7 +50,7 @@ def published_plan(store: Store, mixture: str) -> tuple[Version, Plan]:
 
 
 def open_mixture(store: Store, mixture: str) -> Artifact | None:
-    """Return the published plan of a mixture as an artifact; None if the store does not have it, intact."""
+    """Return the published plan of a mixture as an artifact; None if it is missing or damaged."""
     return store.open(f"{mixture}/{STEP}", intact=True) if is_part(mixture) else None
 
 
@@ -60,6 +60,6 @@ def mixtures_in(store: Store) -> list[str]:
 
 
 def versions_of_mixtures(store: Store, mixtures: Sequence[str]) -> set[Version]:
-    """Return the published plans of mixtures, and the versions that they name."""
+    """Return the versions of the published plans of mixtures, and the versions that the plans name."""
     plans = [published_plan(store, mixture) for mixture in mixtures]
     return {version for version, _ in plans} | {version for _, plan in plans for version in versions_of_plan(plan)}

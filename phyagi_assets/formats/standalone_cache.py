@@ -1,7 +1,7 @@
 """Standalone cache folders, which `phyagi_assets.datasets` writes for its user outside any store.
 
-The new files are written into a draft folder inside the cache folder, and replace the old files when they are complete. During the
-replacement, and if the process dies in it, the manifest of the cache folder lists no files, so that no reader mistakes a mixture of two
+The new files are written into a draft folder inside the cache folder and replace the old files when they are complete. During the
+replacement, and after it if the process dies, the manifest of the cache folder lists no files, so that no reader takes a mixture of two
 caches for a complete one.
 """
 
@@ -23,14 +23,14 @@ from phyagi_assets.store.manifest import MANIFEST, Manifest, records_of
 _DRAFT = ".draft-"
 
 
-def replace_cache(folder: Path, wanted: Manifest, fill: Callable[[Path], Manifest]) -> Manifest:
+def replace_cache(folder: Path, expected: Manifest, fill: Callable[[Path], Manifest]) -> Manifest:
     """Replace the cache in a folder, if there is one, by a new cache. Other files in the folder are kept.
 
     Parameters
     ----------
     folder
         The cache folder. It is created if it does not exist.
-    wanted
+    expected
         Manifest without files or counts.
     fill
         Function that writes the files of the cache into an empty folder and returns the completed manifest.
@@ -53,7 +53,7 @@ def replace_cache(folder: Path, wanted: Manifest, fill: Callable[[Path], Manifes
             known = _files_of(folder)
             _refuse_foreign(folder, known, [entry.name for entry in draft.iterdir() if entry.is_dir()])
             stale = known - set(files)
-            _write_manifest(folder, wanted)
+            _write_manifest(folder, expected)
             for file in stale:
                 (folder / file).unlink(missing_ok=True)
             for entry in sorted(draft.iterdir()):
@@ -75,9 +75,9 @@ def draft_in(folder: Path) -> Iterator[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with closing(_Lock(folder)):  # a draft that is created but not yet locked would look like that of a dead process
-        for left in folder.glob(f"{_DRAFT}*"):
-            with suppress(BlockingIOError, FileNotFoundError), closing(_Lock(left, wait=False)):
-                shutil.rmtree(left, ignore_errors=True)
+        for stale in folder.glob(f"{_DRAFT}*"):
+            with suppress(BlockingIOError, FileNotFoundError), closing(_Lock(stale, wait=False)):
+                shutil.rmtree(stale, ignore_errors=True)
         draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=folder))
         lock = _Lock(draft)
     with closing(lock):
@@ -103,13 +103,13 @@ class _Lock:
 
 
 def _files_of(folder: Path) -> set[str]:
-    """Return the paths of the files that may belong to the present cache: the usual names, and those that its manifest records."""
-    usual = {array_path(Path(), split, ending).name for split in SPLITS for ending in ARRAYS}
+    """Return the paths of the files that may belong to the present cache: standard names, and names that its manifest records."""
+    standard = {array_path(Path(), split, ending).name for split in SPLITS for ending in ARRAYS}
     try:
         recorded = Manifest.read(folder).files
     except StoreError:  # a cache of the reference library, or no cache
-        return usual
-    return usual | {name for name in recorded if real_path(folder / name).is_relative_to(real_path(folder))}  # never delete outside
+        return standard
+    return standard | {name for name in recorded if real_path(folder / name).is_relative_to(real_path(folder))}  # never delete outside
 
 
 def _refuse_foreign(folder: Path, known: set[str], names: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Splits of cache folders, opened by the path of their ``.npy`` file, whichever library wrote them."""
+"""Splits of cache folders of either library, opened by the path of their ``.npy`` file."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,30 +36,32 @@ class TokenFile:
     ends: npt.NDArray[np.int64] | None
     """End of each document in `ids`, from ``<split>.documents.npy``; None without that file."""
     vocabulary: Vocabulary | None
-    """Vocabulary of the tokenizer; None if the cache has no manifest, or the manifest says nothing about the tokenizer."""
+    """Vocabulary of the tokenizer; None if the cache has no manifest, or the manifest does not describe the tokenizer."""
 
     def divided(self, part: float) -> tuple["TokenFile", "TokenFile"]:
-        """Return the tokens after the first `part` of them, a fraction below 1 or a number, and that part.
+        """Divide the tokens: return those after the first `part`, and that part, which is a fraction below 1 or a number of tokens.
 
-        The cut is between documents where they are known.
+        The cut is between documents, if their ends are known.
 
         Raises
         ------
         ValueError
-            The part leaves nothing on one side.
+            One of the two would be empty.
         """
         total = len(self.ids)
-        wanted = part * total if part < 1 else part
-        said = f"validation_split: {part} of {total} tokens"
-        if wanted >= total:
-            raise ValueError(f"{said} leave nothing to train on")
-        cut = round(wanted)
+        size = part * total if part < 1 else part
+        setting = f"validation_split: {part} of {total} tokens"
+        if size >= total:
+            raise ValueError(f"{setting} leave nothing to train on")
+        cut = round(size)
         if self.ends is not None:
             if len(self.ends) < 2:
-                raise ValueError(f"{said} cannot be divided: they are one document, and documents are not cut; give a validation_file")
+                raise ValueError(
+                    f"{setting} cannot be split off: there is only one document, and documents are not cut; give a validation_file"
+                )
             cut = _nearest(self.ends[:-1], cut)
         if cut == 0:
-            raise ValueError(f"{said} are none; there would be nothing to validate on")
+            raise ValueError(f"{setting} leave nothing to validate on")
         return self._part(cut, total), self._part(0, cut)
 
     def _part(self, start: int, end: int) -> "TokenFile":
@@ -73,7 +75,7 @@ class TokenFile:
 
 
 def is_split(path: Path) -> bool:
-    """Return whether a split can be opened by the path of its ``.npy`` file, which an array in pieces does not have."""
+    """Return whether a split can be opened by the path of its ``.npy`` file, even if the array is in pieces and the file does not exist."""
     return path.exists() or pieces_of(path.parent, path.stem) is not None
 
 
@@ -83,9 +85,9 @@ def open_tokens(path: Path) -> TokenFile:
     Raises
     ------
     StoreError
-        The file is not an array of token ids, or not the one that the folder's manifest describes; or an array beside it does not fit it.
+        The file is not an array of token ids, differs from the folder's manifest, or does not fit an array beside it.
     """
-    path = real_path(path.parent) / path.name  # one version of it all, whatever is published meanwhile
+    path = real_path(path.parent) / path.name  # read a single version, even if another one is published meanwhile
     if pieces := pieces_of(path.parent, path.stem):
         return _open_pieces(pieces)
     rows, manifest = _rows(path), manifest_beside(path)
@@ -94,15 +96,17 @@ def open_tokens(path: Path) -> TokenFile:
         require_as_written(manifest, path)
         dtype, vocabulary = _dtype_and_vocabulary(manifest, path.parent)
         if ids.dtype != dtype:
-            raise StoreError(f"{path}: holds {ids.dtype}, and its manifest says {dtype}: it is of another cache; make it again")
+            raise StoreError(
+                f"{path}: holds {ids.dtype}, but its manifest says {dtype}: it belongs to another cache; build the cache again"
+            )
     labels, ends = (_beside(path, manifest, ending) for ending in (LABELS, DOCUMENTS))
     if len(rows) > 1:
         if labels is not None:
-            raise StoreError(f"{path}: its second row is its labels, and {path.stem}_labels.npy beside it holds others; remove one")
+            raise StoreError(f"{path}: its second row holds labels, and so does {path.stem}_labels.npy beside it; remove one of them")
         labels = rows[1]
     if labels is not None and len(labels) != len(ids):
         raise StoreError(
-            f"{path}: has {len(ids)} tokens, and {path.stem}_labels.npy beside it has {len(labels)}; there is a label for each"
+            f"{path}: has {len(ids)} tokens, but {path.stem}_labels.npy beside it has {len(labels)} labels; they should be as many"
         )
     mask = _beside(path, manifest, MASK)
     if mask is None and manifest is not None and "trained" in manifest.counts.get(path.stem, {}):
@@ -114,7 +118,7 @@ def open_tokens(path: Path) -> TokenFile:
             )
         labels = with_ignored(ids, mask)
     if ends is not None and (int(ends[-1]) if len(ends) else 0) != len(ids):
-        raise StoreError(f"{path}: has {len(ids)} tokens, and {path.stem}.documents.npy describes another array; build the cache again")
+        raise StoreError(f"{path}: has {len(ids)} tokens, but {path.stem}.documents.npy describes another array; build the cache again")
     return TokenFile(ids=ids, labels=labels, ends=ends, vocabulary=vocabulary)
 
 
@@ -134,7 +138,7 @@ def _open_pieces(pieces: SplitArrays) -> TokenFile:
 def _dtype_and_vocabulary(manifest: Manifest, cache: Path) -> tuple[np.dtype[Any], Vocabulary | None]:
     try:
         dtype, tokenizer = np.dtype(manifest.details["dtype"]), manifest.details["tokenizer"]
-        if tokenizer is None:  # not one of transformers
+        if tokenizer is None:  # not a tokenizer of transformers
             return dtype, None
         backend = manifest.files.get(BACKEND)
         return dtype, Vocabulary(
@@ -161,18 +165,20 @@ def _beside(path: Path, manifest: Manifest | None, ending: str) -> npt.NDArray[A
 
 
 def _rows(path: Path) -> list[npt.NDArray[Any]]:
-    """Open the token ids of a file, and the labels of the same tokens if they are its second row."""
+    """Open the token ids of a file, and the labels of the tokens if the file has a second row."""
     try:
         array = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as problem:
         raise StoreError(f"{path}: is not an .npy array that can be mapped: {problem}") from None
     if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or array.dtype.kind not in "iu":
         found = f"an array of {array.dtype} with shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
-        raise StoreError(f"{path}: is {found}; token ids are integers in 1-D, or the first of two rows of which the second is their labels")
+        raise StoreError(
+            f"{path}: is {found}; token ids are a 1-D array of integers, or the first of two rows, whose second row holds labels"
+        )
     if array.ndim == 1:
         return [array]
     if len(array) not in (1, 2):
-        raise StoreError(f"{path}: has shape {array.shape}; a cache has one row of token ids, and a second one of labels if there are any")
+        raise StoreError(f"{path}: has shape {array.shape}; a cache has one row of token ids, and optionally a second row of labels")
     return list(array)
 
 

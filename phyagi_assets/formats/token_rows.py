@@ -30,7 +30,7 @@ def row_batches(artifact: Artifact, columns: Collection[str] = ()) -> Iterator[p
     Parameters
     ----------
     columns
-        Names of the columns to read; all if empty. If columns are named, the files are mapped into memory, so that only those columns are
+        Names of the columns to read; if empty, all. If columns are named, the files are mapped into memory, so that only those columns are
         read; the mapped pages that are touched count as memory of this process.
 
     Raises
@@ -44,17 +44,17 @@ def row_batches(artifact: Artifact, columns: Collection[str] = ()) -> Iterator[p
 
 
 def files_of_rows(artifact: Artifact) -> list[str]:
-    """Return the names of the files of rows of an artifact, in order."""
+    """Return the names of an artifact's files of rows, in order."""
     return sorted(name for name in artifact.manifest.files if name.endswith(_SUFFIX))
 
 
 def rows_in(path: Path, columns: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
     """Read the rows of one file, in order; see `row_batches`."""
-    every = ["input_ids", *COLUMNS]
+    available = ["input_ids", *COLUMNS]
     try:
         with pa.memory_map(str(path)) if columns else pa.OSFile(str(path)) as file:
             for batch in pa.ipc.open_stream(file):
-                rows = batch.select(list(columns or (every + [TRAINED] * (TRAINED in batch.schema.names))))
+                rows = batch.select(list(columns or (available + [TRAINED] * (TRAINED in batch.schema.names))))
                 rows.validate(full=True)  # damaged offsets would point outside the buffers
                 yield rows
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as problem:
@@ -62,17 +62,17 @@ def rows_in(path: Path, columns: Collection[str] = ()) -> Iterator[pa.RecordBatc
 
 
 def renumber(path: Path, target: Path, offsets: Mapping[int, Sequence[tuple[int, int]]]) -> None:
-    """Write a file of rows with other numbers of the rows in their source files.
+    """Copy a file of rows, and change the row numbers in their source files.
 
     Parameters
     ----------
     offsets
-        By index of a source file: numbers of rows, sorted, with what is added to them and to all larger ones up to the next.
+        By index of a source file: pairs of a row number, sorted, and the offset of the rows from that number up to that of the next pair.
     """
-    with pa.OSFile(str(path)) as file, pa.OSFile(str(target), "wb") as made:
+    with pa.OSFile(str(path)) as file, pa.OSFile(str(target), "wb") as output:
         reader = pa.ipc.open_stream(file)
         place = reader.schema.get_field_index("row")
-        with pa.ipc.new_stream(made, reader.schema) as writer:
+        with pa.ipc.new_stream(output, reader.schema) as writer:
             for batch in reader:
                 files, numbers = batch.column("file").to_numpy(), batch.column("row").to_numpy().copy()
                 for index, steps in offsets.items():
@@ -93,7 +93,7 @@ def rows_schema(dtype: str, *, has_mask: bool) -> pa.Schema:
 
 
 def _features(dtype: str, *, has_mask: bool) -> dict[str, Any]:
-    """Return the columns as ``datasets`` describes them in JSON; importing ``datasets`` for it takes longer than a small partition."""
+    """Return the columns as ``datasets`` describes them in JSON, without importing it, which takes longer than a small partition."""
     columns: dict[str, Any] = {name: {"dtype": kind, "_type": "Value"} for name, kind in COLUMNS.items()}
     if has_mask:
         columns[TRAINED] = {"feature": {"dtype": "bool", "_type": "Value"}, "_type": "List"}
@@ -115,7 +115,7 @@ def complete(folder: Path, names: Sequence[str], dtype: str, *, has_mask: bool) 
 
 
 def write_columns(rows: Path, path: Path, columns: Sequence[str]) -> None:
-    """Copy columns of a file of rows to another file, which `rows_in` reads as well."""
+    """Copy columns of a file of rows to another file, which `rows_in` can read."""
     schema = pa.schema([(name, pa.type_for_alias(COLUMNS[name])) for name in columns])
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         for batch in rows_in(rows, columns):

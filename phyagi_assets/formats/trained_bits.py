@@ -1,7 +1,7 @@
-"""Masks of token arrays: which tokens are trained on, one bit per token.
+"""Masks of token arrays, with one bit per token: whether the token is trained on.
 
 The mask of ``train.npy`` is ``train.trained.npy``, an array of bytes in which the first token is the lowest bit of the first byte. Labels
-in the format of the reference library would take 4 bytes per token, and the ids themselves take 2.
+in the format of the reference library would take 4 bytes per token, while the ids themselves take 2.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ MASK = ".trained.npy"
 """Ending of the name of a mask."""
 
 _IGNORED = -100
-"""Label of a token that no loss is computed for, as in torch."""
+"""Label of a token without a loss, as in torch."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -34,12 +34,12 @@ class MaskWriter(AbstractContextManager["MaskWriter"]):
         """Number of trained tokens so far."""
 
     def append(self, trained: Mask) -> None:
-        """Append whether each of some tokens is trained on, 1-D."""
+        """Append whether each of the next tokens is trained on, 1-D."""
         self.trained += int(np.count_nonzero(trained))
         waiting = np.concatenate([self._rest, trained])
-        whole = len(waiting) // 8 * 8
-        self._writer.append(np.packbits(waiting[:whole], bitorder="little"))
-        self._rest = waiting[whole:]
+        complete = len(waiting) // 8 * 8
+        self._writer.append(np.packbits(waiting[:complete], bitorder="little"))
+        self._rest = waiting[complete:]
 
     def close(self) -> None:
         """Write the bits of the last byte, and close the file."""
@@ -52,12 +52,12 @@ class MaskWriter(AbstractContextManager["MaskWriter"]):
 
 
 def mask_bytes(tokens: int) -> int:
-    """Return the number of bytes of the mask of an array of tokens."""
+    """Return the size in bytes of the mask of a number of tokens."""
     return -(-tokens // 8)
 
 
 def mask_between(octets: npt.NDArray[Any], start: int, stop: int) -> Mask:
-    """Return whether each token from `start` up to, but not including, `stop` is trained on, given a mask.
+    """Return whether each token from `start` to before `stop` is trained on, given a mask.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def mask_between(octets: npt.NDArray[Any], start: int, stop: int) -> Mask:
 
 
 class SplitMask:
-    """The mask of the token array of a split, in one piece or several.
+    """The mask of a split's token array, in one or more pieces.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class SplitMask:
         self._ends = np.cumsum([0, *tokens])
 
     def between(self, start: int, stop: int) -> Mask:
-        """Return whether each token from `start` up to, but not including, `stop` is trained on."""
+        """Return whether each token from `start` to before `stop` is trained on."""
         parts = []
         for number, octets in enumerate(self.octets):
             begin, end = max(start, int(self._ends[number])), min(stop, int(self._ends[number + 1]))
@@ -99,14 +99,14 @@ class SplitMask:
 
 
 def mark_trained(ids: npt.NDArray[Any], trained: Mask | None, decode: Callable[[npt.NDArray[Any]], str]) -> str:
-    """Return the text of ids, with ⟦ and ⟧ around the parts that are trained on.
+    """Return the text of ids, with ⟦ and ⟧ around each part that is trained on.
 
     Parameters
     ----------
     ids
         Token ids, 1-D.
     trained
-        Whether each token is trained on, 1-D; None if all are, in which case nothing is marked.
+        Whether each token is trained on, 1-D. If None, all are, and no part is marked.
     """
     if trained is None or not len(ids):
         return decode(ids)
@@ -127,5 +127,5 @@ def shown_share(trained: int, tokens: int) -> str:
 
 
 def with_ignored(ids: npt.NDArray[Any], octets: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    """Return the labels of a whole token array, int32: the ids, or `_IGNORED` where a token is not trained on."""
+    """Return the labels of a token array, int32: its ids, with `_IGNORED` for each token that is not trained on."""
     return np.where(mask_between(octets, 0, len(ids)), ids.astype(np.int32), np.int32(_IGNORED))

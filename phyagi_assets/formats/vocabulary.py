@@ -9,12 +9,12 @@ from phyagi_assets.errors import StoreError
 
 
 def token_ids(tokenizer: Any) -> dict[str, int]:
-    """Return the id of each token, given the content of a ``tokenizer.json``.
+    """Return the ids of tokens, given the content of a ``tokenizer.json``.
 
     Raises
     ------
     TypeError, LookupError, ValueError
-        The content is not that of a tokenizer.
+        The content is not a tokenizer.
     """
     vocabulary = tokenizer["model"]["vocab"]
     if not isinstance(vocabulary, dict):  # Unigram: pairs of token and score

@@ -41,7 +41,7 @@ def test_targets_choose_partitions_and_steps(
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (["plyas"], "'plyas' is not declared in .*; did you mean 'plays'\\? Declared are: plays, mix"),
+        (["plyas"], "'plyas' is not declared in .*; did you mean 'plays'\\? Declared names: plays, mix"),
         (["mix/one"], "mix/one: mix is a mixture, which has no partitions; name mix"),
         (["plays/tokenized_arow/one"], "'tokenized_arow' is not a step of a corpus; did you mean 'tokenized_arrow'\\? The steps: raw"),
         (["plays/raw_dataset", "plays"], "plays/raw_dataset and plays end at different steps; name them in two commands"),

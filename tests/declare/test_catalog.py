@@ -176,7 +176,7 @@ def test_name_unfit_for_a_path_is_refused_with_a_suggestion(data: Path, name: st
     ("text", "message"),
     [
         (MIXTURE.replace("one", "two"), ":3: datasets.0.corpus: 'two' is not declared under"),
-        (MIXTURE.replace("one", "one_1"), "corpora; did you mean 'one'? Declared are: one"),
+        (MIXTURE.replace("one", "one_1"), "corpora; did you mean 'one'? Declared names: one"),
         (MIXTURE + "  - {corpus: one, weight: 2}\n", ":2: datasets: corpus 'one' is listed 2 times; give it one weight"),
         (MIXTURE.replace("mix", "ONE"), ":1: name: 'ONE' is also the name in "),
         (MIXTURE + "    weight: 0\n", ":4: datasets.0.weight: should be greater than or equal to 0.000001 (found 0)"),

@@ -107,10 +107,10 @@ def _save(name: str, array: Any) -> Callable[[Path], None]:
     ("change", "named", "refusal"),
     [
         (_save_ids(IDS[:-1]), "train.npy", "has 526 bytes where 528 were written; build the cache again"),
-        (_save_ids(IDS.astype(np.int16)), "train.npy", "holds int16, and its manifest says uint16: it is of another cache"),
+        (_save_ids(IDS.astype(np.int16)), "train.npy", "holds int16, but its manifest says uint16: it belongs to another cache"),
         (lambda cache: (cache / "train.npy").rename(cache / "test.npy"), "test.npy", "the cache's manifest does not name it"),
         (_say(files={}, details={}), "train.npy", "the cache's manifest does not name it: the cache is unfinished"),
-        (_save("train_labels.npy", IDS[:-1]), "train.npy", "has 200 tokens, and train_labels.npy beside it has 199"),
+        (_save("train_labels.npy", IDS[:-1]), "train.npy", "has 200 tokens, but train_labels.npy beside it has 199"),
         (_save("train.documents.npy", np.array([3, 199])), "train.npy", r"train\.documents\.npy describes another array"),
         (_save("train.documents.npy", np.zeros(0, np.int64)), "train.npy", r"train\.documents\.npy describes another array"),
         (_save("train.documents.npy", np.array([0.5])), "train.documents.npy", "is an array of float64"),
@@ -153,7 +153,7 @@ def test_unfinished_cache_is_refused(cache: Path) -> None:
     [
         (b"", "is not an .npy array that can be mapped"),
         (b"tokens", "is not an .npy array that can be mapped"),
-        (np.zeros(3), r"is an array of float64 with shape \(3,\); token ids are integers"),
+        (np.zeros(3), r"is an array of float64 with shape \(3,\); token ids are a 1-D array of integers"),
         (np.zeros((2, 2, 2), np.int32), r"is an array of int32 with shape \(2, 2, 2\)"),
         (np.array([1, "a"], dtype=object), "is not an .npy array that can be mapped"),
         ("archive", "is an archive"),
@@ -193,7 +193,9 @@ def test_pickle_is_loaded_only_if_allowed(tmp_path: Path) -> None:
     done = tmp_path / "done"
     folder = reference_cache(tmp_path / "cache", _Malice(done), train=IDS)
     for path in (folder, folder / "tokenizer.pkl"):
-        with pytest.raises(StoreError, match=r"tokenizer\.pkl: is a pickle, .* say allow_pickle=True, or put a folder tokenizer/"):
+        with pytest.raises(
+            StoreError, match=r"tokenizer\.pkl: is a pickle, .* pass allow_pickle=True, or write the tokenizer into tokenizer/"
+        ):
             load_tokenizer(path, allow_pickle=False)
     open_tokens(folder / "train.npy")
     assert not done.exists()
@@ -227,9 +229,9 @@ def test_tokenizer_that_differs_from_the_manifest_is_refused(cache: Path, name: 
     ("files", "refusal"),
     [
         ({}, "has no tokenizer, neither a folder tokenizer/ nor a tokenizer.pkl"),
-        ({"tokenizer.pkl": "no pickle"}, r"tokenizer\.pkl: no tokenizer can be loaded from it: .*Error"),
-        ({"tokenizer.pkl": b"cno.such.module\nTokenizer\n."}, r"tokenizer\.pkl: no tokenizer can be loaded from it: ModuleNotFoundError"),
-        ({"tokenizer/tokenizer.json": "{}"}, "tokenizer: no tokenizer can be loaded from it"),
+        ({"tokenizer.pkl": "no pickle"}, r"tokenizer\.pkl: cannot be loaded as a tokenizer: .*Error"),
+        ({"tokenizer.pkl": b"cno.such.module\nTokenizer\n."}, r"tokenizer\.pkl: cannot be loaded as a tokenizer: ModuleNotFoundError"),
+        ({"tokenizer/tokenizer.json": "{}"}, "tokenizer: cannot be loaded as a tokenizer"),
     ],
 )
 def test_invalid_tokenizer_is_refused_by_name(tmp_path: Path, files: dict[str, str | bytes], refusal: str) -> None:
@@ -272,7 +274,7 @@ def test_division_without_documents_takes_the_first_tokens(total: int, part: flo
     whole = _tokens(None, total)
     taken = round(part * total if part < 1 else part)
     if (part * total if part < 1 else part) >= total or not taken:
-        with pytest.raises(ValueError, match=r"validation_split: .* tokens (leave nothing to train on|are none)"):
+        with pytest.raises(ValueError, match=r"validation_split: .* tokens (leave nothing to train on|leave nothing to validate on)"):
             whole.divided(part)
     else:
         train, validation = whole.divided(part)
@@ -281,7 +283,9 @@ def test_division_without_documents_takes_the_first_tokens(total: int, part: flo
 
 
 def test_single_document_is_not_divided() -> None:
-    with pytest.raises(ValueError, match=r"validation_split: .* they are one document, and documents are not cut; give a validation_file"):
+    with pytest.raises(
+        ValueError, match=r"validation_split: .* there is only one document, and documents are not cut; give a validation_file"
+    ):
         _tokens([9], 9).divided(0.5)
 
 
@@ -292,7 +296,7 @@ def test_second_row_holds_the_labels(tmp_path: Path) -> None:
     assert tokens.labels is not None
     assert (tokens.ids.tolist(), tokens.labels.tolist()) == (ids.tolist(), (-ids).tolist())
     np.save(tmp_path / "train_labels.npy", ids)
-    with pytest.raises(StoreError, match=r"its second row is its labels, and train_labels\.npy beside it holds others"):
+    with pytest.raises(StoreError, match=r"its second row holds labels, and so does train_labels\.npy beside it"):
         open_tokens(tmp_path / "train.npy")
     np.save(tmp_path / "rows.npy", np.stack([ids, ids, ids]))
     with pytest.raises(StoreError, match=r"rows\.npy: has shape \(3, 9\); a cache has one row"):

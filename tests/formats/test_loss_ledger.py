@@ -73,7 +73,7 @@ def test_wrong_column_is_an_error_with_the_file(part: Path, column: str, values:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (None, "are not an object"),
+        (None, "is not an object"),
         ({"plan": 1, "seq_len": "64"}, "no valid plan, seq_len"),
         ({"run": 7}, "part of run 7"),
         ({"format": 2}, "has format 2"),

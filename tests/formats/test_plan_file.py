@@ -56,7 +56,7 @@ def test_plan_with_a_window_has_a_format_of_its_own(tmp_path: Path) -> None:
     assert (record["format"], record["shuffle"]) == (6, {"window": 160})
     assert read_plan(written(tmp_path / "mixture.json", record)) == replace(plan, format=6)
     record["segments"][0]["sources"][0]["groups"][0]["block"] = 49
-    with pytest.raises(StoreError, match=r"groups\[0\]\.block: is 49, and the group has 49 samples; a block has fewer"):
+    with pytest.raises(StoreError, match=r"groups\[0\]\.block: is 49, but the group has 49 samples; a block has fewer"):
         read_plan(written(tmp_path / "mixture.json", record))
     record["shuffle"] = True
     with pytest.raises(StoreError, match="block: is not a key of a plan"):
@@ -82,17 +82,17 @@ CASES: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("corpora",), {}, "corpora: {} is not a list"),
     (("corpora", 0, "partitions", 0, "shards", "train", "tokens"), -1, "corpora[0].partitions[0].shards.train.tokens: -1 is not"),
     (("corpora", 0, "partitions", 0, "shards", "train", "tokens"), 10**30, "shards.train.tokens: 1000000000000000000000000000000 is not"),
-    (("corpora", 0, "partitions", 0, "shards", "train", "tokens"), 99, "segments[0].sources[0].groups[0].samples: is 6, and the tokens"),
+    (("corpora", 0, "partitions", 0, "shards", "train", "tokens"), 99, "segments[0].sources[0].groups[0].samples: is 6, but the tokens"),
     (("corpora", 0, "partitions", 1), "b", 'corpora[0].partitions[1]: "b" is not an object'),
     (("corpora", 0, "partitions", 0, "shards", "train", "trained"), None, "shards.train.trained: null is not a whole number from 0"),
     (("segments",), [], "segments: begin at []; the first segment begins at 0"),
     (("segments", 1, "start"), 0, "segments: begin at [0, 0]"),
     (("segments", 1, "crosses"), None, "segments[1].crosses: null is not true or false"),
-    (("segments", 0, "sources", 0, "corpus"), 2, "segments[0].sources[0].corpus: is 2, and the plan has 2 corpora"),
+    (("segments", 0, "sources", 0, "corpus"), 2, "segments[0].sources[0].corpus: is 2, but the plan has 2 corpora"),
     (("segments", 0, "sources", 0, "weight"), None, "segments[0].sources[0]: has both a weight and a share, or neither"),
     (("segments", 0, "sources", 0, "weight"), float("nan"), "segments[0].sources[0].weight: NaN is not a number, 0 or more"),
     ((*GROUP, "partitions"), [0, 9], "segments[1].sources[0].groups[1].partitions: name a partition that 'one' does not have"),
-    ((*GROUP, "samples"), 1, "segments[1].sources[0].groups[1].samples: is 1, and the tokens of the group make"),
+    ((*GROUP, "samples"), 1, "segments[1].sources[0].groups[1].samples: is 1, but the tokens of the group make"),
     ((*GROUP, "cuts", 0, "stop"), 24, "segments[1].sources[0].groups[1].cuts[0]: "),
 ]
 
@@ -127,12 +127,12 @@ PACKED_GROUP = ("segments", 0, "sources", 0, "groups", 0)
 INDEX = ("corpora", 0, "partitions", 0, "index")
 PACKED_CASES: list[tuple[tuple[str | int, ...], Any, str]] = [
     ((*INDEX, "samples", "train"), 3, "index.samples.train: is 3, which 15 tokens cannot make"),
-    ((*INDEX, "samples", "train"), 5, "groups[0].samples: is 5, and the tokens of the group make 6"),
+    ((*INDEX, "samples", "train"), 5, "groups[0].samples: is 5, but the tokens of the group make 6"),
     ((*INDEX, "samples", "test"), 1, "index.samples.test: is 1, which 0 tokens cannot make"),
     ((*INDEX, "path"), None, "index.path: null is not text"),
     ((*INDEX, "merged"), 1, "index.merged: 1 is not true or false"),
     (INDEX, None, "index: null is not an object"),
-    ((*PACKED_GROUP, "crosses"), True, "groups[0].crosses: is true, and packed samples do not cross partitions"),
+    ((*PACKED_GROUP, "crosses"), True, "groups[0].crosses: is true, but packed samples do not cross partitions"),
     ((*PACKED_GROUP, "packed"), "yes", 'groups[0].packed: "yes" is not true or false'),
     (("segments", 0, "sources", 1, "groups", 0, "packed"), True, "groups[0].crosses: is true"),
 ]

@@ -59,7 +59,7 @@ def test_plan_with_an_unreadable_order_is_not_published(plan: Plan, tmp_path: Pa
 def test_plan_with_one_changed_digit_is_refused(plan: Plan, tmp_path: Path, *, by_name: bool) -> None:
     file = write(plan, tmp_path).path / PLAN
     file.write_text(file.read_text().replace('"seed": 42', '"seed": 43'))
-    with pytest.raises(StoreError, match=r"mixture\.json: is not what was written"):
+    with pytest.raises(StoreError, match=r"mixture\.json: was changed after it was written"):
         load_mixture("mix" if by_name else file, store=tmp_path)
 
 

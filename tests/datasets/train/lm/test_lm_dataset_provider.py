@@ -58,7 +58,7 @@ def test_labels_file_of_an_array_is_read_and_split_with_it(cache: Path) -> None:
     assert _same(provider.get_train_dataset(), LMDataset(IDS[20:], labels[20:], seq_len=8))
     assert _same(provider.get_val_dataset(), LMDataset(IDS[:20], labels[:20], seq_len=8))
     np.save(cache / "train_labels.npy", labels[1:])
-    with pytest.raises(StoreError, match=r"train\.npy: has 100 tokens, and train_labels\.npy beside it has 99"):
+    with pytest.raises(StoreError, match=r"train\.npy: has 100 tokens, but train_labels\.npy beside it has 99"):
         LMDatasetProvider.from_cache(cache)
 
 
@@ -99,7 +99,7 @@ def test_known_documents_are_not_cut_for_validation(workspace: Workspace) -> Non
 
 def test_pickled_tokenizer_of_a_cache_needs_permission_unless_it_is_named(tmp_path: Path) -> None:
     folder = reference_cache(tmp_path / "cache", word_tokenizer(40), train=IDS)
-    with pytest.raises(StoreError, match=r"tokenizer\.pkl: is a pickle.* say allow_pickle=True"):
+    with pytest.raises(StoreError, match=r"tokenizer\.pkl: is a pickle.* pass allow_pickle=True"):
         LMDatasetProvider.from_cache(folder).get_tokenizer()
     by_folder = LMDatasetProvider.from_cache(folder, allow_pickle=True)
     by_file = DatasetProviderConfig(train_file=folder / "train.npy", tokenizer_file=folder / "tokenizer.pkl")

@@ -62,6 +62,6 @@ def test_configuration_of_a_stream_has_additional_fields() -> None:
 def test_cache_without_validation_has_none_and_its_pickled_tokenizer_needs_permission(tmp_path: Path) -> None:
     folder = reference_cache(tmp_path / "cache", word_tokenizer(40), train=IDS)
     assert StreamLMDatasetProvider.from_cache(folder).get_val_dataset() is None
-    with pytest.raises(StoreError, match="say allow_pickle=True"):
+    with pytest.raises(StoreError, match="pass allow_pickle=True"):
         StreamLMDatasetProvider.from_cache(folder).get_tokenizer()
     assert StreamLMDatasetProvider.from_cache(folder, allow_pickle=True).get_tokenizer().convert_ids_to_tokens(39) == "w39"
