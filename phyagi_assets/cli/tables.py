@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
-from rich.console import Console, ConsoleRenderable, Group
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.padding import Padding
@@ -31,14 +31,8 @@ def print_table(console: Console, table: Table) -> None:
     for column in table.columns:
         sizes = [Measurement.get(console, unbroken, cell) for cell in (column.header, *column.cells)]
         column.min_width = max(size.maximum if column.no_wrap else size.minimum for size in sizes)
-    if not table.show_edge and Measurement.get(console, unbroken, table).maximum > console.width:
-        table.padding = 0
-    if texts := [column for column in table.columns if column.justify == "left" and not table.show_edge]:
-        widest = max(texts, key=lambda column: column.min_width or 0)
-        excess = Measurement.get(console, unbroken, table).minimum - console.width
-        if excess > 0 and (width := widest.min_width or 0) > _FOLDED:
-            widest.no_wrap, widest.overflow = False, "fold"
-            widest.min_width = widest.max_width = max(_FOLDED, width - excess)
+    if not table.show_edge:
+        _narrow(console, table, unbroken)
     needed = Measurement.get(console, unbroken, table).minimum
     if needed > console.width and not table.show_edge:
         _print_rows(console, table)
@@ -46,6 +40,18 @@ def print_table(console: Console, table: Table) -> None:
     if needed > console.width:
         table.width = needed  # otherwise, columns are left out
     console.print(table, crop=False)
+
+
+def _narrow(console: Console, table: Table, unbroken: ConsoleOptions) -> None:
+    """Move the columns of a table that is wider than the console closer together, and then narrow its widest column of text."""
+    if Measurement.get(console, unbroken, table).maximum > console.width:
+        table.padding = 0
+    excess = Measurement.get(console, unbroken, table).minimum - console.width
+    texts = [column for column in table.columns if column.justify == "left" and (column.min_width or 0) > _FOLDED]
+    if excess > 0 and texts:
+        widest = max(texts, key=lambda column: column.min_width or 0)
+        widest.no_wrap, widest.overflow = False, "fold"
+        widest.min_width = widest.max_width = max(_FOLDED, (widest.min_width or 0) - excess)
 
 
 def _print_rows(console: Console, table: Table) -> None:

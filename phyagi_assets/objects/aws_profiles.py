@@ -45,21 +45,10 @@ def s3_settings() -> S3Settings:
     SourceError
         The profile does not exist, a file is not valid, or the profile's credentials cannot be read.
     """
-    named = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
-    config, credentials = _read("AWS_CONFIG_FILE", "config"), _read("AWS_SHARED_CREDENTIALS_FILE", "credentials")
-    name = named or "default"
-    sections = [
-        section
-        for section in (config.get(f"profile {name}"), config.get(name) if name == "default" else None, credentials.get(name))
-        if section
-    ]
-    if named and not sections:
-        raise SourceError(f"AWS_PROFILE: profile {name!r} is not in ~/.aws/config or ~/.aws/credentials")
-    profile = {key: value for section in sections for key, value in section.items()}
+    name, profile, services = _profile()
     found: dict[str, str] = {}
     if profile.get("region") and not any(os.environ.get(variable) for variable in _REGIONS):
         found["region"] = profile["region"]
-    services = config.get(f"services {profile.get('services')}", {})
     endpoint = _nested(services.get("s3", "")).get("endpoint_url") or profile.get("endpoint_url")
     if endpoint and not any(os.environ.get(variable) for variable in _ENDPOINTS):
         found["endpoint"] = endpoint
@@ -67,11 +56,26 @@ def s3_settings() -> S3Settings:
         return S3Settings(config=found)
     if "aws_access_key_id" in profile:
         return S3Settings(config=found | {ours: profile[theirs] for theirs, ours in _KEYS.items() if theirs in profile})
+    return S3Settings(config=found, credential_provider=_provider(name, profile))
+
+
+def _profile() -> tuple[str, Mapping[str, str], Mapping[str, str]]:
+    """Return the name and the settings of the profile, and those of the section of services that it names."""
+    named = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
+    name = named or "default"
+    config, credentials = _read("AWS_CONFIG_FILE", "config"), _read("AWS_SHARED_CREDENTIALS_FILE", "credentials")
+    profile = config.get(f"profile {name}", {}) | (config.get(name, {}) if name == "default" else {}) | credentials.get(name, {})
+    if named and not profile:
+        raise SourceError(f"AWS_PROFILE: profile {name!r} is not in ~/.aws/config or ~/.aws/credentials")
+    return name, profile, config.get(f"services {profile.get('services')}", {})
+
+
+def _provider(name: str, profile: Mapping[str, str]) -> Callable[[], Mapping[str, Any]] | None:
+    """Return the provider of the credentials of a profile without keys; None if the profile names no source of any."""
     if command := profile.get("credential_process"):
-        return S3Settings(config=found, credential_provider=lambda: _from_process(name, command))
-    if by := next((key for key in _BY_OTHERS if key in profile), None):
-        return S3Settings(config=found, credential_provider=_from_boto3(name, by))
-    return S3Settings(config=found)
+        return lambda: _from_process(name, command)
+    key = next((key for key in _BY_OTHERS if key in profile), None)
+    return _from_boto3(name, key) if key else None
 
 
 def s3_endpoint(settings: S3Settings) -> str:

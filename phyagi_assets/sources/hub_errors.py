@@ -39,40 +39,48 @@ def translated(kind: str, revision: str | None = None, *, fetches: bool = False)
     fetches
         Whether a file is being fetched, and not only looked up.
     """
-    from huggingface_hub import errors as hub_errors
-
     try:
         yield
     except (PhyagiAssetsError, TransientError):
         raise
-    except (hub_errors.RevisionNotFoundError, hub_errors.RemoteEntryNotFoundError) as problem:
-        if fetches:
-            raise SourceDownError("is gone since it was listed, as when the history is rewritten; list the source again") from None
-        unknown = f"there is no revision {revision!r}; name a branch, tag or commit {_NAMED[kind]}"
-        is_file = isinstance(problem, hub_errors.RemoteEntryNotFoundError)
-        raise SourceError("a file of the repository is gone; list the source again" if is_file else unknown) from None
-    except hub_errors.GatedRepoError:
-        raise AccessError("is gated; ask for access on its page, and log in (HF_TOKEN, or: hf auth login)") from None
-    except hub_errors.RepositoryNotFoundError:
-        raise (AccessError if fetches else SourceError)(
-            f"there is no such {kind}, or it is private and nobody is logged in (HF_TOKEN, or: hf auth login)"
-        ) from None
-    except hub_errors.OfflineModeIsEnabled:
-        raise SourceError("the Hub's clients are in offline mode; unset HF_HUB_OFFLINE") from None
-    except hub_errors.HfHubHTTPError as problem:
-        raise _response_error(problem.response) from None
     except Exception as problem:
-        if fetches and is_disk_error(problem):
+        error = _repository_error(problem, kind, revision, fetches=fetches)
+        if error is None and fetches and is_disk_error(problem):
             raise
-        if any(type(cause).__name__ in _SETTINGS_ERRORS for cause in _causes(problem)):
-            raise SourceError(f"the Hub's address or the token is not valid (HF_ENDPOINT, HF_TOKEN): {type(problem).__name__}") from None
-        if network_error := next(filter(_is_network_error, _causes(problem)), None):
-            raise TransientError(f"cannot be reached, or broke off: {type(network_error).__name__}") from None
-        first_line = next(iter(str(problem).splitlines()), "").partition(" with any supported extension")[0]
-        if fetches and isinstance(problem, OSError):  # the client compares the size of what arrived
-            raise TransientError(first_line) from None
-        unusable = f"the {kind} cannot be loaded: {type(problem).__name__}: {first_line}; {_REMEDY[kind]}"
-        raise SourceError(answered_by_page(problem) or unusable) from None
+        raise error or _client_error(problem, kind, fetches=fetches) from None
+
+
+def _repository_error(problem: Exception, kind: str, revision: str | None, *, fetches: bool) -> Exception | None:
+    """Return the error for what the Hub answered about a repository; None for any other exception."""
+    from huggingface_hub import errors as hub_errors
+
+    errors: dict[type[Exception], Exception] = {
+        hub_errors.RemoteEntryNotFoundError: SourceError("a file of the repository is gone; list the source again"),
+        hub_errors.RevisionNotFoundError: SourceError(f"there is no revision {revision!r}; name a branch, tag or commit {_NAMED[kind]}"),
+        hub_errors.GatedRepoError: AccessError("is gated; ask for access on its page, and log in (HF_TOKEN, or: hf auth login)"),
+        hub_errors.RepositoryNotFoundError: (AccessError if fetches else SourceError)(
+            f"there is no such {kind}, or it is private and nobody is logged in (HF_TOKEN, or: hf auth login)"
+        ),
+        hub_errors.OfflineModeIsEnabled: SourceError("the Hub's clients are in offline mode; unset HF_HUB_OFFLINE"),
+    }
+    if fetches:
+        gone = SourceDownError("is gone since it was listed, as when the history is rewritten; list the source again")
+        errors |= dict.fromkeys((hub_errors.RemoteEntryNotFoundError, hub_errors.RevisionNotFoundError), gone)
+    found = next((error for type_, error in errors.items() if isinstance(problem, type_)), None)
+    return _response_error(problem.response) if found is None and isinstance(problem, hub_errors.HfHubHTTPError) else found
+
+
+def _client_error(problem: Exception, kind: str, *, fetches: bool) -> Exception:
+    """Return the error for an exception that the Hub's clients raised without an answer of the Hub, or because they cannot read it."""
+    if any(type(cause).__name__ in _SETTINGS_ERRORS for cause in _causes(problem)):
+        return SourceError(f"the Hub's address or the token is not valid (HF_ENDPOINT, HF_TOKEN): {type(problem).__name__}")
+    if network_error := next(filter(_is_network_error, _causes(problem)), None):
+        return TransientError(f"cannot be reached, or broke off: {type(network_error).__name__}")
+    first_line = next(iter(str(problem).splitlines()), "").partition(" with any supported extension")[0]
+    if fetches and isinstance(problem, OSError):  # the client compares the size of what arrived
+        return TransientError(first_line)
+    unusable = f"the {kind} cannot be loaded: {type(problem).__name__}: {first_line}; {_REMEDY[kind]}"
+    return SourceError(answered_by_page(problem) or unusable)
 
 
 def answered_by_page(problem: BaseException) -> str:

@@ -145,20 +145,27 @@ def _line_by_line(path: str, lines: Mapping[int, bytes], names: tuple[str, ...],
             continue
         keys.update(key_names(found))
         for name, column in zip(names, texts, strict=True):
-            text = value_of(found, name)
+            text = text_of(found, name)
             column.append(text if isinstance(text, str) else None)
-            if text is MISSING:
-                problems[number] = RowProblem(f"has no key {name!r}")
-            elif not isinstance(text, str):
-                problems[number] = RowProblem(f"{name!r} is {'null' if text is None else f'not a string but {json.dumps(text)[:40]}'}")
-            elif not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-                problems[number] = RowProblem(f"{name!r} has a lone surrogate, which is not Unicode text")
-                column[-1] = None
+            if isinstance(text, RowProblem):
+                problems[number] = text
     if is_start:  # in later blocks, the rows are wrong and not the declaration
         for name in names:
             refuse_missing_key(path, name, keys, "the text in columns")
     columns = [pa.array(column, pa.string()) for column in texts]
     return Rows(columns=columns, numbers=np.array(list(lines), np.int64), problems=problems)
+
+
+def text_of(row: dict[str, Any], name: str) -> str | RowProblem:
+    """Return the text of a row under a name, or the reason why there is none."""
+    text = value_of(row, name)
+    if text is MISSING:
+        return RowProblem(f"has no key {name!r}")
+    if not isinstance(text, str):
+        return RowProblem(f"{name!r} is {'null' if text is None else f'not a string but {json.dumps(text)[:40]}'}")
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        return RowProblem(f"{name!r} has a lone surrogate, which is not Unicode text")
+    return text
 
 
 def refuse_other_json(path: str, lines: Mapping[int, bytes]) -> None:

@@ -59,18 +59,18 @@ class BucketFiles(RemoteFiles):
 
     def fetch(self, only: Collection[str]) -> None:
         files = self.manifest.files
-        wanted = {name for name in files if not only or any(name == one or name.startswith(f"{one}/") for one in only)} - self.fetched
-        local, folder = self.store.local, self.store.local.root / self.version.path
-        if not wanted and (only or self.fetched) and MANIFEST not in only:
+        chosen = {name for name in (*files, MANIFEST) if not only or any(name == one or name.startswith(f"{one}/") for one in only)}
+        if not (wanted := chosen - self.fetched):
             return
+        local, folder = self.store.local, self.store.local.root / self.version.path
         if not self.fetched:
             local.hold(self.version, self)
-        missing = [name for name in sorted(wanted) if not files[name].is_size_of(folder / name)]
+        missing = [name for name in sorted(wanted - {MANIFEST}) if not files[name].is_size_of(folder / name)]
         if missing:
             local.make_room(sum(files[name].bytes for name in missing))
             with local.writing():
                 list(concurrently(lambda name: self._fetch(folder / name, name, files[name]), missing))
-        if (not only or MANIFEST in only) and not (folder / MANIFEST).exists():
+        if MANIFEST in wanted and not (folder / MANIFEST).exists():
             with local.writing():
                 replace_file(folder / MANIFEST, self.manifest.to_json().encode())
         self.fetched |= wanted
