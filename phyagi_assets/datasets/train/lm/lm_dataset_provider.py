@@ -10,7 +10,7 @@ from phyagi_assets.datasets.dataset_provider import DatasetProvider, DatasetProv
 from phyagi_assets.datasets.late_names import late_names
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
 from phyagi_assets.datasets.train.lm.loading import load_splits, named_tokenizer
-from phyagi_assets.datasets.train.lm.tokenizing import _tokenize_concatenated, map_into, tokenize_documents, tokenize_into
+from phyagi_assets.datasets.train.lm.tokenizing import NewCache, _tokenize_concatenated, tokenize_documents
 from phyagi_assets.errors import translate_missing_packages
 from phyagi_assets.formats.cache_tokenizer import carries_tokenizer, load_tokenizer
 from phyagi_assets.formats.token_file import TokenFile, open_tokens
@@ -220,7 +220,9 @@ class LMDatasetProvider(DatasetProvider):
         DatasetProviderConfig(validation_split=validation_split)
         logger.info("Loading non-tokenized dataset...")
         this = sys.modules[__name__]
-        loaded = load_splits(this, dataset_path, dataset_name, disk_file_path, data_dir, data_files, revision, raw_dir)
+        options = {"name": dataset_name, "data_dir": data_dir, "data_files": data_files, "revision": revision}
+        raw = str(raw_dir) if raw_dir is not None else None
+        loaded = load_splits(this, dataset_path, disk_file_path, **options, cache_dir=raw)
         logger.info("Creating validation split (if necessary)...")
         part = validation_split or None if "validation" not in loaded else None
         shuffled = part is not None and shuffle
@@ -230,31 +232,19 @@ class LMDatasetProvider(DatasetProvider):
         given = named_tokenizer(this, "gpt2" if tokenizer is None else tokenizer)
         if mapping_fn is None and getattr(given, "is_fast", False) is not True and callable(given):
             mapping_fn = tokenize_documents
+        cache = NewCache(
+            folder=cache_dir,
+            tokenizer=given,
+            columns=columns,
+            append_eos=use_eos_token,
+            validation_part=part,
+            is_shared=use_shared_memory,
+        )
         if mapping_fn is None:
             source = {"dataset": str(dataset_path or disk_file_path), "name": dataset_name, "revision": revision, "columns": columns}
-            tokenize_into(
-                cache_dir,
-                loaded,
-                given,
-                columns,
-                append_eos=use_eos_token,
-                validation_part=part,
-                source={**source, "shuffle": seed if shuffled else None},
-                shared=use_shared_memory,
-            )
+            cache.tokenize(loaded, {**source, "shuffle": seed if shuffled else None})
         else:
-            map_into(
-                cache_dir,
-                loaded,
-                given,
-                columns,
-                mapping_fn,
-                mapping_fn_kwargs or {},
-                append_eos=use_eos_token,
-                validation_part=part,
-                num_workers=num_workers,
-                shared=use_shared_memory,
-            )
+            cache.map(loaded, mapping_fn, mapping_fn_kwargs or {}, num_workers=num_workers)
         logger.info("Saving tokenized dataset: %s", cache_dir)
         return cls.from_cache(cache_dir, seed=seed, **kwargs)
 

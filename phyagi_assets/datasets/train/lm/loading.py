@@ -1,6 +1,5 @@
 """Loading of datasets and tokenizers by name."""
 
-from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,17 +10,17 @@ if TYPE_CHECKING:
     import datasets
 
 
-def load_splits(
-    module: Any,
-    dataset_path: str | None,
-    dataset_name: str | None,
-    disk_file_path: str | Path | None,
-    data_dir: str | None,
-    data_files: str | Sequence[str] | Mapping[str, Any] | None,
-    revision: str | None,
-    raw_dir: str | Path | None,
-) -> "datasets.DatasetDict":
+def load_splits(module: Any, dataset_path: str | None, disk_file_path: str | Path | None, **options: Any) -> "datasets.DatasetDict":
     """Load all splits of a dataset with the functions of ``datasets`` that a module has.
+
+    Parameters
+    ----------
+    module
+        The module, with attributes ``load_dataset`` and ``load_from_disk``.
+    dataset_path, disk_file_path
+        Name of a dataset, or folder that ``save_to_disk`` wrote; one of the two.
+    **options
+        Further arguments of ``load_dataset``.
 
     Raises
     ------
@@ -38,14 +37,7 @@ def load_splits(
         loaded = module.load_from_disk(str(disk_file_path))
     else:
         try:
-            loaded = module.load_dataset(
-                _present_name(dataset_path, revision),
-                dataset_name,
-                data_dir=data_dir,
-                data_files=data_files,
-                revision=revision,
-                cache_dir=str(raw_dir) if raw_dir is not None else None,
-            )
+            loaded = module.load_dataset(_present_name(dataset_path, options.get("revision")), **options)
         except ConnectionError as problem:
             raise SourceError(
                 f"{dataset_path}: {problem}; without the Hub, cached datasets are found only by their full name, such as "

@@ -6,6 +6,7 @@ The pipeline is imported only when it is used.
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,51 +25,84 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def tokenize_into(
-    cache_dir: Path,
-    loaded: "datasets.DatasetDict",
-    tokenizer: Any,
-    columns: Sequence[str],
-    *,
-    append_eos: bool,
-    validation_part: float | None,
-    source: Mapping[str, Any],
-    shared: bool,
-) -> None:
-    """Tokenize every split into a cache, as the pipeline does.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewCache:
+    """A cache to write from the splits of a dataset."""
 
-    Raises
-    ------
-    SourceError
-        A column does not exist or does not contain text, or a split has no text.
-    TokenizerError
-        The tokenizer is not a fast tokenizer, or has no EOS although one is requested.
-    """
-    from tqdm.auto import tqdm
+    folder: Path
+    tokenizer: Any
+    columns: Sequence[str]
+    """Names of the text columns; each text of a row is a document."""
+    append_eos: bool
+    """Whether the EOS is appended to every non-empty document."""
+    validation_part: float | None
+    """Part of the training tokens to move to the validation split, in whole documents: a fraction below 1, or a number of tokens."""
+    is_shared: bool
+    """Whether progress bars speak of shared memory."""
 
-    from phyagi_assets.steps.text_cache import TextCache, write_text_cache
-    from phyagi_assets.store.places import open_store
-    from phyagi_assets.tokenizers.prepare import prepare_loaded
+    def tokenize(self, splits: "datasets.DatasetDict", source: Mapping[str, Any]) -> None:
+        """Write the cache as the pipeline does; `source` describes the dataset in its manifest.
 
-    show_messages("phyagi_assets.tokenizers")  # the conformance run of a tokenizer takes a while and logs its progress
-    store = open_store(library_store())
-    cache = TextCache(
-        splits={name: _texts(name, split, columns) for name, split in loaded.items()},
-        tokenizer=prepare_loaded(tokenizer, store),
-        append_eos=append_eos,
-        validation_part=validation_part,
-        source=source,
-    )
-    with ExitStack() as bars:
-        bar_of = {}
+        Raises
+        ------
+        SourceError
+            A column does not exist or does not contain text, or a split has no text.
+        TokenizerError
+            The tokenizer is not a fast tokenizer, or has no EOS although one is requested.
+        """
+        from tqdm.auto import tqdm
 
-        def on_documents(split: str, documents: int) -> None:
-            if split not in bar_of:
-                bars.close()
-                bar_of[split] = bars.enter_context(tqdm(total=len(loaded[split]) * len(columns), desc=PROCESSING[shared], unit=" examples"))
-            bar_of[split].update(documents)
+        from phyagi_assets.steps.text_cache import TextCache, write_text_cache
+        from phyagi_assets.store.places import open_store
+        from phyagi_assets.tokenizers.prepare import prepare_loaded
 
-        write_text_cache(cache_dir, cache, store, on_documents)
+        show_messages("phyagi_assets.tokenizers")  # the conformance run of a tokenizer takes a while and logs its progress
+        store = open_store(library_store())
+        cache = TextCache(
+            splits={name: _texts(name, split, self.columns) for name, split in splits.items()},
+            tokenizer=prepare_loaded(self.tokenizer, store),
+            append_eos=self.append_eos,
+            validation_part=self.validation_part,
+            source=source,
+        )
+        with ExitStack() as bars:
+            bar_of = {}
+
+            def on_documents(split: str, documents: int) -> None:
+                if split not in bar_of:
+                    bars.close()
+                    total = len(splits[split]) * len(self.columns)
+                    bar_of[split] = bars.enter_context(tqdm(total=total, desc=PROCESSING[self.is_shared], unit=" examples"))
+                bar_of[split].update(documents)
+
+            write_text_cache(self.folder, cache, store, on_documents)
+
+    def map(
+        self, splits: "datasets.DatasetDict", mapping_fn: Callable[..., Any], fn_kwargs: Mapping[str, Any], *, num_workers: int
+    ) -> None:
+        """Write the cache with a user's function, which is passed the arguments that its signature names, and `fn_kwargs`.
+
+        Raises
+        ------
+        SourceError
+            The function does not return ``input_ids``, or its ids or labels are not lists of integers.
+        """
+        dtype = np.uint16 if _largest_id(self.tokenizer) <= 0xFFFF else np.int32
+        offered = {
+            "tokenizer": self.tokenizer,
+            "mapping_column_name": list(self.columns),
+            "use_eos_token": self.append_eos,
+            "dtype": dtype,
+        }
+        accepted = inspect.signature(mapping_fn).parameters
+        passed = {name: value for name, value in offered.items() if name in accepted} | dict(fn_kwargs)
+        with draft_in(self.folder) as draft:
+            mapped = _mapped(splits, mapping_fn, passed, num_workers, draft)
+            columns = mapped["train"].column_names
+            if "input_ids" not in columns:
+                raise SourceError(f"mapping_fn: returns {', '.join(columns) or 'no column'}, but not 'input_ids', which a cache needs")
+            divided = divide_rows(mapped, self.validation_part) if self.validation_part is not None else mapped
+            save_columns(divided, dtype, self.tokenizer, self.folder, has_labels="labels" in columns, shared=self.is_shared)
 
 
 def _texts(name: str, split: "datasets.Dataset", columns: Sequence[str]) -> "Callable[[], Iterator[pa.Array]]":
@@ -92,39 +126,6 @@ def _texts(name: str, split: "datasets.Dataset", columns: Sequence[str]) -> "Cal
             yield (together.take(pa.array(order)) if len(columns) > 1 else together).fill_null("")
 
     return texts
-
-
-def map_into(
-    cache_dir: Path,
-    loaded: "datasets.DatasetDict",
-    tokenizer: Any,
-    columns: Sequence[str],
-    mapping_fn: Callable[..., Any],
-    kwargs: Mapping[str, Any],
-    *,
-    append_eos: bool,
-    validation_part: float | None,
-    num_workers: int,
-    shared: bool,
-) -> None:
-    """Tokenize every split into a cache with a user's function, which is passed the arguments that its signature names.
-
-    Raises
-    ------
-    SourceError
-        The function does not return ``input_ids``, or its ids or labels are not lists of integers.
-    """
-    dtype = np.uint16 if _largest_id(tokenizer) <= 0xFFFF else np.int32
-    offered = {"tokenizer": tokenizer, "mapping_column_name": list(columns), "use_eos_token": append_eos, "dtype": dtype}
-    accepted = inspect.signature(mapping_fn).parameters
-    fn_kwargs = {name: value for name, value in offered.items() if name in accepted} | dict(kwargs)
-    with draft_in(cache_dir) as draft:
-        mapped = _mapped(loaded, mapping_fn, fn_kwargs, num_workers, draft)
-        given = mapped["train"].column_names
-        if "input_ids" not in given:
-            raise SourceError(f"mapping_fn: returns {', '.join(given) or 'no column'}, but not 'input_ids', which a cache needs")
-        divided = divide_rows(mapped, validation_part) if validation_part is not None else mapped
-        save_columns(divided, dtype, tokenizer, cache_dir, has_labels="labels" in given, shared=shared)
 
 
 def _largest_id(tokenizer: Any) -> int:
