@@ -1,6 +1,6 @@
 """Descriptions of artifacts for people to read: facts, statistics and sample documents."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,22 +102,37 @@ def describe(artifact: Artifact) -> InspectReport:
     facts = {label: _flat(value) for label, value in {**recorded, **manifest.produced_with}.items()}
     if pins := pins_of(artifact):
         facts["read in place"] = _flat([pin.origin for pin in pins.values()])
-    step, of_step, title = FLOW.find(manifest.step), dict[str, Any](), manifest.step
     if manifest.step == mixture.MIXTURE.name:
         plan = plan_of(artifact)
-        epoch = "epoch" if len(plan.segments) == 1 else "epoch of the last segment"
-        facts = {epoch: f"{plan.current.drawn:,} samples of {plan.seq_len:,} tokens"} | facts
-        facts["segments"] = _flat([f"from position {segment.start:,} on" for segment in plan.segments])
-        facts["in no sample"] = f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens"
-        facts |= padding_facts(plan)
-        facts["deviation"] = f"{largest_deviation(plan):.3g} samples at most from the weights, at any prefix"
-        of_step, title = {"parts": tuple(_corpora(plan))}, f"mixture {plan.name}"
-    elif step and step.lengths:
-        if manifest.counts == {} or manifest.counts.get("tokens") == 0:
-            facts["tokens"] = "0: the partition is empty"
-        samples = _samples(artifact, _SAMPLES) if step is cache.CACHE else ()
-        of_step = {"parts": tuple(_skipped([artifact])), "lengths": Lengths.of(step.lengths(artifact)), "samples": samples}
-    return InspectReport(title=title, artifact=stored, facts=facts | place, **of_step)
+        facts = _epoch_facts(plan) | facts | _order_facts(plan) | place
+        return InspectReport(title=f"mixture {plan.name}", artifact=stored, facts=facts, parts=tuple(_corpora(plan)))
+    step = FLOW.find(manifest.step)
+    if not step or not step.lengths:
+        return InspectReport(title=manifest.step, artifact=stored, facts=facts | place)
+    if manifest.counts == {} or manifest.counts.get("tokens") == 0:
+        facts["tokens"] = "0: the partition is empty"
+    return InspectReport(
+        title=manifest.step,
+        artifact=stored,
+        facts=facts | place,
+        parts=tuple(_skipped([artifact])),
+        lengths=Lengths.of(step.lengths(artifact)),
+        samples=_samples(artifact, _SAMPLES) if step is cache.CACHE else (),
+    )
+
+
+def _epoch_facts(plan: Plan) -> dict[str, str]:
+    epoch = "epoch" if len(plan.segments) == 1 else "epoch of the last segment"
+    return {epoch: f"{plan.current.drawn:,} samples of {plan.seq_len:,} tokens"}
+
+
+def _order_facts(plan: Plan) -> dict[str, str]:
+    return {
+        "segments": _flat([f"from position {segment.start:,} on" for segment in plan.segments]),
+        "in no sample": f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens",
+        **padding_facts(plan),
+        "deviation": f"{largest_deviation(plan):.3g} samples at most from the weights, at any prefix",
+    }
 
 
 def inspect_corpus(store: Store, name: str, keys: Collection[str] | None = None) -> InspectReport:
@@ -138,6 +153,18 @@ def inspect_corpus(store: Store, name: str, keys: Collection[str] | None = None)
     if not published:
         raise nothing_named(name, store)
     caches, retired = without_retired(published, keys)
+    parts = tuple(
+        {"partition": key, **{f"{split} tokens": counts["tokens"] for split, counts in artifact.manifest.counts.items()}}
+        for key, artifact in caches.items()
+    )
+    lengths = np.concatenate([array_lengths(artifact) for artifact in caches.values()])
+    shown = next((samples for artifact in caches.values() if (samples := _samples(artifact, 1))), ())
+    facts = _corpus_facts(caches, retired)
+    return InspectReport(title=f"corpus {name}", facts=facts, parts=parts, lengths=Lengths.of(lengths), samples=shown)
+
+
+def _corpus_facts(caches: Mapping[str, Artifact], retired: Sequence[str]) -> dict[str, str]:
+    """Return the facts about a corpus, given its caches by partition and the keys of its retired partitions."""
     counted_each = [cache.CACHE.totals(artifact.manifest) for artifact in caches.values()]
     totals = {count: sum(counts[count] for counts in counted_each) for count in ("documents", "tokens")}
     facts = {"partitions": _flat(len(caches)), **{count: _flat(total) for count, total in totals.items()}}
@@ -151,13 +178,7 @@ def inspect_corpus(store: Store, name: str, keys: Collection[str] | None = None)
         facts["retired partitions"] = f"{counted(len(retired), 'partition')} whose files are gone, not counted: {_flat(retired)}"
     if empty := [key for key, artifact in caches.items() if not artifact.manifest.counts]:
         facts["empty partitions"] = f"{len(empty):,}: {_flat(empty)}"
-    parts = tuple(
-        {"partition": key, **{f"{split} tokens": counts["tokens"] for split, counts in artifact.manifest.counts.items()}}
-        for key, artifact in caches.items()
-    )
-    lengths = np.concatenate([array_lengths(artifact) for artifact in caches.values()])
-    shown = next((samples for artifact in caches.values() if (samples := _samples(artifact, 1))), ())
-    return InspectReport(title=f"corpus {name}", facts=facts, parts=parts, lengths=Lengths.of(lengths), samples=shown)
+    return facts
 
 
 def _skipped(artifacts: Iterable[Artifact]) -> list[Part]:

@@ -1,6 +1,6 @@
 """Find the artifacts that a command would build, and the reasons, without building or writing anything."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from phyagi_assets.build.available import without_failed
@@ -91,21 +91,25 @@ def dry_run(selection: Selection, workspace: Workspace) -> DryRunReport:
             found += [stale] if stale else []
             current += stale is None
     for name, declared in selection.catalog.mixtures.items():
-        parts = declared.config.corpora
-        broken = sorted(each for each in failed if each.partition("/")[0] in parts)
-        keys = {
-            part: [*caches.get(part, {}), *(each.partition("/")[2] for each in broken if each.startswith(f"{part}/"))] for part in parts
-        }
         try:
-            if broken:
-                without_failed(declared, keys, broken, lasting=[each for each in broken if "/" in each])
-            steps = _mixture(declared, {part: caches[part] for part in parts}, workspace, selection.flow)
+            _require_available(declared, caches, failed)
+            steps = _mixture(declared, {part: caches[part] for part in declared.config.corpora}, workspace, selection.flow)
         except PhyagiAssetsError as problem:
             failed[name] = str(problem)
             continue
         found += [Stale(name=name, steps=steps, bytes=0)] if steps else []
         current += not steps
     return DryRunReport(stale=tuple(found), current=current, failed=failed)
+
+
+def _require_available(declared: Mixture, caches: Mapping[str, Mapping[str, str | None]], failed: Collection[str]) -> None:
+    """Raise an error if a mixture cannot be built without the partitions and corpora that have failed."""
+    parts = declared.config.corpora
+    if broken := sorted(name for name in failed if name.partition("/")[0] in parts):
+        lasting = [name for name in broken if "/" in name]
+        failed_keys = {part: [name.removeprefix(f"{part}/") for name in lasting if name.startswith(f"{part}/")] for part in parts}
+        keys = {part: [*caches.get(part, {}), *failed_keys[part]] for part in parts}
+        without_failed(declared, keys, broken, lasting)
 
 
 def _partition(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow, word: str) -> tuple[Stale | None, str | None]:

@@ -57,26 +57,21 @@ def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None
         if version.address.step == MIXTURE.name:
             home = version.folder()
             try:
-                yield from list(_of_plan(version, home, store, corpus, ids, until))
+                yield from list(_in_plan(version, home, store, corpus, ids, until))
             except (StoreError, OSError, ValueError, OverflowError) as problem:
                 logger.warning("%s: cannot be searched for the documents: %s", home / PLAN, problem)
 
 
-def _of_plan(version: StoredVersion, home: Path, store: Store, corpus: str, ids: Collection[str], until: int | None) -> Iterator[Exposure]:
+def _in_plan(version: StoredVersion, home: Path, store: Store, corpus: str, ids: Collection[str], until: int | None) -> Iterator[Exposure]:
+    """Find documents of a corpus in the order of one plan, given the folder of the plan on this machine."""
     plan, remote = read_plan(home / PLAN), RemotePlan(version, store) if version.remote else None
-    named = [number for number, planned in enumerate(plan.corpora) if planned.name == corpus]
-    read = {source.corpus for segment in plan.segments for source in segment.sources}
-    trained = [number for number in named if number in read]
-    searched: list[tuple[str, Split, Plan, list[int]]] = [(split, split, plan, trained) for split in SPLITS]
-    if evaluated := [number for number in named if number in plan.evaluation]:
-        searched.append((EVALUATION, "validation", dict(plan.evaluated())[corpus], evaluated))
     paths, indices = PlanPaths(plan, home), PackedIndices(plan, home)
-    for shown, split, searched_plan, numbers in searched:
+    for shown, split, searched, numbers in _searched_splits(plan, corpus):
         partitions = [(number, *numbered) for number in numbers for numbered in enumerate(plan.corpora[number].partitions)]
-        holding = [found for found in partitions if split in found[2].shards]
+        holding = [(number, index, partition) for number, index, partition in partitions if split in partition.shards]
         if not holding:
             continue
-        order = MixtureOrder(searched_plan, split, indices)
+        order = MixtureOrder(searched, split, indices)
         below = until if until is not None and split == "train" else len(order)
         positions: dict[str, set[int]] = {}
         for number, index, partition in holding:
@@ -88,13 +83,23 @@ def _of_plan(version: StoredVersion, home: Path, store: Store, corpus: str, ids:
             array = paths.resolve(shard.path)
             for span in spans_of(array.parent, array.stem, ids):
                 positions.setdefault(span.id, set()).update(order.positions_of(number, index, span.start, span.end, below))
-        for id_, at in sorted(positions.items()):
+        for id_, found in sorted(positions.items()):
             yield Exposure(
                 mixture=plan.name,
                 plan=plan.fingerprint,
                 is_published=version.is_published,
                 split=shown,
                 id=id_,
-                positions=sorted(at),
+                positions=sorted(found),
                 until=below,
             )
+
+
+def _searched_splits(plan: Plan, corpus: str) -> Iterator[tuple[str, Split, Plan, list[int]]]:
+    """Yield the name, the split, the plan and the indices of the corpus for each split in which documents of a corpus can be."""
+    named = [number for number, planned in enumerate(plan.corpora) if planned.name == corpus]
+    trained = {source.corpus for segment in plan.segments for source in segment.sources}
+    for split in SPLITS:
+        yield split, split, plan, [number for number in named if number in trained]
+    if evaluated := [number for number in named if number in plan.evaluation]:
+        yield EVALUATION, "validation", dict(plan.evaluated())[corpus], evaluated
