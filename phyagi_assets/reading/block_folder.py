@@ -4,6 +4,7 @@
 
     <folder>/<digest of the array>/<first byte>-<end>        a block
     <folder>/.drafts/<process>/<array>.<first>-<end>.<size>  a block that a process is fetching
+    <folder>/.drafts/<process>/<order>.0                     position of a process in an order of training
     <folder>/.used                                           size of all of these together
     <folder>/.lock
 
@@ -13,6 +14,7 @@ of its blocks. Everything can be deleted at any time, even while it is read.
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -22,7 +24,9 @@ from phyagi_assets.store.locks import is_held, locked, own_folder_until_exit
 
 _DRAFTS, _USED, _LOCK = ".drafts", ".used", ".lock"
 _DIGITS = 20
-"""Width of a number of bytes in the file of the size."""
+"""Width of a number in a file."""
+_ACTIVE = 60.0
+"""Time after its last read for which the position of a process counts, in seconds."""
 _ATTEMPTS = 100
 """Number of attempts to open the folder while another program deletes it."""
 
@@ -103,6 +107,22 @@ class BlockFolder:
             return False
         return True
 
+    def note_position(self, order: str, position: int) -> None:
+        """Note the position of this process in an order of training, given a name of the order that is not long."""
+        if self._owner == os.getpid():
+            with suppress(OSError):  # the folder is not writable; without positions, more is fetched again
+                _write_number(self._drafts / f"{order}.0", position)
+
+    def positions(self, order: str) -> list[int]:
+        """Return the positions of the other processes that are reading in an order of training."""
+        found = []
+        for owner in _entries(self.path / _DRAFTS):
+            path = Path(owner.path, f"{order}.0")
+            with suppress(OSError, ValueError):  # ValueError: it is being written
+                if path.parent != self._drafts and time.time() - path.stat().st_mtime < _ACTIVE:
+                    found.append(int(path.read_text()))
+        return found
+
     def blocks(self) -> Iterator[Block]:
         """Yield all blocks."""
         for entry in _entries(self.path):
@@ -131,15 +151,8 @@ class BlockFolder:
 
     def note_size(self, used: int) -> None:
         """Note the size of all blocks and drafts, in bytes."""
-        # In place: a file system may wait for the disk if a file is truncated and written again.
-        try:
-            file = os.open(self.path / _USED, os.O_WRONLY | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # the folder is being deleted; what is there then is measured
-            return
-        try:
-            os.pwrite(file, f"{used:<{_DIGITS}}".encode(), 0)
-        finally:
-            os.close(file)
+        with suppress(FileNotFoundError):  # the folder is being deleted; what is there then is measured
+            _write_number(self.path / _USED, used)
 
     def free_bytes(self) -> int:
         """Return the free space of the disk of the folder, which may have been deleted."""
@@ -155,6 +168,15 @@ def _entries(folder: str | Path) -> "Iterator[os.DirEntry[str]]":
     """Yield the entries of a folder; none if it has been deleted."""
     with suppress(FileNotFoundError):
         yield from os.scandir(folder)
+
+
+def _write_number(path: Path, number: int) -> None:
+    """Write a number to a file in place: a file system may wait for the disk if a file is truncated and written again."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        os.pwrite(file, f"{number:<{_DIGITS}}".encode(), 0)
+    finally:
+        os.close(file)
 
 
 def _draft_name(block: Block) -> str:

@@ -13,8 +13,8 @@ from phyagi_assets.reading.byte_ranges import Block, BlockKey, RemoteArray
 
 _WORTH = 0.5
 """Smallest share of a block that the processes of this machine must still use for all of it to be fetched."""
-_MOMENTS = 8
-"""Largest number of moments to keep: blocks are fetched for reads to come, and evicted according to the present one."""
+_MOMENTS = 32
+"""Largest number of moments to keep: blocks are fetched for reads to come, and evicted according to the present ones of all readers."""
 
 
 class BlockUses:
@@ -26,9 +26,12 @@ class BlockUses:
         The blocks in each segment.
     arrays
         The token arrays, followed by the mask of each.
+    order
+        Name of the order in which they are read.
     """
 
-    def __init__(self, blocks: Sequence[Blocks], arrays: Sequence[RemoteArray]) -> None:
+    def __init__(self, blocks: Sequence[Blocks], arrays: Sequence[RemoteArray], order: str) -> None:
+        self.order = order
         self._blocks, self._shards = blocks, len(arrays) // 2
         self._arrays = {array.digest: (number, array) for number, array in enumerate(arrays)}
         self._starts = [of.start for of in blocks]
@@ -45,17 +48,24 @@ class BlockUses:
                 worth[i] = is_worth
         return worth
 
-    def next_uses(self, cached: Sequence[Block], position: int) -> Sequence[int]:
-        """Return the position of the next use of cached blocks; `NEVER` for those of arrays that the shuffle does not read in blocks."""
+    def next_uses(self, cached: Sequence[Block], position: int, others: Sequence[int]) -> Sequence[int]:
+        """Return the position of the next use of cached blocks; `NEVER` for those of arrays that the shuffle does not read in blocks.
+
+        Parameters
+        ----------
+        others
+            Positions of other readers in the same order. What one of them uses after some samples counts as used after as many here.
+        """
         known = []
         for i, block in enumerate(cached):
             array = self._arrays.get(block.array)
             if array and array[1].block and not array[1].is_whole:
                 known.append((i, (array[0], array[1].number_of(block))))
         uses = [NEVER] * len(cached)
-        for of, chosen, group, number in self._by_segment([key for _, key in known], position):
-            for one, use in zip(chosen, of.next_uses(group, number, self._moment(of, position)).tolist(), strict=True):
-                uses[known[one][0]] = use
+        for there in (position, *others):
+            for of, chosen, group, number in self._by_segment([key for _, key in known], there):
+                for one, use in zip(chosen, of.next_uses(group, number, self._moment(of, there)).tolist(), strict=True):
+                    uses[known[one][0]] = min(uses[known[one][0]], use - there + position)
         return uses
 
     def begin_soon(self, blocks: Sequence[BlockKey], position: int) -> Mapping[BlockKey, int]:

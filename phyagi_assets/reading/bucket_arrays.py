@@ -97,7 +97,7 @@ class BucketShards(TokenShards):
                 described_array = layout.placed(described_array, number % self._count, is_mask=path != array.path)
             arrays.append(described_array)
         self._in_blocks = layout.in_blocks
-        uses = BlockUses(layout.blocks, arrays)
+        uses = BlockUses(layout.blocks, arrays, text_digest(f"{plan.fingerprint} {plan.seq_len} {order.split}")[:32])
         self._reader = RangeReader(arrays, source.fetching, source.cache, uses, plan.sample_bytes)
         self._keys = [array.key for array in arrays[: self._count]]
         self._ends: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()

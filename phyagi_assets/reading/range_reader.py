@@ -111,7 +111,7 @@ class _Reading:
     def __init__(
         self, arrays: Sequence[RemoteArray], fetching: FetchingProcess, cache: BlockCache, uses: BlockUses, sample_bytes: int
     ) -> None:
-        self._bound = cache.bound
+        self._cache, self._uses = cache, uses
         self._blocks = blocks = ArrayBlocks(arrays)
         self.reads = ReadsAhead(blocks, cache.bound, sample_bytes)
         """The reads to come."""
@@ -119,15 +119,14 @@ class _Reading:
         self._singles = SingleRanges(arrays, fetching)
         self._pace = CallerPace()
         """Pace of the caller: only a slow one gets ranges one by one until all blocks are there, so that nothing delays them."""
-
-        def next_uses(cached: Sequence[Block]) -> Sequence[int]:
-            return uses.next_uses(cached, self.reads.position)
-
-        self._requests = BlockRequests(blocks, self._files, fetching, cache, uses, next_uses)
+        self._requests = BlockRequests(blocks, self._files, fetching, cache, uses, self._next_uses)
         whole = [array for array in arrays if array.is_whole]
-        self._whole = WholeArrays(whole, fetching, cache, next_uses) if whole else None
+        self._whole = WholeArrays(whole, fetching, cache, self._next_uses) if whole else None
         self._singles_left = min(JUDGED, -(-sum(array.size for array in whole) // _BYTES_PER_SINGLE))
         """Number of single ranges of whole arrays that may still be requested for a fast caller."""
+
+    def _next_uses(self, cached: Sequence[Block]) -> Sequence[int]:
+        return self._uses.next_uses(cached, self.reads.position, self._cache.positions(self._uses.order))
 
     def close(self) -> None:
         self._files.close()
@@ -139,11 +138,12 @@ class _Reading:
         self.reads.expect(future)
 
     def read(self, ranges: Ranges, position: int) -> npt.NDArray[np.uint8]:
-        if ranges.size > self._bound:
+        if ranges.size > self._cache.bound:
             raise StoreError(
-                f"cache_bytes: is {self._bound:,}, and one read needs {ranges.size:,} bytes; set a larger cache_bytes or "
+                f"cache_bytes: is {self._cache.bound:,}, and one read needs {ranges.size:,} bytes; set a larger cache_bytes or "
                 f"${CACHE_BYTES_VARIABLE}, or read smaller batches"
             )
+        self._cache.note_position(self._uses.order, position)
         self._pace.begin_read(len(ranges.begin))
         if not self.reads.begin(position, ranges):
             self._singles.clear()

@@ -175,12 +175,18 @@ def test_readers_of_one_machine_share_a_cache_that_is_hardly_larger_than_the_win
     store_mixture(store, {"one": {"a": {"train": 200_000}}}, seq_len=64, shuffle=Window(window=100_000))
     copied(store, store_in_bucket(PLACE))
     plan = remote_plan("mix", store_in_bucket(PLACE))
-    source = BucketSource(plan, CacheSettings(folder=tmp_path / "cache", bytes=120_000))
-    train = [LoadedMixture(plan=read_plan(plan.file), home=plan.file.parent, source=source).train for _ in range(8)]
+    source, other = (BucketSource(plan, CacheSettings(folder=tmp_path / "cache", bytes=120_000)) for _ in range(2))
+    train = [LoadedMixture(plan=read_plan(plan.file), home=plan.file.parent, source=of).train for of in (*[source] * 8, other)]
+    used = 128 * len(train[0])
     s3.faults.bytes_sent = 0
-    steps = zip(*(MixtureLoader(of, batch_size=4, rank=rank, world_size=8) for rank, of in enumerate(train)), strict=True)
-    assert sum(len(batch["position"]) for step in steps for batch in step) >= len(train[0])
-    assert s3.faults.bytes_sent <= 1.15 * 128 * len(train[0])
+    steps = zip(*(MixtureLoader(of, batch_size=4, rank=rank, world_size=8) for rank, of in enumerate(train[:8])), strict=True)
+    assert sum(len(batch["position"]) for step in steps for batch in step) * 128 >= used
+    assert s3.faults.bytes_sent <= 1.15 * used
+    s3.faults.bytes_sent = 0
+    first, behind = (iter(MixtureLoader(of, batch_size=4, rank=rank, world_size=2)) for rank, of in enumerate((train[0], train[-1])))
+    ahead = len(list(islice(first, 72)))  # by three quarters of the window
+    assert ahead + sum(len(both) for both in zip(first, behind, strict=False)) > 0.8 * used / 128 / 4
+    assert s3.faults.bytes_sent <= 1.6 * used
 
 
 @pytest.mark.usefixtures("s3")
