@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from phyagi_assets.declare.cron import looks_like_cron
-from phyagi_assets.declare.field_types import Clock, Name, Owners, Place, Span, TokenizerName, Zone
+from phyagi_assets.declare.field_types import Clock, Name, NonEmpty, Owners, Place, Span, TokenizerName, Zone
 from phyagi_assets.declare.schema import SMALLEST_AMOUNT, Declared
 from phyagi_assets.declare.splits import Split
 from phyagi_assets.errors import translate_missing_packages
@@ -61,9 +61,11 @@ class SourceConfig(Declared):
     ``datasets.save_to_disk``; ``s3://bucket/folder/*.jsonl``, ``gs://…`` or ``az://…``; ``hf://org/name``, or ``hf://org/name/folder/*.jsonl``
     for some of its files.
     """
-    name: Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(lambda name: (name,) if isinstance(name, str) else name)] = ()
+    name: Annotated[
+        tuple[NonEmpty, ...], Field(strict=False), BeforeValidator(lambda name: (name,) if isinstance(name, str) else name)
+    ] = ()
     """Configuration of a dataset on the Hub, or several configurations."""
-    revision: str | None = None
+    revision: NonEmpty | None = None
     """Branch, tag or commit of a dataset on the Hub; its main branch by default."""
     format: Format | None = None
     """Format of the files; by default, the suffix of each file determines it."""

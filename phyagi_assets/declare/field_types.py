@@ -100,6 +100,7 @@ def _checked_place(path: str) -> str:
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?@[^\s@]+")
 
+NonEmpty = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, AfterValidator(_checked_name)]
 Owners = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_checked_owners)]
 Place = Annotated[str, Field(min_length=1), AfterValidator(_checked_place)]

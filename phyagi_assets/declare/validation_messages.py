@@ -42,6 +42,8 @@ def validation_message(problem: ErrorDetails, at: KeyPath, model: type[BaseModel
         message = "is missing"
     elif problem["type"] in _SHAPES:
         message = f"should be {_shape(problem['type'], problem['input'], _fields_at(model, at))} (found {found})"
+        if problem["type"] == "tuple_type" and isinstance(problem["input"], bool | int | float | date):
+            message += "; quote it if you mean text"
     elif problem["type"] in ("too_short", "string_too_short"):  # pydantic names the Python type
         message = f"is empty; write {'a text' if isinstance(problem['input'], str) else 'at least one item'}"
     elif problem["type"] != "value_error":

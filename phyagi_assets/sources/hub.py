@@ -1,6 +1,6 @@
 """Sources on the Hugging Face Hub, read by its own clients, which take its address and the token from the environment."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.corpus_schema import FORMAT_OF_SUFFIX, SourceConfig
 from phyagi_assets.errors import SourceError
+from phyagi_assets.formatting import listed, one_line
 from phyagi_assets.objects.retries import RetryPolicy, within
 from phyagi_assets.sources.compression import plain_suffix
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out, warn_of_split
@@ -25,8 +26,8 @@ _LISTING_SECONDS = 900
 """Time limit for listing a commit, in seconds: some requests of the Hub's clients have none of their own."""
 _COMMIT_SECONDS = 10.0
 """Time limit for finding the commit of a model, in seconds, including all retries."""
-_COMMIT_RETRIES = RetryPolicy(attempts=3, pause=0.5)
-"""Retry policy for finding the commit of a model."""
+_MODEL_RETRIES = RetryPolicy(attempts=3, pause=0.5)
+"""Retry policy for finding the commit of a model, and for fetching its files, for which the Hub's client retries requests too."""
 _LARGE = 1 << 26
 """Size in bytes from which a file is fetched by the Hub's own client, which is faster for large files."""
 _RULES = 2
@@ -96,7 +97,8 @@ class Hub:
         names = {path: "/".join(path.split("/")[glob.fixed :]) for path in files if glob.matches(path)}
         left_out = [LeftOut(origin=file.origin, reason=reason) for path, file in files.items() if (reason := glob.left_out(path))]
         if not names:
-            raise corpus.error(f"no file of {repository} at {commit} matches {pattern}{also_left_out(left_out)}", "source", "path")
+            found = also_left_out(left_out) or f"; it has {listed(sorted(files)) or 'no files'}"
+            raise corpus.error(f"no file of {repository} at {commit} matches {pattern}{found}", "source", "path")
         return Listing(files=tuple(replace(files[path], name=name) for path, name in names.items()), left_out=tuple(left_out))
 
     def fetch(self, file: SourceFile, folder: Path, on_bytes: OnBytes) -> Fetched:
@@ -133,7 +135,40 @@ def commit_of_model(name: str, revision: str) -> str | None:
         return str(found) if found else None
 
     what = f"tokenizer {name}@{revision} on the Hub"
-    return within(_COMMIT_SECONDS, what, lambda: _COMMIT_RETRIES.with_retries(what, ask))
+    return within(_COMMIT_SECONDS, what, lambda: _MODEL_RETRIES.with_retries(what, ask))
+
+
+def fetch_of_model(name: str, commit: str, is_wanted: Callable[[str], bool]) -> Path | None:
+    """Fetch files of a model's repository into the cache of the Hub's client; return the folder of the commit there, None if there is none.
+
+    Every wanted file has then been fetched. Loaders go on without an optional file if the Hub does not answer when they ask for it.
+
+    Parameters
+    ----------
+    is_wanted
+        Returns whether to fetch a file, given its path in the repository.
+
+    Raises
+    ------
+    SourceError
+        The repository or the commit does not exist or cannot be read.
+    SourceDownError
+        The Hub does not answer.
+    """
+    from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def fetch() -> Path | None:
+        with translated("model", commit):
+            if constants.HF_HUB_OFFLINE:
+                with suppress(LocalEntryNotFoundError):
+                    return Path(snapshot_download(name, revision=commit, local_files_only=True))
+                raise SourceError("is not in the cache of the Hub's clients, which are in offline mode; unset HF_HUB_OFFLINE")
+            wanted = [path for path in HfApi().list_repo_files(name, revision=commit) if is_wanted(path)]
+            folders = [Path(hf_hub_download(name, path, revision=commit)).parents[path.count("/")] for path in wanted]
+            return folders[0] if folders else None
+
+    return _MODEL_RETRIES.with_retries(f"tokenizer {name}@{commit} on the Hub", fetch)
 
 
 def _content(repository: str, commit: str, path: str, start: int) -> Iterator[bytes]:
@@ -172,14 +207,16 @@ def _configuration_listing(corpus: Corpus, repository: str, commit: str, files: 
     from datasets import get_dataset_config_names, load_dataset_builder
 
     wanted: Sequence[str | None] = corpus.config.source.name or (None,)
+    dataset = f"{SCHEME}datasets/{repository}"  # by its name alone, a folder of that name in the working directory would be read
     if corpus.config.partition_by == "configuration" and not corpus.config.source.name:
-        wanted = get_dataset_config_names(repository, revision=commit)
+        wanted = get_dataset_config_names(dataset, revision=commit)
     chosen: dict[str, SourceFile] = {}
     for name in wanted:
         try:
-            builder = load_dataset_builder(repository, name, revision=commit)
+            builder = load_dataset_builder(dataset, name, revision=commit)
         except ValueError as problem:
-            raise corpus.error(f"{repository}: {problem}", "source", "name") from None
+            found = one_line(str(problem).partition("Example of usage")[0])
+            raise corpus.error(f"{repository}: {found}", "source", "name") from None
         for split, urls in (builder.config.data_files or {}).items():
             warn_of_split(str(split), f"hf://{repository}")
             for url in urls:

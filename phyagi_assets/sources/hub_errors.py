@@ -19,6 +19,7 @@ _REFUSALS = {
     401: "the Hub refuses the token, which is wrong or has expired; log in again",
     403: "access is denied; use a token that may read the repository",
 }
+_GATED = "is gated; ask for access on its page, and log in (HF_TOKEN, or: hf auth login)"
 _NAMED = {"dataset": "with source.revision", "model": "after the @"}
 """Where a declaration names the revision of a repository, by kind of repository."""
 _REMEDY = {
@@ -44,20 +45,21 @@ def translated(kind: str, revision: str | None = None, *, fetches: bool = False)
     except (PhyagiAssetsError, TransientError):
         raise
     except Exception as problem:
-        error = _repository_error(problem, kind, revision, fetches=fetches)
+        answers = (_repository_error(cause, kind, revision, fetches=fetches) for cause in _causes(problem))
+        error = next(filter(None, answers), None)
         if error is None and fetches and is_disk_error(problem):
             raise
         raise error or _client_error(problem, kind, fetches=fetches) from None
 
 
-def _repository_error(problem: Exception, kind: str, revision: str | None, *, fetches: bool) -> Exception | None:
+def _repository_error(problem: BaseException, kind: str, revision: str | None, *, fetches: bool) -> Exception | None:
     """Return the error for what the Hub answered about a repository; None for any other exception."""
     from huggingface_hub import errors as hub_errors
 
     errors: dict[type[Exception], Exception] = {
         hub_errors.RemoteEntryNotFoundError: SourceError("a file of the repository is gone; list the source again"),
         hub_errors.RevisionNotFoundError: SourceError(f"there is no revision {revision!r}; name a branch, tag or commit {_NAMED[kind]}"),
-        hub_errors.GatedRepoError: AccessError("is gated; ask for access on its page, and log in (HF_TOKEN, or: hf auth login)"),
+        hub_errors.GatedRepoError: AccessError(_GATED),
         hub_errors.RepositoryNotFoundError: (AccessError if fetches else SourceError)(
             f"there is no such {kind}, or it is private and nobody is logged in (HF_TOKEN, or: hf auth login)"
         ),
@@ -74,8 +76,12 @@ def _client_error(problem: Exception, kind: str, *, fetches: bool) -> Exception:
     """Return the error for an exception that the Hub's clients raised without an answer of the Hub, or because they cannot read it."""
     if any(type(cause).__name__ in _SETTINGS_ERRORS for cause in _causes(problem)):
         return SourceError(f"the Hub's address or the token is not valid (HF_ENDPOINT, HF_TOKEN): {type(problem).__name__}")
-    if network_error := next(filter(_is_network_error, _causes(problem)), None):
-        return TransientError(f"cannot be reached, or broke off: {type(network_error).__name__}")
+    if "is a gated dataset" in str(problem):  # `datasets` drops the causes of its exceptions
+        return AccessError(_GATED)
+    network_errors = [type(cause).__name__ for cause in _causes(problem) if _is_network_error(cause)]
+    network_errors += [name for name in ("LocalEntryNotFoundError",) if name in str(problem)]
+    if network_errors:
+        return TransientError(f"cannot be reached, or broke off: {network_errors[0]}")
     first_line = next(iter(str(problem).splitlines()), "").partition(" with any supported extension")[0]
     if fetches and isinstance(problem, OSError):  # the client compares the size of what arrived
         return TransientError(first_line)

@@ -6,8 +6,8 @@ All processes of a run use the same identities, even if a branch moves during th
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -109,12 +109,19 @@ def _commit(name: str, revision: str) -> str:
         return revision
     from phyagi_assets.sources.hub import commit_of_model
 
-    try:
+    with errors_of_hub("name the commit itself after the @, which needs no request"):
         commit = commit_of_model(name, revision)
-    except SourceDownError as problem:
-        raise TokenizerDownError(f"{problem}, or name the commit itself after the @, which needs no request") from problem
-    except SourceError as problem:
-        raise TokenizerError(str(problem)) from problem
     if not commit:
         raise TokenizerError(f"the Hub gives no commit for tokenizer {name}@{revision}; name the commit itself after the @")
     return commit
+
+
+@contextmanager
+def errors_of_hub(remedy: str) -> Iterator[None]:
+    """Convert the errors of a source into those of a tokenizer, given what else helps if the Hub does not answer."""
+    try:
+        yield
+    except SourceDownError as problem:
+        raise TokenizerDownError(f"{problem}, or {remedy}") from problem
+    except SourceError as problem:
+        raise TokenizerError(str(problem)) from problem

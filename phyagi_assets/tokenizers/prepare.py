@@ -23,9 +23,12 @@ from phyagi_assets.formatting import listed, one_line
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import text_digest
 from phyagi_assets.store.manifest import Manifest
-from phyagi_assets.tokenizers.identity import Identities
+from phyagi_assets.tokenizers.identity import Identities, errors_of_hub
 from phyagi_assets.tokenizers.prepared import BACKEND, PreparedTokenizer, facts_of, tokenizer_label
 from phyagi_assets.tokenizers.transformers_import import import_transformers
+
+_FILES = re.compile(r"[^/]+(?<!\.index)\.(json|jinja|txt|model|spm|tiktoken|bpe|codes)|additional_chat_templates/[^/]+\.jinja")
+"""Paths of the files in a repository on the Hub that tokenizers are loaded from, not those of weights and their indices."""
 
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tokenizer.tiktoken")
 """Files that hold the vocabulary of a tokenizer; ``transformers`` converts the later forms to a fast tokenizer if it can."""
@@ -172,6 +175,10 @@ def load(source: str, name: str) -> Any:
     """Load a tokenizer from a folder, or from the Hub by name and commit, as in ``gpt2@<commit>``, and check that the steps support it."""
     transformers = import_transformers()
     path, _, revision = source.partition("@") if not Path(source).is_dir() else (source, "", "")
+    if revision:
+        fetched = _fetched(path, revision)
+        if Path(path).exists():  # `transformers` reads a folder in the working directory that has the name of the repository
+            path, revision = str(fetched), ""
     try:
         with translate_limit_errors(f"tokenizer {name!r}"):
             tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
@@ -184,6 +191,17 @@ def load(source: str, name: str) -> Any:
         needed = "" if revision else "; use a folder written by save_pretrained, with its tokenizer.json"
         raise TokenizerError(f"tokenizer {name!r} cannot be loaded from {path}: {reason}{needed}") from problem
     return _usable(tokenizer, name)
+
+
+def _fetched(name: str, commit: str) -> Path:
+    """Fetch the files of a tokenizer from the Hub, and return their folder in the cache of its client."""
+    from phyagi_assets.sources.hub import fetch_of_model
+
+    with errors_of_hub("set HF_HUB_OFFLINE=1 to use the files that were fetched before"):
+        folder = fetch_of_model(name, commit, lambda path: bool(_FILES.fullmatch(path)))
+    if folder is None:
+        raise TokenizerError(f"tokenizer {name}@{commit} on the Hub: has no files of a tokenizer; correct its name")
+    return folder
 
 
 def _without_vocabulary(folder: Path) -> str:

@@ -1,7 +1,10 @@
 """Sources on the Hub: each commit is listed once, and only changed files are fetched."""
 
 import hashlib
-from collections.abc import Callable
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,11 +23,14 @@ from phyagi_assets.steps.raw import raw_address
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers import conformance
+from phyagi_assets.tokenizers.byte_level import END_OF_TEXT, save_byte_tokenizer
 from phyagi_assets.tokenizers.engine_pool import EnginePool
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from tests.hub import WIKITEXT, Hub
 from tests.support import DATA, build, declare, declare_corpus, write_jsonl, write_text
 
 REPOSITORY = "lab/plays"
+CONFIG = "tokenizer/tokenizer_config.json"
 ENGINES = EnginePool()
 """Engines that the process with access to the Hub loads once."""
 PLAYS = sorted((DATA / "raw" / "shakespeare").glob("*.txt"))[:4]
@@ -182,6 +188,69 @@ def test_commit_of_a_tokenizer_is_asked_for_again_if_the_hub_is_busy(hub: Hub, r
     assert requests == 3  # of all partitions together
 
 
+def _prepared(workspace: Workspace) -> str:
+    corpus = declare_corpus(workspace.data, "c", "c.txt", tokenizer="lab/bytes@main", append_eos=False)
+    settings = json.loads((prepare_tokenizer(corpus, workspace.identities, workspace.store).artifact.path / CONFIG).read_text())
+    return str(settings.get("eos_token"))
+
+
+@pytest.fixture
+def model(hub: Hub) -> Iterator[Path]:
+    """The folder of a repository with a tokenizer, which no client has fetched."""
+    folder = hub.repositories / "models" / "lab" / "bytes"
+    save_byte_tokenizer(folder)
+    write_text(folder / "README.md", str(time.monotonic_ns()))
+    write_text(folder / "model.safetensors", "")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.usefixtures("model")
+def test_tokenizer_is_not_loaded_without_a_file_that_the_hub_does_not_give(
+    hub: Hub, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub.traffic, "refusal", 400)
+    monkeypatch.setattr(hub.traffic, "refused", "/tokenizer_config.json")
+    assert "on the Hub: the Hub answers 400" in run(_prepared)
+    monkeypatch.setattr(hub.traffic, "error", "GatedRepo")
+    monkeypatch.setattr(hub.traffic, "refusal", 403)
+    assert "on the Hub: is gated; ask for access on its page" in run(_prepared)
+    monkeypatch.setattr(hub.traffic, "refusal", 0)
+    assert run(_prepared) == END_OF_TEXT
+    assert set(hub.traffic.contents) == {"tokenizer.json", "tokenizer_config.json"}
+
+
+def _in_folder(workspace: Workspace, folder: Path, function: Callable[..., Any], *arguments: Any) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return function(workspace, *arguments)
+
+
+@pytest.mark.usefixtures("model")
+def test_folder_in_the_working_directory_is_not_read_for_a_repository(run: Callable[..., Any], tmp_path: Path) -> None:
+    write_text(tmp_path / "lab" / "bytes" / "tokenizer_config.json", "{}")
+    assert run(_in_folder, tmp_path, _prepared) == END_OF_TEXT
+    write_text(tmp_path / REPOSITORY / "other.txt", "another text")
+    assert set(run(_in_folder, tmp_path, _listed, f"hf://{REPOSITORY}")["all"]) == {f"plays/{play.name}" for play in PLAYS}
+
+
+def test_tokenizer_is_loaded_from_the_cache_of_an_offline_client(run: Callable[..., Any], model: Path) -> None:
+    assert run(_prepared) == END_OF_TEXT
+    assert run(_offline, shutil.rmtree) == END_OF_TEXT
+    write_text(model / "README.md", "another commit")
+    assert "is not in the cache of the Hub's clients, which are in offline mode" in run(_offline, shutil.rmtree)
+
+
+def _offline(workspace: Workspace, forget: Callable[[Path], None]) -> str:
+    """Prepare the tokenizer in an empty store, with a client that is told to stay offline once it knows the commit."""
+    corpus = declare_corpus(workspace.data, "c", "c.txt", tokenizer="lab/bytes@main")
+    workspace.identities.identity(corpus)
+    forget(workspace.data / "store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        return _prepared(workspace)
+
+
 def test_time_that_the_hub_asks_to_wait_is_told_if_a_tick_cannot_wait_so_long(
     hub: Hub, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +283,29 @@ def test_refused_token_is_named(hub: Hub, run: Callable[..., Any], monkeypatch: 
     assert run(_listed, f"hf://{REPOSITORY}/plays/*.txt").startswith(f"hf://lab/plays: {message}")
 
 
+@pytest.mark.parametrize(
+    ("status", "message"), [(403, "is gated"), (400, "cannot be reached, or broke off: LocalEntryNotFoundError (tried 3 times)")]
+)
+def test_refusal_of_the_file_that_describes_a_dataset_is_not_blamed_on_it(
+    hub: Hub, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, status: int, message: str
+) -> None:
+    folder = hub.repositories / "datasets" / "lab" / "refused"
+    write_text(folder / "README.md", f"{status}")
+    write_text(folder / "a.txt", "text")
+    monkeypatch.setattr(hub.traffic, "refusal", status)
+    monkeypatch.setattr(hub.traffic, "error", "GatedRepo" if status == 403 else "")
+    monkeypatch.setattr(hub.traffic, "refused", "/resolve/")
+    assert run(_listed, "hf://lab/refused").startswith(f"hf://lab/refused: {message}")
+
+
+def test_several_configurations_are_named_in_one_line(hub: Hub, run: Callable[..., Any]) -> None:
+    folder = hub.repositories / "datasets" / "lab" / "languages"
+    names = "".join(f"- config_name: {name}\n  data_files: {name}.txt\n" for name in ("en", "fr"))
+    for name, text in {"README.md": f"---\nconfigs:\n{names}---\n", "en.txt": "yes", "fr.txt": "oui"}.items():
+        write_text(folder / name, text)
+    assert run(_listed, "hf://lab/languages").endswith("pick one among the available configs: ['en', 'fr']")
+
+
 @pytest.mark.usefixtures("hub")
 def test_configuration_has_its_splits(run: Callable[..., Any]) -> None:
     splits = {"test": "test", "train": None, "validation": "validation"}
@@ -231,7 +323,7 @@ def test_configuration_has_its_splits(run: Callable[..., Any]) -> None:
         ("hf://no/such", {}, "hf://no/such: there is no such dataset, or it is private and nobody is logged in"),
         ("hf://wikitext", {"revision": "gone"}, "hf://wikitext: there is no revision 'gone'; name a branch, tag or commit"),
         ("hf://wikitext", {"name": "none"}, "source.name: Salesforce/wikitext: BuilderConfig 'none' not found"),
-        (f"hf://{REPOSITORY}/none/*", {}, "source.path: no file of lab/plays at"),
+        (f"hf://{REPOSITORY}/none/*", {}, "matches none/*; it has "),
         (f"hf://{REPOSITORY}@main", {}, "source.path: 'hf://lab/plays@main' is not a repository; name one as in hf://org/name"),
     ],
 )
