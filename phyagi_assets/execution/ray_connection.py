@@ -52,6 +52,18 @@ def connected(cluster: RayAddress) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    _connect(cluster)
+    try:
+        with _messages_logged():
+            yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(cluster: RayAddress) -> None:
+    """Connect this process to a cluster."""
+    import ray
+
     if server := cluster.server:
         _require_answer(cluster, *server)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -75,11 +87,6 @@ def connected(cluster: RayAddress) -> Iterator[None]:
         if threading.current_thread() is threading.main_thread():  # Ray replaces them, and Dagster has its own
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-    try:
-        with _messages_logged():
-            yield
-    finally:
-        ray.shutdown()
 
 
 @contextmanager

@@ -71,17 +71,20 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan
         if not isinstance(place, Path):
             remote = remote_plan(str(mixture), open_store(place))
             return FoundPlan(file=remote.file, remote=remote)
-        stored = LocalStore(place)
-        published = stored.pointer(f"{mixture}/{STEP}") if is_part(str(mixture)) else None
-        with reading_from(place):
-            if published is None or not published.exists():
-                raise _no_mixture(mixture, stored)
-        path = published
+        path = _published_folder(str(mixture), LocalStore(place))
     try:
         file = path / PLAN if path.is_dir() else path
         return FoundPlan(file=_path_among_versions(plan_folder(file) / real_path(file).name))
     except OSError as problem:
         raise StoreAccessError.of(problem.filename or path, problem) from None
+
+
+def _published_folder(mixture: str, store: LocalStore) -> Path:
+    """Return the folder of the published plan of a mixture in a store on a disk."""
+    with reading_from(store.root):
+        if is_part(mixture) and (published := store.pointer(f"{mixture}/{STEP}")).exists():
+            return published
+    raise _no_mixture(mixture, store)
 
 
 class RemotePlan:

@@ -1,5 +1,6 @@
 """Splits of cache folders of either library, opened by the path of their ``.npy`` file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,15 @@ def open_tokens(path: Path) -> TokenFile:
             raise StoreError(
                 f"{path}: holds {ids.dtype}, but its manifest says {dtype}: it belongs to another cache; build the cache again"
             )
-    labels, ends = (_beside(path, manifest, ending) for ending in (LABELS, DOCUMENTS))
+    ends = _beside(path, manifest, DOCUMENTS)
+    if ends is not None and (int(ends[-1]) if len(ends) else 0) != len(ids):
+        raise StoreError(f"{path}: has {len(ids)} tokens, but {path.stem}.documents.npy describes another array; build the cache again")
+    return TokenFile(ids=ids, labels=_labels(path, rows, manifest), ends=ends, vocabulary=vocabulary)
+
+
+def _labels(path: Path, rows: Sequence[npt.NDArray[Any]], manifest: Manifest | None) -> npt.NDArray[Any] | None:
+    """Return the labels of token ids: the second of the rows of their file, a file beside it, or the ids that a mask selects."""
+    ids, labels, mask = rows[0], *(_beside(path, manifest, ending) for ending in (LABELS, MASK))
     if len(rows) > 1:
         if labels is not None:
             raise StoreError(f"{path}: its second row holds labels, and so does {path.stem}_labels.npy beside it; remove one of them")
@@ -108,7 +117,6 @@ def open_tokens(path: Path) -> TokenFile:
         raise StoreError(
             f"{path}: has {len(ids)} tokens, but {path.stem}_labels.npy beside it has {len(labels)} labels; they should be as many"
         )
-    mask = _beside(path, manifest, MASK)
     if mask is None and manifest is not None and "trained" in manifest.counts.get(path.stem, {}):
         raise StoreError(f"{path.with_suffix(MASK)}: is missing; it records which tokens to train on, so build the cache again")
     if mask is not None:
@@ -117,9 +125,7 @@ def open_tokens(path: Path) -> TokenFile:
                 f"{path.with_suffix(MASK)}: is not a mask of {path.name}, or there are labels beside it; build the cache again"
             )
         labels = with_ignored(ids, mask)
-    if ends is not None and (int(ends[-1]) if len(ends) else 0) != len(ids):
-        raise StoreError(f"{path}: has {len(ids)} tokens, but {path.stem}.documents.npy describes another array; build the cache again")
-    return TokenFile(ids=ids, labels=labels, ends=ends, vocabulary=vocabulary)
+    return labels
 
 
 def _open_pieces(pieces: SplitArrays) -> TokenFile:
