@@ -82,7 +82,7 @@ SHOTS = {
     "composition": Shot(path="/assets/demo/mixed_dataset?view=overview", shown="share", click="Plots"),
     "runs": Shot(path="/runs", shown="Success", height=480),
     "jobs": Shot(path="/jobs", shown="materialize"),
-    "automation": Shot(path="/automation", shown="follow_changes", height=560),
+    "automation": Shot(path="/automation", shown="follow_changes", height=620),
 }
 
 
@@ -104,7 +104,8 @@ def demo_ui(scratch: Path) -> Iterator[str]:
 
 
 def prepare(page: Page, url: str, theme: str) -> None:
-    """Set what the UI shows: its colors, and the rows of the assets in the lineage."""
+    """Set what the UI shows: its colors and those of the reports, and the rows of the assets in the lineage."""
+    page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme.lower()}])  # for the reports
     page.open(f"{url}/server_info", "dagster_version")
     stored = {"dagster-theme": theme, "asset-node-facets": FACETS}
     for name, value in stored.items():
