@@ -1,6 +1,7 @@
 """Output of the commands: trees and tables, rendered with rich."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -143,9 +144,10 @@ def show_explanation(console: Console, found: "Iterable[ExplainedSample]") -> No
     for sample in found:
         head = f"[bold]position {sample.position:,}[/]  {escape(sample.corpus)}/{escape(sample.partition)}, epoch {sample.epoch:,}"
         console.print(head)
-        for run in sample.runs:
-            tokens = f"tokens {run.offset:,} on" if len(sample.runs) == 1 else f"tokens {run.offset:,}–{run.offset + run.end - run.start:,}"
-            console.print(f"  {escape(str(run.array))}, {tokens}", soft_wrap=True)
+        for array, runs in groupby(sample.runs, lambda run: str(run.array)):
+            parts = ", ".join(f"{run.offset:,}–{run.offset + run.end - run.start:,}" for run in runs)
+            tokens = f"{sample.runs[0].offset:,} on" if len(sample.runs) == 1 else parts
+            console.print(f"  {escape(array)}, tokens {tokens}", soft_wrap=True)
         for document in sample.documents:
             where = f"{document.file} row {document.row + 1:,}, id {document.id}: tokens {document.part}"
             console.print(boxed(console, document.marked[:_SHOWN], f"{document.start}–{document.end}  {where}"))

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -329,7 +330,7 @@ def test_special_token_in_a_conversation_is_refused_where_that_is_declared(chats
 
 def test_trained_part_is_marked_where_documents_are_shown(chats: Workspace) -> None:
     corpus = declare_chats(chats, [turns("a?", "one")] * 9)
-    declare(chats.data, "mixtures", name="mix", seq_len=32, datasets=[{"corpus": "chats"}])
+    declare(chats.data, "mixtures", name="mix", seq_len=64, datasets=[{"corpus": "chats"}])
     _, tokenized, cache = built(corpus, chats)
     catalog = load_catalog(chats.data)
     build_mixture(catalog.mixtures["mix"], catalog.corpora, {"chats": list(chats.sources.partitions(corpus))}, chats)
@@ -342,6 +343,7 @@ def test_trained_part_is_marked_where_documents_are_shown(chats: Workspace) -> N
     assert (found.facts["trained on"], found.samples[0].text) == (share, whole)
     shown = CliRunner().invoke(main, ["explain", "mix", "0", "--store", str(chats.data / "store")]).output
     assert "⟦one" in shown
+    assert re.findall(r"train\.npy, tokens (.*)", shown) == ["46–69, 69–92"]
     explained = load_mixture("mix", store=chats.data / "store").explain(0, 4)
     documents = [document for sample in explained for document in sample.documents if document.length == document.end - document.start]
     assert {(document.text, document.marked) for document in documents} == {(whole.replace("⟦", "").replace("⟧", ""), whole)}
