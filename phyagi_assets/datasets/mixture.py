@@ -119,10 +119,12 @@ def load_mixture(
     seq_len
         Tokens per sample; by default, the declared number. With another number, the order is that of a new plan of the same caches and
         weights, under a fingerprint of its own: always the same, and unrelated to the order of the declared length.
-    cache_dir, cache_bytes
-        Folder of that cache, which all processes of a machine share, and its largest size, in bytes or as text such as ``"200GB"``. By
-        default, ``$PHYAGI_ASSETS_CACHE``, else the scratch folder of the store, and ``$PHYAGI_ASSETS_CACHE_BYTES``, else half of what the
-        disk has free. They have no effect for a store on this machine.
+    cache_dir
+        Folder of that cache, which all processes of a machine share; by default ``$PHYAGI_ASSETS_CACHE``, else the scratch folder of the
+        store. A store on this machine has no cache.
+    cache_bytes
+        Largest size of that cache, in bytes or as text such as ``"200GB"``; by default ``$PHYAGI_ASSETS_CACHE_BYTES``, else half of what
+        the disk has free.
     **options
         Keyword arguments of `MixedDataset`: `shift_labels`, `boundaries`, `mask_boundaries`, `ignore_index`.
 
