@@ -4,10 +4,9 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from phyagi_assets.reading.array_blocks import NO_BLOCK, ArrayBlocks, Piece
 from phyagi_assets.reading.array_maps import maps_allowed
 from phyagi_assets.reading.block_cache import BlockCache
-from phyagi_assets.reading.byte_ranges import BlockKey
+from phyagi_assets.reading.byte_ranges import NO_BLOCK, ArrayBlocks, BlockKey, Piece
 
 _OPEN_FILES = 2048
 """Largest number of files to keep open: a window has some hundred blocks per corpus."""

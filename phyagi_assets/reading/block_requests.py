@@ -8,11 +8,10 @@ from itertools import compress
 from pathlib import Path
 
 from phyagi_assets.objects.fetching import FetchingProcess, FilePart, PartRequest
-from phyagi_assets.reading.array_blocks import ArrayBlocks
 from phyagi_assets.reading.block_cache import BlockCache, NextUses, NotReserved
 from phyagi_assets.reading.block_files import BlockFiles
 from phyagi_assets.reading.block_uses import BlockUses
-from phyagi_assets.reading.byte_ranges import LARGEST_TOGETHER, Block, BlockKey, RemoteArray
+from phyagi_assets.reading.byte_ranges import LARGEST_TOGETHER, ArrayBlocks, Block, BlockKey, RemoteArray
 from phyagi_assets.reading.early_blocks import EarlyBlocks
 from phyagi_assets.reading.reads_ahead import Read
 

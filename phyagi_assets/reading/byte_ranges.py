@@ -1,6 +1,6 @@
-"""Arrays in a bucket, the blocks in which they are cached, and byte ranges of them."""
+"""Arrays in a bucket, byte ranges of them, and the blocks in which they are cached."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,10 @@ LARGEST_TOGETHER = 4 << 20
 
 BlockKey = tuple[int, int]
 """A block: the index of its array, and its number in the array."""
+Piece = tuple[int, int, int, int, int]
+"""Part of a range in one block: array, first byte, end, number of the block, and place in the read."""
+NO_BLOCK = -1 << 40
+"""Number of the block of a range that is in none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +89,32 @@ class Ranges:
     def same_as(self, other: "Ranges") -> bool:
         """Return whether the ranges are those of another read."""
         return all(np.array_equal(one, two) for one, two in ((self.begin, other.begin), (self.end, other.end), (self.array, other.array)))
+
+
+class ArrayBlocks:
+    """Arrays and the blocks into which they are divided."""
+
+    def __init__(self, arrays: Sequence[RemoteArray]) -> None:
+        self.arrays = list(arrays)
+        columns = [[getattr(array, name) for array in arrays] for name in ("block", "phase", "overlap")]
+        self._size, self._phase, self._overlap = np.array(columns, dtype=np.int64).reshape(3, -1)
+
+    def block(self, key: BlockKey) -> Block:
+        """Return a block."""
+        return self.arrays[key[0]].block_at(key[1])
+
+    def pieces(self, ranges: Ranges) -> list[Piece]:
+        """Cut ranges into pieces that do not cross blocks."""
+        array, begin, end = ranges.array, ranges.begin, ranges.end
+        place = np.cumsum(end - begin) - (end - begin)
+        found: list[Piece] = []
+        while True:
+            size, phase = self._size[array], self._phase[array]
+            number = np.where(size > 0, (begin - phase) // np.maximum(size, 1), NO_BLOCK)
+            stop = np.where(size > 0, phase + (number + 1) * size + self._overlap[array], end)
+            columns = array, begin, np.minimum(end, stop), number, place
+            found += zip(*(column.tolist() for column in columns), strict=True)
+            over = end > stop
+            if not over.any():
+                return found
+            array, place, end, begin = array[over], (place + stop - begin)[over], end[over], stop[over]

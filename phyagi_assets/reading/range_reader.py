@@ -16,12 +16,11 @@ import numpy.typing as npt
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.objects.fetching import FetchingProcess
-from phyagi_assets.reading.array_blocks import NO_BLOCK, ArrayBlocks, Piece
 from phyagi_assets.reading.block_cache import BlockCache
 from phyagi_assets.reading.block_files import BlockFiles
 from phyagi_assets.reading.block_requests import BlockRequests
 from phyagi_assets.reading.block_uses import BlockUses
-from phyagi_assets.reading.byte_ranges import Block, BlockKey, Ranges, RemoteArray
+from phyagi_assets.reading.byte_ranges import NO_BLOCK, ArrayBlocks, Block, BlockKey, Piece, Ranges, RemoteArray
 from phyagi_assets.reading.caller_pace import JUDGED, CallerPace
 from phyagi_assets.reading.reads_ahead import Read, ReadsAhead
 from phyagi_assets.reading.single_ranges import SingleRanges
@@ -49,7 +48,7 @@ class RangeReader:
     ) -> None:
         self._given = arrays, fetching, cache, uses, sample_bytes
         cache.keep(array.digest for array in arrays if array.is_whole)
-        self._owner = 0
+        self._owner = os.getpid()
         self._lock = threading.RLock()
         self._reading: _Reading | None = None
 

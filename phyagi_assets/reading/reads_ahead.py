@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from phyagi_assets.reading.array_blocks import ArrayBlocks, Piece
-from phyagi_assets.reading.byte_ranges import Ranges
+from phyagi_assets.reading.byte_ranges import ArrayBlocks, Piece, Ranges
 
 _AHEAD = 64 << 20
 """Number of bytes to fetch ahead, at most."""
