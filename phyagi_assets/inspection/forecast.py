@@ -143,7 +143,7 @@ def _read(config: MixtureConfig, samples: Mapping[str, int], published: Plan | N
         epoch = sum(drawn for _, drawn in rates)
         end = _end(config, number, tokens)
         positions = epoch if end is None else max(0, end - start)
-        for part, count in zip(parts, corpus_schedule(config.concat, rates).given(positions).tolist(), strict=True):
+        for part, count in zip(parts, corpus_schedule(config.concat, rates).draws_before(positions).tolist(), strict=True):
             read[part.corpus] += count
         epochs += positions / epoch
     return read, epochs

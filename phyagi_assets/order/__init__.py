@@ -1,4 +1,4 @@
-"""The order of training as arithmetic: no permutation or index list is stored, and the sample at any position is computed directly.
+"""The order of training, computed: the sample at any position follows from arithmetic, without a stored permutation or index list.
 
 `permutation` shuffles within a corpus, `schedule` mixes corpora, and `mixture_order` combines both for a plan. Only NumPy is needed.
 """

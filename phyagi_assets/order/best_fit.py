@@ -1,11 +1,11 @@
 """Best-fit packing: whole documents become samples of at most `seq_len` tokens, with as little padding as possible.
 
-A document longer than a sample is cut: into full samples, and a rest that is packed like a short document. All other documents stay whole.
+A document longer than a sample is cut into full samples and a rest, which is packed like a short document. Other documents are not cut.
 
 The algorithm is best-fit decreasing, as in Ding et al., "Fewer Truncations Improve Language Modeling" (ICML 2024,
-https://arxiv.org/abs/2404.10830): the longest document first, each into the sample with the least space that still holds it. The paper
+https://arxiv.org/abs/2404.10830): documents are placed by decreasing length, each in the sample with the least sufficient space. The paper
 finds that sample in a segment tree over the possible amounts of space, in O(log seq_len) per document. Here, equal documents are placed
-together: if q documents of one length fit into the space of a sample, best fit puts the next q of them there, one after the other, and
+together: if q documents of one length fit into the space of a sample, best fit puts the next q of them there, one after another, and
 then does the same with the next sample of that space. Samples with equal space are kept as ranges, so that one step places documents in a
 whole range. A step at least halves the space of its samples and a length adds at most three ranges, so there are O(seq_len · log seq_len)
 steps, however many documents there are; the rest is sorting, in NumPy.
@@ -23,7 +23,7 @@ from phyagi_assets.order.permutation import Ints
 from phyagi_assets.order.ranges import concatenated_ranges
 
 _CELL = 32
-"""Number of tokens within which neighbouring documents are merged where documents are very short."""
+"""Number of tokens within which very short neighbouring documents are merged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,13 +48,13 @@ class PackedSamples:
         return len(self.ends) - 1
 
     def holding(self, start: int, stop: int) -> Ints:
-        """Return the samples that contain any token from `start` up to, but not including, `stop`, ascending."""
+        """Return the samples that contain any token from `start` to before `stop`, ascending."""
         parts = np.flatnonzero((self.starts < stop) & (self.starts.astype(np.int64) + self.lengths > start))
         return np.unique(np.searchsorted(self.ends, parts, side="right") - 1)
 
     @property
     def bytes(self) -> int:
-        """Size of the three arrays, in bytes."""
+        """Size of the three arrays in bytes."""
         return self.starts.nbytes + self.lengths.nbytes + self.ends.nbytes
 
 
@@ -66,13 +66,13 @@ def packed(ends: Ints, seq_len: int, *, merges: bool = False) -> PackedSamples:
     ends
         End of each document in the token array, 1-D, increasing.
     merges
-        Whether neighbouring documents that together lie within one of the cells of 32 tokens of the array are packed as one part. See
+        Whether neighbouring documents that fit in the same cell of 32 tokens of the array are packed as one part. See
         `merges_documents`.
 
     Returns
     -------
     PackedSamples
-        The samples, a pure function of the arguments. Every token is in exactly one of them.
+        The samples, which depend only on the arguments. Every token is in exactly one of them.
 
     Examples
     --------
@@ -96,9 +96,9 @@ def packed(ends: Ints, seq_len: int, *, merges: bool = False) -> PackedSamples:
 
 
 def merges_documents(ends: Ints, seq_len: int) -> bool:
-    """Return whether documents are so short that an index of them would take more than a byte per token.
+    """Return whether documents are so short that their index would take more than a byte per token.
 
-    Then neighbouring documents are merged before they are packed, which leaves at most two parts per 32 tokens.
+    If so, neighbouring documents are merged before packing, which leaves at most two parts per 32 tokens.
     """
     tokens = int(ends[-1]) if len(ends) else 0
     part = _unsigned(tokens).itemsize + _unsigned(seq_len).itemsize
@@ -107,7 +107,7 @@ def merges_documents(ends: Ints, seq_len: int) -> bool:
 
 
 def _parts(ends: Ints, cell: int) -> tuple[Ints, Ints]:
-    """Return the begins and lengths of documents; with a cell, those that lie within one cell of the array are merged."""
+    """Return the begins and lengths of documents; with a cell, documents within one cell of the array are merged."""
     begins = np.concatenate([[0], ends[:-1]]).astype(np.int64) if len(ends) else ends
     if cell and len(ends):
         first, last = begins // cell, (ends - 1) // cell
@@ -137,7 +137,7 @@ def _best_fit(lengths: Ints, seq_len: int) -> tuple[int, Ints]:
 
 
 class _Spaces:
-    """Samples by the space left in them, as ranges of sample numbers."""
+    """Samples by free space, as ranges of sample numbers."""
 
     def __init__(self, seq_len: int) -> None:
         self._seq_len = seq_len
@@ -150,7 +150,7 @@ class _Spaces:
         """Placements in order: first sample, number of samples, and number of documents that each of them gets."""
 
     def place(self, length: int, documents: int) -> None:
-        """Place documents of one length; the documents before were not shorter."""
+        """Place documents of one length, which is at most that of the documents before."""
         while documents:
             at = bisect_left(self._known, length)
             if at == len(self._known):  # new samples
@@ -199,5 +199,5 @@ def _in_order(starts: Ints, tokens: Ints, sample: Ints, samples: int, total: int
 
 
 def _unsigned(most: int) -> np.dtype[Any]:
-    """Return the smallest of uint16, uint32 and uint64 that holds a number."""
+    """Return the smallest of uint16, uint32 and uint64 that can represent a number."""
     return np.dtype(next(kind for kind in (np.uint16, np.uint32, np.uint64) if most <= np.iinfo(kind).max))

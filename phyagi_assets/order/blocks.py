@@ -1,4 +1,4 @@
-"""The blocks of a shuffle within a window: their location in the token arrays, and the positions at which they are read.
+"""The blocks of a shuffle within a window: where they are in the token arrays, and at which positions they are read.
 
 A reader that caches blocks uses them to find how much of a block an epoch has yet to read, and which block it reads next.
 """
@@ -20,7 +20,7 @@ class ShardBlocks:
     group: int
     """Index of the group that reads the array."""
     first: int
-    """Index in the token array of the first token of block 0; negative if it lies in an earlier array."""
+    """Index in the token array of the first token of block 0; negative if the token is in an earlier array."""
     tokens: int
     """Tokens per block."""
 
@@ -32,7 +32,7 @@ class Blocks:
     start: int
     """First position of the segment."""
     shards: Mapping[int, ShardBlocks]
-    """Blocks of token arrays, by index of the array; without arrays that are shuffled as a whole."""
+    """Blocks of token arrays, by index of the array; arrays that are shuffled as a whole are left out."""
     samples: Ints
     """Number of samples of each group."""
     block: Ints
@@ -51,22 +51,22 @@ class Blocks:
         return int(np.minimum(self.block[windowed] ** 2, self.samples[windowed]).sum())
 
     def moment(self, position: int) -> "Moment":
-        """Return how far each group has been read at a position."""
+        """Return the progress of each group at a position."""
         epoch, index = np.divmod(self.drawn(position), np.maximum(self.samples, 1))
         windowed = np.flatnonzero(self.block)
         slot = np.zeros_like(index)
-        slot[windowed] = self._slots(windowed, epoch[windowed])[0].of(index[windowed])
+        slot[windowed] = self._slots(windowed, epoch[windowed])[0].slot_of(index[windowed])
         return Moment(position=position, epoch=epoch, index=index, slot=slot)
 
     def share_to_come(self, group: Ints, number: Ints, moment: "Moment") -> npt.NDArray[np.float64]:
-        """Return the share of each block that is still to be read in the current epoch of its group, or in the next one if that is all."""
+        """Return the unread share of each block in the current epoch of its group; 1 for a block that is complete, for the next epoch."""
         slots, key = self._slots(group, moment.epoch[group])
         size = slots.size(number)
         left = unpermuted(number, slots.blocks, key) + size - moment.slot[group]
         return np.where(left <= 0, 1.0, np.minimum(1.0, left / size))
 
     def begins(self, group: Ints, number: Ints, moment: "Moment") -> Ints:
-        """Return the position at which each block is used first in the current epoch of its group, to within a slot.
+        """Return the position of the first use of each block in the current epoch of its group, to within a slot.
 
         For a block that is already in use, this position is at or before the given moment.
         """
@@ -76,7 +76,7 @@ class Blocks:
         return begins
 
     def next_uses(self, group: Ints, number: Ints, moment: "Moment") -> Ints:
-        """Return the position from a given moment on at which each block is used next, to within a slot."""
+        """Return the position of the next use of each block at or after a moment, to within a slot."""
         slots, key = self._slots(group, moment.epoch[group])
         place, slot = unpermuted(number, slots.blocks, key), moment.slot[group]
         begin = slots.begin(np.maximum(place, slot))

@@ -65,13 +65,13 @@ def largest_deviation(plan: Plan) -> float:
     located = MixtureOrder(plan, "train").locate(segment.start + np.arange(length))
     worst, total = 0.0, segment.total_rate
     for source in segment.sources:
-        given = np.cumsum(located.corpus == source.corpus)
-        worst = max(worst, float(np.abs(given - np.arange(1, length + 1) * (source.rate / total)).max(initial=0)))
+        drawn = np.cumsum(located.corpus == source.corpus)
+        worst = max(worst, float(np.abs(drawn - np.arange(1, length + 1) * (source.rate / total)).max(initial=0)))
     return worst
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """Return one line about the mixture and one about each corpus."""
+    """Return a line about the mixture, and a line about each corpus."""
     tokens = sum(plan.total(split, "tokens") for split in ("train", "validation", "test"))
     drawn, seq_len = plan.current.drawn, plan.seq_len
     epoch = f"{counted(drawn, 'sample')} of {seq_len} ({short_counted(drawn * seq_len, 'token')}) in an epoch"

@@ -1,4 +1,4 @@
-"""Division of samples among the files of token arrays, where an array is stored in pieces."""
+"""Division of samples among the files of token arrays that are stored in pieces."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from phyagi_assets.order.runs import PADDING, Runs
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlacedFile:
-    """A file with a token array or a piece of one."""
+    """A file that holds a token array or a piece of one."""
 
     shard: int
     """Index of the token array."""
@@ -24,7 +24,7 @@ class PlacedFile:
     tokens: int
     """Number of tokens."""
     has_mask: bool
-    """Whether a mask beside the file says which tokens are trained on."""
+    """Whether there is a mask beside the file."""
 
 
 class Division:
@@ -37,7 +37,7 @@ class Division:
     >>> pieces = (PlannedPiece(number=0, tokens=3), PlannedPiece(number=2, tokens=4))
     >>> division = Division([Shard(path="train.npy", tokens=7, documents=2, pieces=pieces)])
     >>> runs = Pieces([Piece(shard=0, start=0, stop=7, is_last=True)]).runs(np.array([0]), np.array([1]), 4)
-    >>> divided = division.of(runs)
+    >>> divided = division.divide(runs)
     >>> divided.shard.tolist(), divided.start.tolist(), divided.tokens.tolist()
     ([0, 1], [1, 0], [2, 2])
     """
@@ -57,12 +57,12 @@ class Division:
         self.is_trivial = len(self.files) == len(shards)
         """Whether every array is one file, so that files and arrays have the same indices."""
         self._base = np.array(bases, dtype=np.int64)
-        """Place of the first token of each array among the tokens of all arrays."""
+        """Index of the first token of each array among the tokens of all arrays."""
         self._ends = np.cumsum([file.tokens for file in self.files], dtype=np.int64)
         self._begins = np.concatenate([[0], self._ends])[:-1]
 
-    def of(self, runs: Runs) -> Runs:
-        """Return runs of arrays as runs of files, given by their indices in `files`; a run that crosses files becomes several."""
+    def divide(self, runs: Runs) -> Runs:
+        """Return runs of arrays as runs of files, by index in `files`. A run that crosses files is divided."""
         if self.is_trivial:
             return runs
         is_real = runs.shard != PADDING
@@ -76,13 +76,13 @@ class Division:
         run = np.repeat(np.arange(len(counts)), counts)
         file, is_real = np.where(is_real[run], concatenated_ranges(first, counts), PADDING), is_real[run]
         begin, end = begin[run], end[run]
-        into, out = np.maximum(begin, self._begins[file]), np.minimum(end, self._ends[file])
+        low, high = np.maximum(begin, self._begins[file]), np.minimum(end, self._ends[file])
         return Runs(
             sample=runs.sample[run],
-            at=runs.at[run] + np.where(is_real, into - begin, 0),
+            at=runs.at[run] + np.where(is_real, low - begin, 0),
             shard=file,
-            start=np.where(is_real, into - self._begins[file], runs.start[run]),
-            tokens=np.where(is_real, out - into, runs.tokens[run]),
+            start=np.where(is_real, low - self._begins[file], runs.start[run]),
+            tokens=np.where(is_real, high - low, runs.tokens[run]),
             are_whole=False,
             packed=None if runs.packed is None else runs.packed[run],
             single=None if runs.single is None else runs.single[run],

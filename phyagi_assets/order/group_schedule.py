@@ -12,7 +12,7 @@ from phyagi_assets.order.schedule import Interleaved, InTurn
 class GroupSchedule:
     """The schedule of the groups of a segment, which are numbered corpus by corpus.
 
-    A schedule of the corpora gives the corpus of a position, and a schedule of the groups of this corpus, if it has several, the group.
+    A schedule of the corpora gives the corpus of a position. If the corpus has several groups, a schedule of these groups gives the group.
     """
 
     def __init__(self, segment: Segment, concat: Concat) -> None:
@@ -22,7 +22,7 @@ class GroupSchedule:
             for number, source in enumerate(segment.sources)
             if len(source.groups) > 1
         }
-        """Schedules of the groups of the corpora with several, by number of the corpus in the segment."""
+        """Schedules of the groups of each corpus with several groups, by number of the corpus in the segment."""
         self._source_of_group = [number for number, source in enumerate(segment.sources) for _ in source.groups]
         self._first_group = np.cumsum([0, *(len(source.groups) for source in segment.sources)])
 
@@ -36,15 +36,15 @@ class GroupSchedule:
             group[inside] += chosen
         return group, drawn
 
-    def given(self, position: int) -> list[list[int]]:
+    def draws_before(self, position: int) -> list[list[int]]:
         """Return the number of draws from each group of each corpus in the first `position` positions."""
         return [
-            self._within[number].given(draws).tolist() if number in self._within else [draws]
-            for number, draws in enumerate(self._schedule.given(position).tolist())
+            self._within[number].draws_before(draws).tolist() if number in self._within else [draws]
+            for number, draws in enumerate(self._schedule.draws_before(position).tolist())
         ]
 
     def position_of(self, group: int, drawn: int) -> int:
-        """Return the position of the draw from a group that follows `drawn` draws from it."""
+        """Return the position of draw number `drawn` from a group, counted from 0."""
         source = self._source_of_group[group]
         if source in self._within:
             drawn = self._within[source].position_of(group - int(self._first_group[source]), drawn)
@@ -52,7 +52,7 @@ class GroupSchedule:
 
 
 def corpus_schedule(concat: Concat, amounts: Sequence[tuple[int, int]]) -> Interleaved | InTurn:
-    """Return the schedule of corpora: interleaved by rate, or one after another with the samples that each has in an epoch.
+    """Return the schedule of corpora: interleaved by rate, or one after another, each with its samples of an epoch.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The shuffle of the groups of a segment, each as a whole or within a window."""
+"""The shuffle of the groups of a segment, as a whole or within a window."""
 
 from collections.abc import Sequence
 

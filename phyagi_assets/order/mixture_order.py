@@ -40,7 +40,7 @@ class MixtureOrder:
     split
         ``train``, ``validation`` or ``test``.
     open_index
-        Opens the index of a partition with packed samples; needed only to find the tokens of these samples.
+        Function that opens the index of a partition with packed samples. It is needed only to find the tokens of these samples.
 
     Raises
     ------
@@ -86,7 +86,7 @@ class MixtureOrder:
         self.epoch_length = segments[-1].drawn
 
     def _placed(self, plan: Plan, source: Source, group: Group, split: str) -> list[Piece]:
-        """Return the pieces that the samples of a group are cut from."""
+        """Return the pieces from which the samples of a group are cut."""
         corpus = plan.corpora[source.corpus]
         parts = list(group.token_ranges(corpus, split))
         if group.packed:
@@ -111,35 +111,35 @@ class MixtureOrder:
         return index
 
     def __len__(self) -> int:
-        """Return the number of positions up to the end of an epoch of the mixture that begins with the last segment."""
+        """Return the number of positions up to the end of the first epoch of the mixture in the last segment."""
         return int(self._starts[-1]) + self.epoch_length
 
     def locate(self, position: Ints) -> Located:
-        """Return the samples at an array of positions, none of them negative."""
+        """Return the samples at an array of positions, which must not be negative."""
         if len(self._readers) == 1 and len(position) <= BLOCK:
             return self._readers[0].locate(position - self._starts[0])
         columns = np.empty((4, len(position)), dtype=np.int64)
         for begin in range(0, len(position), BLOCK):
-            some, into = position[begin : begin + BLOCK], columns[:, begin : begin + BLOCK]
-            segment = np.searchsorted(self._starts, some, side="right") - 1
+            batch, target = position[begin : begin + BLOCK], columns[:, begin : begin + BLOCK]
+            segment = np.searchsorted(self._starts, batch, side="right") - 1
             for number in np.unique(segment).tolist():
                 inside = segment == number
-                found = self._readers[number].locate(some[inside] - self._starts[number])
-                into[:, inside] = found.corpus, found.epoch, found.piece, found.start
+                found = self._readers[number].locate(batch[inside] - self._starts[number])
+                target[:, inside] = found.corpus, found.epoch, found.piece, found.start
         return Located(corpus=columns[0], epoch=columns[1], piece=columns[2], start=columns[3])
 
     def runs(self, located: Located, ahead: int = 0) -> Runs:
-        """Return the location of the tokens of samples in the files of `division`, and of tokens that follow each sample.
+        """Return where the tokens of samples, and the tokens that follow each sample, are in the files of `division`.
 
         Parameters
         ----------
         ahead
-            Tokens after each sample, 0 or 1. After a packed sample comes padding.
+            Number of tokens after each sample, 0 or 1. A packed sample is followed by padding.
         """
-        return self.division.of(self._runs(located, self.seq_len + ahead))
+        return self.division.divide(self._runs(located, self.seq_len + ahead))
 
     def _runs(self, located: Located, width: int) -> Runs:
-        """Return the location of the tokens of samples in the token arrays."""
+        """Return where the tokens of samples are in the token arrays."""
         if not self.has_packed:
             return self._pieces.runs(located.piece, located.start, width)
         packed = self.packed(located)
@@ -167,11 +167,13 @@ class MixtureOrder:
     def _index_of(self, shard: int) -> PackedSamples:
         placed = self.shards[shard]
         if self._open_index is None or placed.index is None:
-            raise ValueError(f"open_index: is not given, and is needed to find the tokens of packed samples, as of {placed.shard.path}")
+            raise ValueError(
+                f"open_index: is missing; it is needed to find the tokens of packed samples, such as those of {placed.shard.path}"
+            )
         return self._open_index(placed.index, self.split)
 
-    def positions_of(self, corpus: int, partition: int, start: int, stop: int, below: int) -> list[int]:
-        """Return every position up to a limit at which a sample contains tokens of a partition, even as the label of its last token only.
+    def positions_of(self, corpus: int, partition: int, start: int, stop: int, limit: int) -> list[int]:
+        """Return the positions below a limit whose samples contain tokens of a partition, if only as the label of their last token.
 
         Parameters
         ----------
@@ -179,18 +181,18 @@ class MixtureOrder:
             Index of the corpus in the plan, and index of the partition in the corpus.
         start, stop
             Index of the first token, and index after the last token.
-        below
+        limit
             Upper limit of the positions, exclusive.
         """
         shard = self._index.get((corpus, partition))
         if shard is None:
             return []
-        ends = [*self._starts[1:].tolist(), below]
+        ends = [*self._starts[1:].tolist(), limit]
         packed = self._index_of(shard).holding(start, stop) if shard in self._pieces.packed_shards else None
         return sorted(
             begin + position
             for reader, begin, end in zip(self._readers, self._starts.tolist(), ends, strict=True)
-            for position in reader.positions_of(shard, start, stop, min(end, below) - begin, packed)
+            for position in reader.positions_of(shard, start, stop, min(end, limit) - begin, packed)
         )
 
     def blocks(self) -> list[Blocks]:

@@ -84,7 +84,7 @@ def packed_runs(found: Sequence[PackedIn], width: int) -> Runs:
 
 
 def _repeated(found: Sequence[PackedIn], sample: Ints, values: Sequence[int]) -> npt.NDArray[Any]:
-    """Return the value of the token array of each run, given the sample of each run and a value for each token array."""
+    """Return a value for each run, that of its token array, given the sample of each run and a value for each token array."""
     if len(set(values)) == 1:
         return np.full(len(sample), values[0])
     by_sample = np.empty(sum(len(part.samples) for part in found), np.asarray(values).dtype)
@@ -106,7 +106,7 @@ def _in_order(found: Sequence[PackedIn]) -> tuple[Ints, Ints, Ints]:
 
 
 def joined(found: Sequence[tuple[Ints, Runs]], samples: int) -> Runs:
-    """Return the runs of several sets of samples as the runs of all samples.
+    """Merge the runs of several sets of samples.
 
     Parameters
     ----------
@@ -124,6 +124,6 @@ def joined(found: Sequence[tuple[Ints, Runs]], samples: int) -> Runs:
 
 
 def _flag(runs: Runs, name: str) -> npt.NDArray[np.bool_]:
-    """Return a flag of runs, which is false for those of samples that are not packed."""
+    """Return a flag of runs, which is false for samples that are not packed."""
     flag = getattr(runs, name)
     return np.zeros(len(runs.sample), dtype=bool) if flag is None else flag

@@ -9,15 +9,15 @@ Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
 _ROUNDS = 6
-"""Even, because two rounds put the sides back in place. With four, adjacent indices out of 100 stay adjacent noticeably often."""
+"""Even, because two rounds swap the sides twice. With four rounds, adjacent indices out of 100 stay adjacent noticeably often."""
 _MIN_SIDE = np.uint64(8)
-"""Smallest side. In a smaller rectangle, some orders of a few indices occur several times as often as others."""
+"""Smallest side. In a smaller rectangle, some orders of a few indices are several times as frequent as others."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _STEPS = _GOLDEN ^ (np.arange(1, _ROUNDS + 1, dtype=np.uint64) << np.uint64(1))
 """Odd numbers, so that multiplication by one of them loses no information about a key."""
 _HALF = np.uint64(32)
 _FEW = 8
-"""Largest number of values that are computed one by one: with so few, Python's ints take less time than NumPy's arrays."""
+"""Largest number of values to compute one by one: for so few, Python's ints are faster than NumPy's arrays."""
 _MASK = 2**64 - 1
 _GOLDEN_INT, _STEP_INTS = int(_GOLDEN), tuple(map(int, _STEPS))
 
@@ -59,14 +59,14 @@ def unpermuted(place: Ints, size: int | Ints, key: int | Words) -> Ints:
 
 def _cycle_walk(
     rounds: Callable[[Words, Words, Words, Words], Words],
-    rounds_of_one: Callable[[int, int, int, int], int],
+    rounds_scalar: Callable[[int, int, int, int], int],
     index: Ints,
     size: int | Ints,
     key: int | Words,
 ) -> Ints:
-    """Walk along the cycles of the rectangle's permutation, forward or backward, until the value is inside the range.
+    """Walk along the cycles of the rectangle's permutation, forward or backward, until the values are inside the range.
 
-    The last few values walk alone: in a range of a few indices, which is much smaller than the rectangle, one may take dozens of rounds.
+    The last few values walk one by one: if the range is much smaller than the rectangle, one value can take dozens of steps.
     """
     value = np.asarray(index).astype(np.uint64).ravel()
     sizes = np.broadcast_to(np.asarray(size).astype(np.uint64), value.shape)
@@ -80,11 +80,11 @@ def _cycle_walk(
     while len(outside) > _FEW:
         value[outside] = rounds(value[outside], high[outside], low[outside], keys[outside])
         outside = outside[value[outside] >= sizes[outside]]
-    few = (column[outside].tolist() for column in (value, sizes, high, low, keys))
-    for place, (one, limit, *sides_and_key) in zip(outside.tolist(), zip(*few, strict=True), strict=True):
-        inside = rounds_of_one(one, *sides_and_key)
+    remaining = (column[outside].tolist() for column in (value, sizes, high, low, keys))
+    for place, (single, limit, *sides_and_key) in zip(outside.tolist(), zip(*remaining, strict=True), strict=True):
+        inside = rounds_scalar(single, *sides_and_key)
         while inside >= limit:
-            inside = rounds_of_one(inside, *sides_and_key)
+            inside = rounds_scalar(inside, *sides_and_key)
         value[place] = inside
     return value.astype(np.int64).reshape(np.shape(index))
 
@@ -128,12 +128,12 @@ def _decrypt_one(value: int, high: int, low: int, key: int) -> int:
 
 
 def _step(fixed: Words, limit: Words, keys: Words, number: int) -> Words:
-    """Return the offset that a round adds to one side, given the other: in ``range(limit)``, as evenly as 32 bits allow."""
+    """Return the offset that a round adds to one side, given the other side: in ``range(limit)``, as uniform as 32 bits allow."""
     return ((_mix(fixed * _GOLDEN + keys * _STEPS[number]) >> _HALF) * limit) >> _HALF
 
 
 def _step_of_one(fixed: int, limit: int, key: int, number: int) -> int:
-    """Return the same as `_step` with its `_mix`, for one value."""
+    """Do what `_step` does, for one value."""
     value = (fixed * _GOLDEN_INT + key * _STEP_INTS[number]) & _MASK
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -147,7 +147,7 @@ def _reduced(value: Words, limit: Words) -> Words:
 
 
 def epoch_key(key: Words, epoch: Ints) -> Words:
-    """Return the key of the permutation of an epoch: a different key for each epoch."""
+    """Return the key of the permutation of an epoch, which differs for each epoch."""
     return _mix(key + _mix(epoch.astype(np.uint64) * _GOLDEN + np.uint64(1)))
 
 
@@ -157,7 +157,7 @@ def derived_key(*numbers: int) -> int:
 
 
 def uniform(index: Ints, key: int) -> npt.NDArray[np.float64]:
-    """Return a number in [0, 1) for each index; it depends on the index and the key only."""
+    """Return a number in [0, 1) for each index, which depends only on the index and the key."""
     return _mix(np.asarray(index).astype(np.uint64) * _GOLDEN + _mix(_as_word(key))) / 2.0**64
 
 

@@ -1,10 +1,10 @@
-"""Planning: caches and weights become a plan.
+"""Make plans from caches and weights.
 
 A plan is either new or extends an earlier plan. An extended plan keeps the order before a position and adds a segment that begins there.
 
-Each corpus is read as one stream of tokens across its partitions, so that an epoch covers all of its tokens but less than one sample. A
-group that a later segment adds begins with the tokens that the earlier groups left over. Packed samples leave nothing over: a group of them
-consists of the samples of whole partitions.
+Each corpus is read as one stream of tokens across its partitions, so that an epoch omits fewer tokens than one sample has. A group that a
+later segment adds begins with the tokens that the earlier groups left over. Packed samples leave no tokens over: their groups consist of
+whole partitions.
 """
 
 import math
@@ -36,13 +36,13 @@ _MAX_RATE_SUM = 1 << 51
 """Largest sum of the rates, which are integers."""
 
 Partitions = Mapping[str, Sequence[PlannedPartition]]
-"""Partitions to read of each corpus, in order. A corpus is packed if its partitions have an index."""
+"""Partitions to read, in order, by corpus. A corpus is packed if its partitions have an index."""
 
 
 def amounts(parts: Sequence[MixturePart], samples: Sequence[int]) -> list[tuple[int, int]]:
     """Return the rate of each corpus and its number of samples in an epoch of the mixture.
 
-    A weight multiplies the corpus's own number of samples, as an exact decimal, rounded up. A share fixes the corpus's part of all samples;
+    A weight multiplies the corpus's number of samples, as an exact decimal, rounded up. A share fixes the corpus's part of all samples;
     corpora with weights divide the rest among themselves. If all corpora have shares, an epoch has as many samples as all corpora together.
     """
     weighted = [math.ceil(own * Fraction(str(part.weight or 0))) for part, own in zip(parts, samples, strict=True)]
@@ -54,7 +54,7 @@ def amounts(parts: Sequence[MixturePart], samples: Sequence[int]) -> list[tuple[
     whole = math.lcm(*(part.denominator for part in exact))
     rates = [max(1, round(part * min(whole, _MAX_RATE_SUM))) for part in exact]
     length = math.ceil(sum(weighted) / left) if left else sum(samples)
-    return list(zip(rates, Interleaved(rates).given(length).tolist(), strict=True))
+    return list(zip(rates, Interleaved(rates).draws_before(length).tolist(), strict=True))
 
 
 def first_plan(plan: Plan, parts: Sequence[MixturePart]) -> Plan:
@@ -66,9 +66,9 @@ def first_plan(plan: Plan, parts: Sequence[MixturePart]) -> Plan:
 
 
 def _with_blocks(segment: Segment, plan: Plan, known: Container[int]) -> Segment:
-    """Return a segment whose groups are shuffled within a window if the plan says so. Groups with known keys stay as they are.
+    """Return a segment whose groups are shuffled within the window of the plan, if it has one. Groups with known keys do not change.
 
-    The groups that are read at the same time share the window in proportion to the samples that are drawn from them.
+    Groups that are read at the same time share the window in proportion to the samples drawn from them.
     """
     window, total = plan.window_samples, segment.total_rate
 
@@ -91,7 +91,7 @@ def extended(
 ) -> Plan:
     """Return a plan with one more segment.
 
-    A shuffle group whose partitions are all still read continues where it was, so that no sample repeats before every sample was read once.
+    A shuffle group whose partitions are all still read continues, so that no sample repeats before every sample was read once.
     All other tokens form one new group, which begins with the tokens that the continued groups left over.
 
     Parameters
@@ -116,8 +116,8 @@ def extended(
     for part in parts:
         corpus, number = corpora[part.corpus], index[part.corpus]
         read = [places[part.corpus][partition.version] for partition in partitions[part.corpus]]
-        old, given = before.get(number, ((), ()))
-        groups.append(_groups(corpus, read, old, given, f"{plan.seed}/{corpus.name}/{len(plan.segments)}/0", plan.seq_len))
+        old, draws = before.get(number, ((), ()))
+        groups.append(_groups(corpus, read, old, draws, f"{plan.seed}/{corpus.name}/{len(plan.segments)}/0", plan.seq_len))
     segment = Segment(start=start, sources=_sources(parts, [index[part.corpus] for part in parts], groups))
     segment = _with_blocks(segment, plan, known={group.key for groups, _ in before.values() for group in groups})
     ancestors = [Ancestor(fingerprint=plan.fingerprint, agrees_until=start)]
@@ -134,12 +134,12 @@ def extended(
 
 
 def _groups_before(plan: Plan, start: int) -> dict[int, tuple[Sequence[Group], Sequence[int]]]:
-    """Return the groups of each corpus in the last segment that reads it, and the number of draws from each in that segment."""
+    """Return the groups of each corpus in the last segment that reads it, and the number of draws from each group in that segment."""
     found: dict[int, tuple[Sequence[Group], Sequence[int]]] = {}
     ends = [*(segment.start for segment in plan.segments[1:]), start]
     for segment, end in zip(plan.segments, ends, strict=True):
-        given = GroupSchedule(segment, plan.concat).given(end - segment.start)
-        found |= {source.corpus: (source.groups, draws) for source, draws in zip(segment.sources, given, strict=True)}
+        counts = GroupSchedule(segment, plan.concat).draws_before(end - segment.start)
+        found |= {source.corpus: (source.groups, draws) for source, draws in zip(segment.sources, counts, strict=True)}
     return found
 
 
@@ -148,13 +148,13 @@ Stages = Sequence[tuple[int, Sequence[MixturePart]]]
 
 
 def stages_from(position: int, stages: Stages) -> Stages:
-    """Return the stage at a position, as one that begins there, and those after it."""
+    """Return the stage at a position, with the position as its start, and all later stages."""
     current = max(number for number, (start, _) in enumerate(stages) if start <= position)
     return [(position, stages[current][1]), *stages[current + 1 :]]
 
 
 def until(plan: Plan, position: int) -> Plan:
-    """Return a plan without the segments that begin at a position or later, and without what only they read."""
+    """Return a plan without the segments that begin at a position or later, and without the partitions that only they read."""
     kept = [segment for segment in plan.segments if segment.start < position]
     read: dict[int, int] = {}
     for source in (source for segment in kept for source in segment.sources):
@@ -165,28 +165,28 @@ def until(plan: Plan, position: int) -> Plan:
 
 
 def evaluated_corpus(name: str, partitions: Sequence[PlannedPartition]) -> PlannedCorpus:
-    """Return a corpus that is not trained on: each of its token arrays is the validation split of a partition."""
+    """Return a corpus that is not trained on: each of its token arrays becomes the validation split of a partition."""
     shards = [(partition, partition.shards[split]) for partition in partitions for split in SPLITS if split in partition.shards]
     divided = (replace(partition, shards={"validation": shard}, index=None) for partition, shard in shards)
     return PlannedCorpus(name=name, partitions=tuple(divided))
 
 
 def with_evaluation(plan: Plan, corpora: Sequence[PlannedCorpus]) -> Plan:
-    """Return a plan with further corpora, which `evaluated_corpus` returned."""
+    """Return a plan with additional corpora from `evaluated_corpus`."""
     numbers = range(len(plan.corpora), len(plan.corpora) + len(corpora))
     return replace(plan, corpora=(*plan.corpora, *corpora), evaluation=tuple(numbers))
 
 
 def _groups(
-    corpus: PlannedCorpus, wanted: Sequence[int], old: Sequence[Group], given: Sequence[int], seed: str, seq_len: int
+    corpus: PlannedCorpus, wanted: Sequence[int], old: Sequence[Group], drawn: Sequence[int], seed: str, seq_len: int
 ) -> tuple[Group, ...]:
-    """Return the shuffle groups of a corpus: those that continue, and one with all tokens that their samples do not contain.
+    """Return the shuffle groups of a corpus: groups that continue, and one with all tokens that are in none of their samples.
 
     Parameters
     ----------
     wanted
         Indices of the partitions to read.
-    old, given
+    old, drawn
         Groups of the previous segment, and the number of draws from each in that segment.
     seed
         Text from which the key of the new group's permutation is derived.
@@ -194,7 +194,7 @@ def _groups(
     packed = any(corpus.partitions[index].index for index in wanted)
     continued = [
         replace(group, offset=group.offset + draws)
-        for group, draws in zip(old, given, strict=True)
+        for group, draws in zip(old, drawn, strict=True)
         if group.samples and set(group.partitions) <= set(wanted) and group.packed == packed
     ]
     new = _packed_group(corpus, wanted, continued, seed) if packed else _stream_group(corpus, wanted, old, continued, seed, seq_len)
@@ -202,7 +202,7 @@ def _groups(
 
 
 def _packed_group(corpus: PlannedCorpus, wanted: Sequence[int], continued: Sequence[Group], seed: str) -> Group:
-    """Return the group of the packed samples of the partitions that no continued group reads."""
+    """Return a group with the packed samples of the partitions that no continued group reads."""
     read = {index for group in continued for index in group.partitions}
     unread = tuple(index for index in wanted if index not in read)
     samples = sum(corpus.partitions[index].packed_samples("train") for index in unread)
@@ -212,7 +212,7 @@ def _packed_group(corpus: PlannedCorpus, wanted: Sequence[int], continued: Seque
 def _stream_group(
     corpus: PlannedCorpus, wanted: Sequence[int], old: Sequence[Group], continued: Sequence[Group], seed: str, seq_len: int
 ) -> Group:
-    """Return the group of the tokens that no sample of a continued group contains, those of partitions that were read before first."""
+    """Return a group with the tokens that no sample of a continued group contains. Partitions that were read before come first."""
     left = _uncovered_ranges(corpus, wanted, continued, seq_len)
     listed = {index for group in continued for index in group.partitions} | {each.partition for each in left}
     empty = [TokenRange(partition=index, start=0, stop=0) for index in wanted if index not in listed]
@@ -237,7 +237,7 @@ def _key(seed: str) -> int:
 
 
 def _uncovered_ranges(corpus: PlannedCorpus, wanted: Sequence[int], groups: Sequence[Group], seq_len: int) -> list[TokenRange]:
-    """Return the training tokens of partitions that the samples of the given groups do not contain."""
+    """Return the training tokens of partitions that are in no sample of the groups."""
     covered: dict[int, list[tuple[int, int]]] = {}
     for group in groups:
         rest = group.samples * seq_len

@@ -1,4 +1,4 @@
-"""The integers of many ranges at once, and the places of equal integers."""
+"""Concatenation of many ranges, and the indices of equal integers."""
 
 from collections.abc import Iterator
 
@@ -31,7 +31,7 @@ def concatenated_ranges(start: Ints | int, length: Ints) -> Ints:
 
 
 def grouped(values: Ints) -> Iterator[tuple[int, Ints]]:
-    """Yield each of some integers, ascending, with the indices at which it occurs.
+    """Yield each distinct integer, ascending, with the indices at which it occurs.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The plan of a mixture for another length of samples."""
+"""Plans of a mixture for another length of samples."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,13 +10,13 @@ from phyagi_assets.order.planning import extended, first_plan, with_evaluation
 from phyagi_assets.store.fingerprint import text_digest
 
 FindIndex = Callable[[str, PlannedPartition, int], PlannedIndex | None]
-"""Function that finds the index of a partition for a length of samples, given also the name of its corpus; None if it was not built."""
+"""Function that returns the index of a partition, given its corpus, the partition and the length of samples; None if it was not built."""
 
 
 def resized(plan: Plan, seq_len: int, find_index: FindIndex) -> Plan:
-    """Return a plan of the caches and weights of a plan, with samples of another length.
+    """Return a plan with the caches and weights of a plan, and samples of another length.
 
-    Stages begin at the same number of tokens, rounded down to whole samples. What was read before a segment was appended is left out.
+    Stages begin at the same number of tokens, rounded down to whole samples. Segments before the last extension of the plan are left out.
 
     Returns
     -------
@@ -27,15 +27,15 @@ def resized(plan: Plan, seq_len: int, find_index: FindIndex) -> Plan:
     ------
     ValueError
         A corpus has too few training tokens for one sample of this length, or it is packed and has no index for this length, or the length
-        is out of range.
+        The length is out of range, or a corpus has too few training tokens for one sample of this length, or is packed and has no index
     StoreError
-        The plan was written by a release whose samples did not cross partitions, so that it does not name a padding id.
+        The plan was written by a release whose samples did not cross partitions, so it has no padding id.
     """
     if not 1 <= seq_len <= LONGEST_SAMPLE:
-        raise ValueError(f"seq_len: {seq_len:,} is not a length of samples; it is from 1 to {LONGEST_SAMPLE:,}")
+        raise ValueError(f"seq_len: is {seq_len:,}; use a length of samples from 1 to {LONGEST_SAMPLE:,}")
     if plan.pad_id is None:
         raise StoreError(
-            f"mixture {plan.name!r}: its plan was written by an earlier release; materialize it anew to read it in another length"
+            f"mixture {plan.name!r}: its plan was written by an earlier release; materialize it again to read it with another seq_len"
         )
     kept = [segment for segment in plan.segments if segment.start >= (plan.ancestors[0].agrees_until if plan.ancestors else 0)]
     first, *later = ([_planned(plan, source, seq_len, find_index) for source in segment.sources] for segment in kept)
@@ -56,14 +56,14 @@ def _planned(plan: Plan, source: Source, seq_len: int, find_index: FindIndex) ->
     tokens = plan.total("train", "tokens", source)
     if tokens <= seq_len and not source.packed:
         raise ValueError(
-            f"seq_len: corpus {corpus.name!r} of mixture {plan.name!r} has {tokens:,} training tokens, and one sample takes "
+            f"seq_len: corpus {corpus.name!r} of mixture {plan.name!r} has {tokens:,} training tokens, but one sample takes "
             f"seq_len + 1 = {seq_len + 1:,}"
         )
     return MixturePart(corpus=corpus.name, weight=source.weight, share=source.share), corpus
 
 
 def _corpus(plan: Plan, source: Source, seq_len: int, find_index: FindIndex) -> PlannedCorpus:
-    """Return a corpus as the plan reads it, with the indices of packed samples of another length if it is packed."""
+    """Return a corpus as the plan reads it; if it is packed, with the indices for another length of samples."""
     name, partitions = plan.corpora[source.corpus].name, plan.partitions(source)
     if source.packed:
         indices = [find_index(name, partition, seq_len) for partition in partitions]

@@ -15,7 +15,7 @@ _UNBOUNDED = 1 << 62
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """Consecutive tokens of a token array that samples are cut from."""
+    """Consecutive tokens of a token array, from which samples are cut."""
 
     shard: int
     """Index of the token array."""
@@ -31,7 +31,7 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Runs:
-    """The tokens of samples, as parallel arrays with one entry per run, ordered by sample and by place in the sample."""
+    """The tokens of samples, as parallel arrays with one entry per run, ordered by sample and by index in the sample."""
 
     sample: Ints
     """Index of the sample."""
@@ -46,9 +46,9 @@ class Runs:
     are_whole: bool
     """Whether every sample consists of one run."""
     packed: npt.NDArray[np.bool_] | None = None
-    """Whether each run belongs to a packed sample; None if none does."""
+    """Whether each run belongs to a packed sample; None if no sample is packed."""
     single: npt.NDArray[np.bool_] | None = None
-    """Whether each run belongs to a packed sample and lies within one document; None if no sample is packed."""
+    """Whether each run belongs to a packed sample and to a single document; None if no sample is packed."""
 
     def filled(self, samples: int, width: int) -> Ints | None:
         """Return the number of tokens of each sample that come from token arrays, or None if no sample is padded."""
@@ -109,7 +109,7 @@ class Pieces:
         sample, at = np.arange(len(piece)), np.zeros(len(piece), dtype=np.int64)
         shard, available = self._shard[piece], self._stop[piece] - start
         cut = np.flatnonzero(available < width)
-        if not len(cut):  # the usual case where partitions are much longer than a sample
+        if not len(cut):  # the usual case if partitions are much longer than a sample
             tokens = np.broadcast_to(np.int64(width), len(piece))
             return Runs(sample=sample, at=at, shard=shard, start=start, tokens=tokens, are_whole=True)
         first = np.stack([sample, at, shard, start, np.minimum(available, width)])

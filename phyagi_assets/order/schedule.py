@@ -1,8 +1,8 @@
 """Schedules: the corpus that each position of a mixture draws from.
 
-A schedule computes the source of any position by arithmetic, for whole arrays of positions at once. There are two classes of schedules
-with the same methods: `locate` returns the source of a position and the number of earlier draws from it, `position_of` is the inverse, and
-`given` counts the draws from each source before a position.
+A schedule computes the sources of an array of positions by arithmetic. Both classes have the same methods: `locate` returns the source of
+a position and the number of earlier draws from it, `position_of` is the inverse, and `draws_before` counts the draws from each source
+before a position.
 """
 
 from collections.abc import Sequence
@@ -82,18 +82,18 @@ class Interleaved:
         node = np.full(len(before), self._root, dtype=np.int64)
         walking = np.flatnonzero(node >= 0)
         while len(walking):
-            here, count = node[walking], before[walking]
-            left, both = (column[here] for column in self._arrays)
+            current, count = node[walking], before[walking]
+            left, both = (column[current] for column in self._arrays)
             rounds, rest = np.divmod(count, both)
-            dealt = _rounded_quotient(rest, left, both)
-            goes_left = _rounded_quotient(rest + 1, left, both) > dealt
-            dealt += rounds * left
-            before[walking] = np.where(goes_left, dealt, count - dealt)
-            node[walking] = np.where(goes_left, self._below[here, 0], self._below[here, 1])
+            to_left = _rounded_quotient(rest, left, both)
+            goes_left = _rounded_quotient(rest + 1, left, both) > to_left
+            to_left += rounds * left
+            before[walking] = np.where(goes_left, to_left, count - to_left)
+            node[walking] = np.where(goes_left, self._below[current, 0], self._below[current, 1])
             walking = walking[node[walking] >= 0]
         return ~node, before
 
-    def given(self, position: int) -> Ints:
+    def draws_before(self, position: int) -> Ints:
         """Return the number of draws from each source in the first `position` positions."""
         counts = np.zeros(self._sources, dtype=np.int64 if position < 1 << 63 else object)
         reached = [(self._root, position)]
@@ -108,14 +108,14 @@ class Interleaved:
         return counts
 
     def position_of(self, source: int, drawn: int) -> int:
-        """Return the position of the draw from a source that follows `drawn` draws from it."""
+        """Return the position of draw number `drawn` from a source, counted from 0."""
         node, count = ~source, drawn
         while node in self._above:
             node, on_left = self._above[node]
             left, both = self._left[node], self._both[node]
             part = left if on_left else both - left
             rounds, rest = divmod(count, part)
-            # The largest number of draws of the node of which this side has had no more than `rest`: the rounding of `locate`, inverted.
+            # The largest number of draws of the node of which this side gets at most `rest`: the inverse of the rounding in `locate`.
             before = -((both // 2 - (rest + 1) * both) // left) - 1 if on_left else (rest * both + both // 2) // part
             count = rounds * both + before
         return count
@@ -127,7 +127,7 @@ def _require_sum(rates: Sequence[int]) -> None:
 
 
 def _rounded_quotient(count: Ints, part: Ints, whole: Ints) -> Ints:
-    """Return round(count · part / whole), halves up, exactly: a floating-point quotient is corrected by its integer remainder."""
+    """Return round(count · part / whole), halves up, exactly: the integer remainder corrects a floating-point quotient."""
     half = whole // 2
     guess = (count.astype(np.float64) * part / whole).astype(np.int64)
     with np.errstate(over="ignore"):
@@ -136,7 +136,7 @@ def _rounded_quotient(count: Ints, part: Ints, whole: Ints) -> Ints:
 
 
 class InTurn:
-    """A schedule that draws from one source after another, `rate` times from each, and then starts again.
+    """A schedule that draws from one source after another, `rate` times from each, in a cycle.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ class InTurn:
         source = np.searchsorted(self._ends, rest, side="right")
         return source, rounds * self._rates[source] + rest - self._ends[source] + self._rates[source]
 
-    def given(self, position: int) -> Ints:
+    def draws_before(self, position: int) -> Ints:
         rounds, rest = divmod(position, int(self._ends[-1]))
         begun = np.clip(rest - self._ends + self._rates, 0, self._rates)
         counts: Ints = rounds * self._rates + begun

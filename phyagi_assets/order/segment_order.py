@@ -1,4 +1,4 @@
-"""The order of training within one segment of a plan: which sample of which corpus is drawn at a position."""
+"""The order of training within one segment of a plan: the corpus and sample that each position draws."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class SegmentOrder:
     Parameters
     ----------
     pieces
-        Pieces that the samples of each group are cut from, for the groups of all corpora.
+        Pieces from which the samples of each group are cut, for the groups of all corpora.
     base
         Number of pieces of earlier segments.
     """
@@ -71,20 +71,20 @@ class SegmentOrder:
         piece, start = self._stream.locate(group, index)
         return Located(corpus=self._corpus[group], epoch=epoch, piece=piece + self._base, start=start)
 
-    def positions_of(self, shard: int, start: int, stop: int, below: int, packed: Ints | None) -> Iterator[int]:
-        """Yield the positions of tokens, given also the packed samples of the token array that contain them."""
-        drawn = self._drawn(0, below)
+    def positions_of(self, shard: int, start: int, stop: int, limit: int, packed: Ints | None) -> Iterator[int]:
+        """Yield the positions of samples with tokens of a token array, given its packed samples that contain the tokens."""
+        drawn = self._drawn(0, limit)
         for group, samples in self._stream.samples_with(shard, start, stop, packed).items():
             if samples:
                 yield from self._positions_of(np.array(sorted(samples)), group, int(drawn[group]))
 
-    def _positions_of(self, wanted: Ints, group: int, stop: int) -> Iterator[int]:
-        """Yield the positions of samples of a group among its draws up to `stop`, which count from the first epoch of the group."""
+    def _positions_of(self, targets: Ints, group: int, stop: int) -> Iterator[int]:
+        """Yield the positions of samples of a group among its draws before `stop`, which count from the first epoch of the group."""
         samples, offset = int(self._shuffle.samples[group]), int(self._offset[group])
-        step = max(1, BLOCK // len(wanted))
+        step = max(1, BLOCK // len(targets))
         for first in range(offset // samples, -(-stop // samples), step):
-            epoch = np.repeat(np.arange(first, min(first + step, -(-stop // samples))), len(wanted))
-            index = np.tile(wanted, len(epoch) // len(wanted))
+            epoch = np.repeat(np.arange(first, min(first + step, -(-stop // samples))), len(targets))
+            index = np.tile(targets, len(epoch) // len(targets))
             if self._is_shuffled:
                 index = self._shuffle.unpermuted(index, group, epoch)
             drawn = epoch * samples + index
@@ -96,7 +96,7 @@ class SegmentOrder:
         block = self._shuffle.block if self._is_shuffled else np.zeros_like(self._shuffle.block)
         shards: dict[int, ShardBlocks] = {}
         by_size = sorted(self._stream.pieces(), key=lambda placed: placed[0].stop - placed[0].start)
-        for piece, group, first in by_size:  # the blocks of an array are those of its largest piece
+        for piece, group, first in by_size:  # an array has the blocks of its largest piece
             if block[group]:
                 shards[piece.shard] = ShardBlocks(group=group, first=first, tokens=int(block[group]) * self._seq_len)
             else:
@@ -113,5 +113,5 @@ class SegmentOrder:
 
     def _drawn(self, start: int, position: int) -> Ints:
         """Return the number of samples of each group before a position of the plan, and in earlier segments."""
-        given = self._schedule.given(max(0, position - start))
-        return self._offset + np.array([count for draws in given for count in draws], dtype=np.int64)
+        draws = self._schedule.draws_before(max(0, position - start))
+        return self._offset + np.array([count for counts in draws for count in counts], dtype=np.int64)

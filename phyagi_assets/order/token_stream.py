@@ -1,7 +1,6 @@
-"""The tokens from which the samples of a segment are cut, as one stream: the pieces of all groups, one after another.
+"""The tokens from which the samples of a segment are cut, as one stream that concatenates the pieces of all groups.
 
-A group that crosses partitions puts all of its tokens in the stream. In any other group, each piece puts only the tokens of its samples
-there.
+A group that crosses partitions contributes all of its tokens. In any other group, each piece contributes only the tokens of its samples.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,12 +38,12 @@ class TokenStream:
         """Start of each group in the stream."""
 
     def _counted(self, piece: Piece, group: Group) -> int:
-        """Return the number of tokens that a piece puts in the stream."""
+        """Return the number of tokens that a piece contributes to the stream."""
         tokens = piece.stop - piece.start
         return tokens if group.crosses or group.packed else samples_in(tokens, self._seq_len) * self._seq_len
 
     def locate(self, group: Ints, sample: Ints) -> tuple[Ints, Ints]:
-        """Return the pieces in which samples of groups begin, and the indices of their first tokens in the token arrays of these pieces."""
+        """Return the pieces in which samples of groups begin, and the indices of their first tokens in the pieces' token arrays."""
         place = self._begin[group] + sample * self._seq_len
         piece = np.searchsorted(self._end, place, side="right")
         return piece, place + self._to_array[piece]
@@ -72,7 +71,7 @@ class TokenStream:
             return ()
         if self._groups[group].crosses:
             low, high = 0, self._groups[group].samples - 1
-        else:  # the last label of the piece's last sample is in the piece too
+        else:  # the piece also contains the last label of its last sample
             low = (piece.start + to_group) // self._seq_len
             high = (int(self._end[number]) - int(self._begin[group])) // self._seq_len - 1
         first, last = start + to_group, stop - 1 + to_group

@@ -1,4 +1,4 @@
-"""Shuffling within a window, by arithmetic: samples that are near each other in the token arrays come near each other in the order.
+"""Shuffling within a window, by arithmetic: samples that are close in the token arrays stay close in the order.
 
 The samples of a group are divided into blocks of b consecutive samples; the last block can be shorter. In each epoch, the blocks are
 permuted, and so are the samples of each block. Then the p-th sample of the block at place j goes to slot j + p, and the samples of each
@@ -11,9 +11,9 @@ slot are permuted:
     place 2:       0 1 2 3
     slot:      0 1 2 3 4 5 …
 
-So each slot has one sample of each of b blocks, fewer at both ends of the epoch. The samples still to come of these blocks are the window,
-b² samples at most; every b samples, one block is finished and the next one begins. A shuffle buffer of b² samples over the permuted blocks
-would mix as well, but the sample at a position could not be computed.
+So each slot has one sample from each of b blocks, and fewer at both ends of the epoch. The window consists of the samples of these blocks
+that are not read yet, at most b². After every b samples, one block is finished and the next one begins. A shuffle buffer of b² samples over
+the permuted blocks would mix as well, but the sample at a position could not be computed.
 """
 
 import math
@@ -23,11 +23,11 @@ import numpy as np
 from phyagi_assets.order.permutation import Ints, Words, epoch_key, permuted, unpermuted
 
 _SMALLEST_BLOCK = 2
-"""Smallest number of samples in a block: a window holds samples of as many blocks as a block has samples."""
+"""Smallest number of samples in a block. A window has samples from as many blocks."""
 
 
 def block_for(window: int, samples: int) -> int:
-    """Return the number of samples in a block, for a window of a number of samples; 0 if the window holds all samples of the group.
+    """Return the number of samples in a block, given the number of samples in the window; 0 if the window holds all samples of the group.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def windowed(index: Ints, samples: Ints, block: Ints, key: Words) -> Ints:
     [0, 1, 2, 3, 4, 5, 6]
     """
     slots = Slots(samples, block, key)
-    slot = slots.of(index)
+    slot = slots.slot_of(index)
     begin = slots.begin(slot)
     within = permuted(index - begin, slots.begin(slot + 1) - begin, epoch_key(key, 2 * slot + 1))
     place = slots.first(slot) + within
@@ -107,30 +107,30 @@ class Slots:
 
     def begin(self, slot: Ints) -> Ints:
         """Return the number of samples in the slots before a slot."""
-        # Sums of numbers below 2**62; what wraps on the way wraps back.
+        # The sum is below 2**62; intermediate results can wrap, but wrap back.
         ends = slot - self.blocks, slot - self._block, slot - self.blocks - self._block
         whole: Ints = _triangle(slot) - _triangle(ends[0]) - _triangle(ends[1]) + _triangle(ends[2])
         whole -= np.maximum(np.minimum(slot - self.last, self._block) - self._rest, 0)
         return whole
 
-    def of(self, index: Ints) -> Ints:
+    def slot_of(self, index: Ints) -> Ints:
         """Return the slot that contains each index, by bisection."""
-        # A slot has at most b samples; those of all blocks that end before it come before it.
+        # A slot has at most b samples; all samples of blocks that end before the slot precede it.
         low = index // self._block
         high = np.minimum(low + self._block + 2, self.blocks + self._block - 1)
         for _ in range(int((high - low).max(initial=1)).bit_length()):
             middle = (low + high) // 2
-            below = self.begin(middle) <= index
-            low, high = np.where(below, middle, low), np.where(below, high, middle)
+            is_low = self.begin(middle) <= index
+            low, high = np.where(is_low, middle, low), np.where(is_low, high, middle)
         return low
 
     def first(self, slot: Ints) -> Ints:
-        """Return the place of the first block of which a slot can have a sample."""
+        """Return the place of the first block from which a slot can have a sample."""
         first: Ints = np.maximum(slot - self._block + 1, 0)
         return first
 
     def lacks_last(self, slot: Ints) -> Ints:
-        """Return 1 where the last block would have a sample in a slot if it were as long as the others, and 0 elsewhere."""
+        """Return 1 for each slot in which the last block has no sample only because it is shorter than the others, else 0."""
         turn = slot - self.last
         lacks: Ints = ((turn >= self._rest) & (turn < self._block)).astype(np.int64)
         return lacks
@@ -142,7 +142,7 @@ class Slots:
 
 
 def _triangle(count: Ints) -> Ints:
-    """Return 1 + 2 + … + count; 0 if that is negative."""
+    """Return 1 + 2 + … + count; 0 if the count is negative."""
     count = np.maximum(count, 0)
     sums: Ints = np.where(count % 2 == 0, count // 2 * (count + 1), (count + 1) // 2 * count)
     return sums

@@ -164,7 +164,7 @@ def test_another_length_gives_the_order_of_a_mixture_that_declares_it(workspace:
         MixtureLoader(load_mixture(folder).train, batch_size=2).load_state_dict(state)
 
 
-@pytest.mark.parametrize(("seq_len", "refusal"), [(0, "is not a length"), (100_000, "training tokens, and one sample takes")])
+@pytest.mark.parametrize(("seq_len", "refusal"), [(0, "use a length of samples"), (100_000, "training tokens, but one sample takes")])
 def test_length_for_which_a_corpus_has_no_sample_is_refused(folder: Path, seq_len: int, refusal: str) -> None:
     with pytest.raises(ValueError, match=refusal):
         load_mixture(folder, seq_len=seq_len)

@@ -220,7 +220,7 @@ def test_kept_partitions_continue_their_shuffle_and_new_ones_form_a_group_with_t
     left = [(path, token) for path, of in tokens.items() for token in of if (path, token) not in covered]
     assert [path for path, _ in left[:2]] == (["one-b@1/train.npy"] * 2 if crosses else ["one-a@1/train.npy", "one-b@1/train.npy"])
     assert sorted(sample for sample in after if sample not in set(whole)) == sorted(cut(left))
-    assert GroupSchedule(grown.current, "interleaved").given(50) == [[40, 10]]
+    assert GroupSchedule(grown.current, "interleaved").draws_before(50) == [[40, 10]]
 
 
 def test_group_that_lost_a_partition_is_reshuffled_without_it() -> None:

@@ -43,7 +43,7 @@ def test_every_prefix_of_200_000_matches_the_rates_within_2(rates: list[int]) ->
     assert deviation(source, rates) <= 2
     count = np.zeros(len(rates), dtype=np.int64)
     for start in range(0, 200_000, 50_000):
-        assert schedule.given(start).tolist() == count.tolist()
+        assert schedule.draws_before(start).tolist() == count.tolist()
         count += np.bincount(source[start : start + 50_000], minlength=len(rates))
     for number in range(len(rates)):
         assert (drawn[source == number] == np.arange(count[number])).all()
@@ -53,8 +53,8 @@ def test_every_prefix_of_200_000_matches_the_rates_within_2(rates: list[int]) ->
 def test_sources_below_one_in_10000_get_their_share(rates: list[int]) -> None:
     total = sum(rates)
     assert min(rates) / total < 1e-4
-    assert (Interleaved(rates).given(2 * total // min(rates) + 1) > 0).all()
-    assert Interleaved(rates).given(total).tolist() == rates
+    assert (Interleaved(rates).draws_before(2 * total // min(rates) + 1) > 0).all()
+    assert Interleaved(rates).draws_before(total).tolist() == rates
 
 
 ADVERSARIAL = st.lists(st.integers(0, 3) | st.integers(0, 10**6) | st.integers(0, LARGEST // 64), min_size=1, max_size=64).filter(any)
@@ -65,13 +65,13 @@ POSITIONS = st.integers(0, 10**4) | st.integers(0, 2**62 - 1000)
 def test_any_rates_are_matched_within_2_from_any_position(rates: list[int], start: int) -> None:
     schedule, total = Interleaved(rates), sum(rates)
     source, drawn = schedule.locate(start + np.arange(300))
-    counts = schedule.given(start).tolist()
+    counts = schedule.draws_before(start).tolist()
     for number, (chosen, before) in enumerate(zip(source.tolist(), drawn.tolist(), strict=True)):
         assert before == counts[chosen]
         counts[chosen] += 1
         passed = start + number + 1
         assert all(abs(count * total - passed * rate) <= 2 * total for count, rate in zip(counts, rates, strict=True))
-    assert schedule.given(start + 300).tolist() == counts
+    assert schedule.draws_before(start + 300).tolist() == counts
 
 
 @given(rates=st.lists(st.integers(0, 30), min_size=1, max_size=20).filter(any), rounds=st.integers(0, 2**40))
@@ -80,7 +80,7 @@ def test_round_draws_from_each_source_exactly_its_rate(rates: list[int], rounds:
     for schedule in (Interleaved(rates), InTurn(rates)):
         source, _ = schedule.locate(rounds * total + np.arange(total))
         assert np.bincount(source, minlength=len(rates)).tolist() == rates
-        assert schedule.given(rounds * total).tolist() == [rounds * rate for rate in rates]
+        assert schedule.draws_before(rounds * total).tolist() == [rounds * rate for rate in rates]
 
 
 @given(data=st.data(), count=st.integers(1, 40))
@@ -92,10 +92,10 @@ def test_largest_sum_of_rates_is_exact(data: st.DataObject, count: int) -> None:
     position = data.draw(st.lists(st.integers(0, 2**62 - 1), min_size=1, max_size=20))
     source, drawn = schedule.locate(np.array(position))
     for at, chosen, before in zip(position, source.tolist(), drawn.tolist(), strict=True):
-        now, then = schedule.given(at), schedule.given(at + 1)
+        now, then = schedule.draws_before(at), schedule.draws_before(at + 1)
         assert (int(now[chosen]), int(then[chosen])) == (before, before + 1)
         assert int(then.sum()) == at + 1
-    assert schedule.given(LARGEST).tolist() == rates
+    assert schedule.draws_before(LARGEST).tolist() == rates
 
 
 @given(rates=st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(any), start=st.integers(0, 500))
@@ -106,7 +106,7 @@ def test_in_turn_reads_each_source_by_its_rate_before_the_next(rates: list[int],
     source, drawn = schedule.locate(start + np.arange(50))
     assert source.tolist() == expected[start : start + 50]
     assert drawn.tolist() == [expected[:at].count(expected[at]) for at in range(start, start + 50)]
-    assert schedule.given(start).tolist() == [expected[:start].count(number) for number in range(len(rates))]
+    assert schedule.draws_before(start).tolist() == [expected[:start].count(number) for number in range(len(rates))]
 
 
 @pytest.mark.parametrize("schedule", [Interleaved, InTurn])
