@@ -6,7 +6,7 @@ It needs only torch and NumPy: importing it does not import Dagster, ``transform
 try:
     import torch as _torch  # noqa: F401
 except ModuleNotFoundError as problem:
-    if problem.name != "torch":  # torch is there, but lacks a package of its own
+    if problem.name != "torch":  # torch is installed, but one of its dependencies is missing
         raise
     raise ImportError("phyagi_assets.datasets needs torch, which is not installed: pip install 'phyagi-assets[train]'") from problem
 

@@ -1,8 +1,8 @@
 """Concatenation of several datasets, each over- or undersampled by its weight.
 
-A dataset of n samples contributes ⌈n · weight⌉ samples: every sample as often as the integer part of the weight, and for the fraction a
-part of the dataset that changes in every epoch (`set_epoch`). The sample at an index depends only on the index, the seed and the epoch;
-nothing is stored per sample, and nothing depends on earlier reads.
+A dataset of n samples contributes ⌈n · weight⌉ samples: each sample as often as the integer part of the weight, and for the fraction a part
+of the dataset that differs in each epoch (`set_epoch`). The sample at an index depends only on the index, the seed and the epoch; nothing
+is stored per sample.
 """
 
 import json
@@ -41,7 +41,7 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
     Parameters
     ----------
     datasets
-        Map-style datasets. Samples are dicts; a sample of another type is passed on as it is.
+        Map-style datasets. Samples are dicts; a sample of another type is returned unchanged.
     weights
         Factor on the number of samples of each dataset; None for 1 each. Weights are exact decimals: 10 samples at 1.1 give 11. Scalars of
         NumPy and torch are accepted.
@@ -83,7 +83,7 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
         for name, values in self.columns.items():
             if len(values) != len(given):
                 raise ValueError(f"{name}: has {len(values)} values for {len(given)} datasets; a column needs one per dataset")
-        if not isinstance(seed, int | np.integer) or seed < 0:  # NumPy refuses most others when a sample is read
+        if not isinstance(seed, int | np.integer) or seed < 0:  # NumPy would refuse most other values only when a sample is read
             raise ValueError(f"seed: is {seed!r}; use an integer, 0 or more")
         self.seed = int(seed)
         self.counts = [math.ceil(len(dataset) * weight) for dataset, weight in zip(self.datasets, self.factors, strict=True)]
@@ -138,7 +138,7 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
         return {**sample, **{name: values[dataset_idx] for name, values in self.columns.items()}, "idx": idx, "dataset_idx": dataset_idx}
 
     def _sample_index(self, dataset_idx: int, turn: int) -> int:
-        """Return the index of the sample of a dataset at one of its turns."""
+        """Return the index of the sample that a dataset contributes at one of its turns."""
         size = len(self.datasets[dataset_idx])
         if turn < self.counts[dataset_idx] // size * size:
             return turn % size
@@ -159,8 +159,8 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
 class SequentialWeightedConcatDataset(WeightedConcatDataset):
     """A concatenation of datasets that reads each in its own order.
 
-    The samples for the fraction of a weight are consecutive; those of the next epoch follow them. Parameters, attributes and errors are
-    those of `WeightedConcatDataset`. Nothing is drawn at random, so the seed has no effect.
+    The samples for the fraction of a weight are consecutive, and the next epoch continues after them. Parameters, attributes and errors
+    are those of `WeightedConcatDataset`. Nothing is drawn at random, so the seed has no effect.
 
     Examples
     --------
@@ -206,9 +206,9 @@ class WeightedConcatChatDataset(WeightedConcatDataset):
 
 
 class WeightedConcatIterableDataset(SharedStream):
-    """A stream of several datasets, mixed by weight and shuffled, that ranks and loader workers share.
+    """A stream of several datasets, mixed by weight and shuffled, that ranks and loader workers divide.
 
-    The stream goes on with the next epoch when one ends, unless `endless` is False; ``len()`` is the number of samples in an epoch.
+    The stream continues with the next epoch when one ends, unless `endless` is False; ``len()`` is the number of samples in an epoch.
     Each sample has ``dataset_idx``, the index of its dataset, and ``idx``, its index in that dataset. All ranks read the same number of
     samples, so that no rank waits for another; if the samples do not divide evenly, the first ones are repeated. ``torchdata``'s
     ``StatefulDataLoader`` calls `state_dict` and `load_state_dict`; without loader workers, you can call them yourself. If the trainer
@@ -229,7 +229,7 @@ class WeightedConcatIterableDataset(SharedStream):
         Rank of this process, and the number of processes; None for those of ``torch.distributed`` when the stream is read, or 0 and 1
         without it.
     endless
-        Whether an iteration goes on with the next epoch when one ends.
+        Whether an iteration continues with the next epoch when one ends.
     **kwargs
         Additional columns by name, each with one value per dataset; every sample of a dataset carries its value.
 
@@ -267,7 +267,7 @@ class WeightedConcatIterableDataset(SharedStream):
         self.windows = WeightedConcatDataset(given, weights, seed=seed, **kwargs)
         self._foreign = [dataset for dataset in given if isinstance(dataset, ForeignStream)]
         self._loaded_streams: list[Any] | None = None
-        """States of the streams of other classes, with which the next iteration begins."""
+        """States from which the streams of other classes resume in the next iteration."""
         if rank is not None:
             self.set_rank_and_world_size(rank, world_size)
 
@@ -289,13 +289,13 @@ class WeightedConcatIterableDataset(SharedStream):
         return samples
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the progress of this reader in the epoch, in JSON types, beside the states of streams of other classes.
+        """Return the progress of this reader in the epoch and the states of streams of other classes, in JSON types.
 
         Raises
         ------
         ValueError
-            In a training process whose loader workers read the stream, or where ``accelerate`` divides the stream among processes; or a
-            stream of another class has no state.
+            The call is made in a training process whose loader workers read the stream, or ``accelerate`` divides the stream among
+            processes, or a stream of another class has no state.
         """
         self._require_states()
         state = super().state_dict()
@@ -320,7 +320,7 @@ class WeightedConcatIterableDataset(SharedStream):
                 )
 
     def save_state(self, output_dir: str | Path, step: str | int) -> None:
-        """Save the state of this rank under a step, and replace an earlier state of the same step."""
+        """Save the state of this rank under a step, replacing an earlier state of the same step."""
         file = Path(output_dir).expanduser() / _STATES_FOLDER / str(step) / f"rank-{self._reader().rank}.json"
         replace_file(file, f"{json.dumps(self.state_dict())}\n".encode())
 
@@ -337,7 +337,7 @@ class WeightedConcatIterableDataset(SharedStream):
         Raises
         ------
         FileNotFoundError
-            The folder has no state of that step, or none of this rank.
+            The folder has no state of that step for this rank.
         ValueError
             The state cannot be read, or belongs to another stream.
         """
@@ -347,7 +347,7 @@ class WeightedConcatIterableDataset(SharedStream):
         chosen = str(step) if step is not None else (saved[-1] if saved else "")
         file = states / chosen / f"rank-{self._reader().rank}.json"
         if chosen not in saved or not file.is_file():
-            raise FileNotFoundError(f"{file}: does not exist; the steps that were saved are: {', '.join(saved) or 'none'}")
+            raise FileNotFoundError(f"{file}: does not exist; saved steps: {', '.join(saved) or 'none'}")
         try:
             state = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as problem:
@@ -359,12 +359,12 @@ class WeightedConcatIterableDataset(SharedStream):
         indices = np.empty(len(positions), dtype=np.int64)
         passes, turns = np.divmod(turns, np.array([len(dataset) for dataset in self.windows.datasets])[chosen])
         for dataset_idx, number in set(zip(chosen.tolist(), passes.tolist(), strict=True)):
-            of_pass = (chosen == dataset_idx) & (passes == number)
-            indices[of_pass] = self._samples_of_pass(dataset_idx, number, turns[of_pass], epoch)
+            in_pass = (chosen == dataset_idx) & (passes == number)
+            indices[in_pass] = self._samples_of_pass(dataset_idx, number, turns[in_pass], epoch)
         return map(self.windows.sample, chosen.tolist(), indices.tolist())
 
     def _samples_of_pass(self, dataset_idx: int, number: int, turns: Ints, epoch: int) -> Ints:
-        """Return the samples of a dataset at turns of one pass over it; the last pass may be the fraction of its weight."""
+        """Return the samples of a dataset at turns of one pass over it. The last pass can be the fraction of its weight."""
         size = len(self.windows.datasets[dataset_idx])
         if (number + 1) * size > self.windows.counts[dataset_idx]:
             return self.windows.drawn(dataset_idx, turns, epoch)
@@ -381,7 +381,7 @@ class WeightedConcatIterableDataset(SharedStream):
 
 
 def _by_index(dataset: Any) -> Any:
-    """Return a dataset whose samples are read by index."""
+    """Return an object that reads the samples of a dataset by index."""
     if isinstance(dataset, SharedStream):
         return dataset.windows
     return ForeignStream(dataset) if _is_stream(dataset) else dataset

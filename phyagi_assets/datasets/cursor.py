@@ -1,6 +1,6 @@
-"""The numbers that say where the next iteration over a dataset begins, in memory that loader workers share.
+"""The start of the next iteration over a dataset, in memory that loader workers share.
 
-Workers that outlive an epoch see the numbers change. How far a loader worker has read is known to that worker only.
+Persistent loader workers see changes. Only a loader worker itself knows how far it has read.
 """
 
 import os
@@ -18,7 +18,7 @@ class Cursor:
     """Named integers that define the start of the next iteration, in memory that loader workers share.
 
     A loader worker uses the shared numbers until it begins to read or loads a state; from then on it uses its own. Training processes that
-    are forked or spawned with a cursor share its memory too, as ranks of Lightning are; each of them takes numbers of its own.
+    are forked or spawned with a cursor, such as ranks of Lightning, inherit its memory; each of them copies the numbers.
 
     Parameters
     ----------
@@ -31,11 +31,11 @@ class Cursor:
         self._training_process = os.getpid()
         self._share(torch.tensor([*numbers.values(), 0, -1, 0], dtype=torch.int64))
         self._begun_here: int | None = None
-        """Value of `moves` at which this loader worker last began an iteration."""
+        """Value of `moves` when this loader worker last began an iteration."""
         self._own: dict[str, int] = {}
         """Numbers of this loader worker."""
         self.is_loaded_here = False
-        """Whether the numbers of this loader worker come from a state, at which its next iteration begins."""
+        """Whether the numbers of this loader worker come from a state from which its next iteration resumes."""
 
     def __getitem__(self, name: str) -> int:
         self.require_own()
@@ -43,7 +43,7 @@ class Cursor:
         return int(self._cells[self._places[name]]) if own is None else own
 
     def shared(self, name: str) -> int:
-        """Return a number of the training process, even in a loader worker that has a number of its own."""
+        """Return a number of the training process, even in a loader worker with its own number."""
         return int(self._cells[self._places[name]])
 
     def put(self, **numbers: int) -> None:
@@ -74,7 +74,7 @@ class Cursor:
         self._share_numbers({_MOVES: self.moves + 1})
 
     def load(self, **numbers: int) -> None:
-        """Begin the next iteration at the numbers of a state: in this loader worker only, or in a training process and all its workers."""
+        """Resume the next iteration from the numbers of a state: in this loader worker, or in a training process and all its workers."""
         if get_worker_info() is None:
             self.move(**numbers)
         else:
@@ -88,7 +88,7 @@ class Cursor:
 
     @property
     def is_read_by_workers(self) -> bool:
-        """Whether loader workers have begun an iteration since the last move; the delivered part of it is unknown in this process."""
+        """Whether loader workers have begun an iteration since the last move, of which this process does not know the delivered part."""
         return self[_BEGUN] == self[_MOVES]
 
     @property
@@ -97,14 +97,14 @@ class Cursor:
         return self[_MOVES]
 
     def begin_in_worker(self, moves: int) -> bool:
-        """Record that this loader worker begins an iteration after `moves` moves; return whether it is the first one since then."""
+        """Record that this loader worker begins an iteration after `moves` moves, and return whether it is the first one since then."""
         worker = get_worker_info()
         assert worker is not None
-        loader = worker.seed - worker.id  # the loader's seed, which all of its workers have and no other loader's
+        loader = worker.seed - worker.id  # the loader's seed, which is the same in all of its workers, and only in them
         is_first = self._begun_here != moves and (self[_BEGUN] != moves or self[_LOADER] == loader)
         self._begun_here = moves
         if is_first and moves == self.moves:
-            self._share_numbers({_LOADER: loader})  # before the number of moves, which other workers read first
+            self._share_numbers({_LOADER: loader})  # before the number of moves, because other workers read that first
             self._share_numbers({_BEGUN: moves})
         return is_first
 

@@ -22,7 +22,7 @@ Sample = dict[str, torch.Tensor]
 
 
 class ConfigFields:
-    """Base class of configurations: dataclasses that are created from mappings, and converted to them."""
+    """Base class of configurations: dataclasses that are created from mappings and converted to mappings."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -41,7 +41,7 @@ class ConfigFields:
         return cls(**config_dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as `from_dict` takes them, with paths as strings, so that YAML and JSON can store them."""
+        """Return the fields as a mapping for `from_dict`, with paths as strings, so that YAML and JSON can store it."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
@@ -53,21 +53,21 @@ class DatasetProviderConfig(ConfigFields):
     Parameters
     ----------
     cache_dir
-        A cache folder, short for the ``train.npy`` and ``validation.npy`` in it; or one ``.npy`` file of training tokens. In this and the
-        other paths, ``~`` is expanded to the home folder.
+        A cache folder, instead of the ``train.npy`` and ``validation.npy`` in it; or a ``.npy`` file of training tokens. In all paths,
+        ``~`` is expanded to the home folder.
     train_file, validation_file
         ``.npy`` arrays of token ids.
     validation_split
         Number of tokens at the start of the training array to use for validation, or their share if below 1; None or 0 for none. It takes
         precedence over a validation file, with a warning.
     tokenizer_file
-        Folder of a tokenizer, or a ``tokenizer.pkl``; kept as text. One that does not exist is reported by a warning.
+        Folder of a tokenizer, or a ``tokenizer.pkl``; stored as text. If it does not exist, a warning is logged.
     seq_len
         Length of a sample, in tokens.
     shift_labels
         Whether labels are the next token.
     weight
-        Factor on the number of samples where several datasets are concatenated; above 0.
+        Factor on the number of samples if several datasets are concatenated; above 0.
     label
         Name of the evaluation dataset; None is saved as an empty string.
     ignore_token_id
@@ -82,7 +82,7 @@ class DatasetProviderConfig(ConfigFields):
     FileNotFoundError
         `cache_dir` does not exist.
     ValueError
-        A value has the wrong type or is out of range, or `cache_dir` is given together with another array; the message names the field.
+        A value has the wrong type or is out of range, or another array is given in addition to `cache_dir`; the message names the field.
 
     Examples
     --------
@@ -116,7 +116,7 @@ class DatasetProviderConfig(ConfigFields):
         self.label = self.label or ""
         self.validation_split = self.validation_split or None
         self._require("seq_len", self.seq_len >= 1, "a sample has at least one token")
-        self._require("weight", 0 < self.weight < math.inf, "a weight is above 0; leave out a dataset that is not to be read")
+        self._require("weight", 0 < self.weight < math.inf, "a weight is above 0; to skip a dataset, leave it out")
         self._require("seed", self.seed >= 0, "a seed is 0 or more")
         if self.random_mask_prob is not None:
             self._require("random_mask_prob", 0 <= self.random_mask_prob <= 1, "use a share from 0 to 1")
@@ -132,7 +132,7 @@ class DatasetProviderConfig(ConfigFields):
         for name, path in derived.items():
             given = getattr(self, name)
             if given is not None and Path(given).expanduser().absolute() != path:
-                raise ValueError(f"cache_dir, {name}: cache_dir implies {path}, and {name} is {given}; give only one of them")
+                raise ValueError(f"cache_dir, {name}: cache_dir implies {path}, but {name} is {given}; give only one of them")
         if not cache.exists():
             raise FileNotFoundError(f"cache_dir: {cache} does not exist; give the folder of a cache, or a .npy file")
         if not cache.is_dir() and cache.suffix != ".npy":
@@ -145,8 +145,8 @@ class DatasetProviderConfig(ConfigFields):
     def _check_type(self, name: str, kind: Any) -> None:
         value = plain_number(getattr(self, name))  # JSON and YAML cannot store scalars of NumPy and torch
         setattr(self, name, value)
-        wanted = getattr(kind, "__name__", None) or str(kind)
-        self._require(name, any(_has_type(value, one) for one in get_args(kind) or (kind,)), f"the valid type is: {wanted}")
+        valid = getattr(kind, "__name__", None) or str(kind)
+        self._require(name, any(_has_type(value, one) for one in get_args(kind) or (kind,)), f"the valid type is: {valid}")
 
     def _require(self, name: str, holds: bool, otherwise: str) -> None:
         if not holds:
@@ -156,16 +156,16 @@ class DatasetProviderConfig(ConfigFields):
 class DatasetProvider:
     """Base class of providers of the datasets of one source; a subclass implements the three methods.
 
-    `get_dataset` also reads the attributes, which a subclass may set.
+    A subclass may also set the attributes, which `get_dataset` reads.
 
     Attributes
     ----------
     weight : float
-        Factor on the number of samples where several datasets are concatenated; by default 1.
+        Factor on the number of samples if several datasets are concatenated; by default 1.
     label : str or None
         Name of the evaluation dataset; by default None.
     vocabulary : Vocabulary or None
-        Vocabulary of the ids; by default None, if it is not known.
+        Vocabulary of the ids; None, the default, if it is unknown.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The base class of the streams that training processes and loader workers divide, and the part that this process reads."""
+"""The base class of streams that training processes and loader workers divide, and the part that this process reads."""
 
 import sys
 from collections.abc import Mapping
@@ -12,21 +12,21 @@ from phyagi_assets.reading.steps import Reader, Shard
 
 
 def shard_of_process() -> Shard:
-    """Return the part that this process reads: that of ``torch.distributed``, or everything."""
+    """Return the part that this process reads: its part in ``torch.distributed``, or everything."""
     if is_distributed():
         return Shard(rank=torch.distributed.get_rank(), world_size=torch.distributed.get_world_size())
     return Shard()
 
 
 def this_reader(shard: Shard) -> Reader:
-    """Return the reader that runs this code, for the part of its training process."""
+    """Return the reader that runs this code, given the part of its training process."""
     worker = get_worker_info()
     index, workers = (worker.id, worker.num_workers) if worker else (0, 0)
     return Reader(rank=shard.rank, world_size=shard.world_size, worker=index, workers=workers)
 
 
 class DividedStream(IterableDataset[dict[str, Any]]):
-    """Base class of the streams that training processes and loader workers divide among themselves.
+    """Base class of streams that training processes and loader workers divide.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class DividedStream(IterableDataset[dict[str, Any]]):
         return accelerate_runs() and self.shard.world_size < shard_of_process().world_size
 
     def _require_known(self) -> None:
-        """Raise an error in a training process whose loader workers read the stream, and where ``accelerate`` reads it ahead."""
+        """Raise an error in a training process whose loader workers read the stream, or if ``accelerate`` reads it ahead."""
         if self._is_divided_by_accelerate:
             raise ValueError(
                 "accelerate divides the samples of this stream among the processes, and reads it ahead of them, so that its state would "

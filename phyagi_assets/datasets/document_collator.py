@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 import torch
 
 Bounds = Literal["flash_attn", "transformers", "position_ids"]
-"""Form in which a collated batch tells where documents begin."""
+"""Form of the document boundaries in a collated batch."""
 
 
 class DocumentCollator:
@@ -29,12 +29,12 @@ class DocumentCollator:
     bounds
         Form of the bounds of documents besides ``position_ids``: ``flash_attn`` gives ``cu_seqlens`` and ``max_seqlen``, the names of
         flash-attn; ``transformers`` gives ``cu_seq_lens_q``, ``cu_seq_lens_k``, ``max_length_q`` and ``max_length_k``, which its models
-        take as keyword arguments; ``position_ids`` gives nothing more: with FlashAttention, its models find the bounds from the positions.
+        take as keyword arguments; ``position_ids`` adds nothing: with FlashAttention, its models derive the bounds from the positions.
 
     Raises
     ------
     ValueError
-        `bounds` is none of these forms.
+        `bounds` is not one of these forms.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class DocumentCollator:
         self.bounds = bounds
 
     def __call__(self, samples: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> dict[str, Any]:
-        """Collate samples, or a batch of a `MixtureLoader`; they are not changed.
+        """Collate samples, or a batch of a `MixtureLoader`, without modifying them.
 
         Returns
         -------

@@ -5,7 +5,7 @@ from typing import Any
 
 
 class ForeignStream:
-    """The samples of an iterable dataset in its own order: each read takes the next one, whatever the index; the dataset is repeated.
+    """The samples of an iterable dataset in its own order. Each read returns the next sample, regardless of the index. The dataset repeats.
 
     Raises
     ------
@@ -18,7 +18,7 @@ class ForeignStream:
         if not hasattr(stream, "__len__"):
             raise ValueError(f"datasets: a {self.name} is a stream without a length; give a map-style dataset, or the stream a __len__")
         self._stream = stream
-        self._length = len(stream)  # of all ranks, even if the stream counts only its own part once it knows its rank
+        self._length = len(stream)  # for all ranks: once the stream knows its rank, it may count only its own part
         self._samples: Iterator[Any] | None = None
 
     @property

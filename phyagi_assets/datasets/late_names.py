@@ -1,4 +1,4 @@
-"""Names that a module takes from other packages, which are imported when a name is first used.
+"""Module attributes from other packages, which are imported when an attribute is first used.
 
 Tests of training code replace such names in the modules of the reference library:
 ``patch("phyagi_assets.datasets.train.lm.lm_dataset_provider.load_dataset")``. These modules therefore have the names as attributes and look
@@ -11,12 +11,12 @@ from typing import Any
 
 
 def late_names(**packages: str) -> Callable[[str], Any]:
-    """Return the ``__getattr__`` of a module that takes names from packages.
+    """Return a ``__getattr__`` for a module with names from other packages.
 
     Parameters
     ----------
     **packages
-        Package that each name is imported from.
+        Package of each name.
 
     Examples
     --------

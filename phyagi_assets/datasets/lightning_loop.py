@@ -1,7 +1,7 @@
 """Resuming a loader in Lightning, which counts epochs and batches.
 
-Lightning saves the state of a loader with each checkpoint. It passes it on only if the checkpoint was saved within an epoch, because other
-loaders begin each epoch anew. It also saves how many batches of the epoch were read, and ends a resumed epoch by this number.
+Lightning saves the state of a loader with each checkpoint, but restores it only if the checkpoint was saved within an epoch, because other
+loaders restart in each epoch. It also saves the number of batches read in the epoch, and ends a resumed epoch by this number.
 """
 
 import logging
@@ -19,7 +19,7 @@ _FIT_LOOPS = frozenset(f"{package}.loops.fit_loop" for package in LIGHTNING)
 
 
 def fit_loop() -> Any:
-    """Return the fit loop of Lightning that this call is made from, or None."""
+    """Return the fit loop of Lightning that is on the call stack, or None."""
     frame = sys._getframe(1)
     while frame is not None:
         if frame.f_globals.get("__name__") in _FIT_LOOPS:
@@ -29,9 +29,9 @@ def fit_loop() -> Any:
 
 
 def require_same_step(state: Mapping[str, Any], step: int) -> None:
-    """Check that a state that Lightning loads within an epoch was saved with the number of samples per step that is read now.
+    """Check that a state that Lightning loads within an epoch was saved with the current number of samples per step.
 
-    If the training ends after a number of steps instead of epochs, the difference is only logged.
+    If a number of steps ends the training, instead of a number of epochs, a difference is only logged.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def require_same_step(state: Mapping[str, Any], step: int) -> None:
 
 
 class EpochsOfLightning:
-    """Replacement for the batch sampler of a loader and its sampler; Lightning calls it with the number of each epoch.
+    """Replacement for a loader's batch sampler and its sampler, which Lightning calls with the number of each epoch.
 
     If the loader had a `sampler` itself, Lightning would assume that it may shuffle.
 
@@ -65,7 +65,7 @@ class EpochsOfLightning:
     stream
         The stream of the loader.
     is_untouched
-        Whether the loader is at its beginning, and neither a position nor a state was set.
+        Whether nothing was read from the loader, and neither a position nor a state was set.
     """
 
     def __init__(self, loader: Any, stream: MixtureStream, *, is_untouched: bool) -> None:
@@ -78,16 +78,16 @@ class EpochsOfLightning:
 
     @property
     def batch_size(self) -> int:
-        """Samples per batch, which DeepSpeed asks for."""
+        """Samples per batch, for DeepSpeed."""
         return self._stream.batch_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Load the state of a checkpoint that was saved at the end of an epoch, before the next one begins.
+        """Load the state of a checkpoint that was saved at the end of an epoch, before the next epoch begins.
 
         Raises
         ------
         ValueError
-            Lightning has made the loader for this epoch, and it would read the samples of the first epoch again.
+            Lightning has created a new loader for this epoch, which would read the samples of the first epoch again.
         """
         if not epoch or not self._is_untouched or (loop := fit_loop()) is None:
             return
@@ -95,7 +95,7 @@ class EpochsOfLightning:
         states = loop._combined_loader_states_to_load
         number = next((number for number, loader in enumerate(stateful) if loader is self._loader), None)
         if number is None:
-            return  # a loader for validation reads its whole split each time
+            return  # a validation loader, which reads its whole split each time
         if number < len(states) and states[number] is not None:
             self._stream.load_state_dict(states[number])
             states[number] = None  # not for the loader of the next epoch

@@ -7,7 +7,7 @@ FORMAT = "[phyagi_assets] [%(asctime)s] [%(levelname)s] [%(filename)s:%(lineno)d
 
 
 class NotebookHandler(logging.Handler):
-    """Writes to stderr while the root logger has no handler, so that a program that configures logging gets each message only once."""
+    """Handler that writes to stderr while the root logger has no handler, so that programs that configure logging get each message once."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)

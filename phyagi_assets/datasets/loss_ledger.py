@@ -1,7 +1,7 @@
-"""Losses by corpus and document, collected in the training loop.
+"""Losses by corpus and document, recorded in the training loop.
 
-The scalar loss is derived from the losses of the tokens, so that the only additional work on the device is one segmented sum per batch.
-Sums stay on the device and are copied to the host together, once per many steps.
+The scalar loss is computed from the losses of the tokens, so the only additional work on the device is one segmented sum per batch. Sums
+stay on the device, and those of many steps are copied to the host together.
 """
 
 import logging
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_HELD_BATCHES, _HELD_BYTES = 64, 32 << 20
-"""Number of batches whose sums stay on the device, and size of these sums, from which they are copied to the host."""
+_PENDING_BATCHES, _PENDING_BYTES = 64, 32 << 20
+"""Number of batches, and size of their sums, from which pending sums are copied to the host."""
 
 
-class _Held(NamedTuple):
+class _Pending(NamedTuple):
     """Sums of a batch on the device."""
 
     step: int
@@ -49,9 +49,9 @@ class LossLedger:
     and ``loss`` (the sum over these tokens, in nats). A loss belongs to the document of the token that is predicted. The command
     ``phyagi-assets losses`` shows a ledger.
 
-    If the folder already holds a ledger, this run continues it: its rows replace those of earlier runs from its first step on. If the steps
-    of this run go back, as in a second training in the same process, they replace its own earlier rows in the same way. Make the ledger on
-    every rank before the training begins, so that all ranks belong to the same run.
+    If the folder already has a ledger, this run continues it: its rows replace those of earlier runs from its first step on. If the steps
+    of this run go back, as in a second training in the same process, they replace its own earlier rows in the same way. Create the ledger
+    on every rank before the training begins, so that all ranks belong to the same run.
 
     Parameters
     ----------
@@ -62,20 +62,20 @@ class LossLedger:
     every
         Number of recorded batches after which a file is written.
     shift_labels
-        Whether labels are already the next token, as those of ``load_mixture(…, shift_labels=True)``. By default, labels are the token
-        itself, and are compared with the output at the token before, as ``transformers`` models do.
+        Whether labels are already the next token, as with ``load_mixture(…, shift_labels=True)``. By default, labels are the token itself
+        and are compared with the output at the token before, as in ``transformers`` models.
     ignore_index
         Label that the loss ignores.
     rank, world_size
         Rank of this process, and number of processes; by default those of ``torch.distributed`` when the first batch is recorded, or 0 and
-        1 without it: trainers start ``torch.distributed`` after the ledger is made.
+        1 without it: trainers start ``torch.distributed`` after the ledger is created.
 
     Raises
     ------
     PhyagiAssetsError
-        The folder cannot be created, or has the losses of another mixture.
+        The folder cannot be created, or has losses of another mixture.
     ValueError
-        A number is out of its range.
+        A number is out of range.
 
     Examples
     --------
@@ -113,8 +113,8 @@ class LossLedger:
         last = last_header(self.folder)
         if last and last.plan not in (plan.fingerprint, *(ancestor.fingerprint for ancestor in plan.ancestors)):
             raise PhyagiAssetsError(
-                f"{self.folder}: has losses of plan {last.plan} of mixture {last.mixture!r}, and this is plan {plan.fingerprint} of "
-                f"{plan.name!r}, which does not continue that plan; name another folder for the ledger"
+                f"{self.folder}: has losses of plan {last.plan} of mixture {last.mixture!r}, which plan {plan.fingerprint} of "
+                f"{plan.name!r} does not continue; name another folder for the ledger"
             )
         shard = Shard.given(rank, world_size)
         self._knows_rank = shard is not None
@@ -128,7 +128,7 @@ class LossLedger:
         )
         if last:
             logger.info("%s: continues as run %d; the steps of this run replace those of earlier runs", self.folder, self._header.run)
-        self._held: list[_Held] = []
+        self._pending: list[_Pending] = []
         self._rows: list[LossRows] = []
         self._recorded = self._parts = self._last_step = 0
         self._has_left_out = False
@@ -153,7 +153,7 @@ class LossLedger:
         Returns
         -------
         torch.Tensor
-            The loss that ``transformers`` models compute of the same arguments.
+            The loss that ``transformers`` models compute from the same arguments.
 
         Raises
         ------
@@ -167,20 +167,19 @@ class LossLedger:
     def record(self, losses: torch.Tensor, targets: torch.Tensor, batch: Mapping[str, Any], *, step: int) -> None:
         """Record the losses of the tokens of a batch.
 
-        A batch that is read without gradients is not recorded: trainers call the same function in validation, whose positions are those of
-        another split.
+        A batch without gradients is not recorded: trainers call the same function in validation, whose positions belong to another split.
 
         Parameters
         ----------
         losses
-            Loss at each token, of shape (samples, seq_len): that of predicting the token after it.
+            Loss of predicting the token after each token, of shape (samples, seq_len).
         targets
-            Labels that the losses were computed with, of the same shape, with `ignore_index` where there is no loss.
+            Labels for which the losses were computed, of the same shape, or `ignore_index` for tokens without a loss.
         batch
             A batch of a mixture: its ``position`` and ``dataset_idx``, of shape (samples,), and ``document_ids``, of shape
-            (samples, seq_len), if it has them. Without them, one loss is recorded per sample.
+            (samples, seq_len), if present. Without ``document_ids``, one loss is recorded per sample.
         step
-            Global step, from 0. Batches of the same step, of gradient accumulation, are recorded with the same number.
+            Global step, from 0. With gradient accumulation, several batches have the same step.
 
         Raises
         ------
@@ -208,17 +207,17 @@ class LossLedger:
                 sums = values.sum(2, keepdim=True)
             else:
                 documents = documents.to(losses.device, non_blocking=True)
-                of_targets = torch.cat([documents[:, 1:], documents[:, -1:]], 1)
-                sums = torch.zeros_like(values).scatter_add_(2, of_targets.expand_as(values), values)
-        self._held.append(_Held(step, places, sums, documents is not None))
+                target_documents = torch.cat([documents[:, 1:], documents[:, -1:]], 1)
+                sums = torch.zeros_like(values).scatter_add_(2, target_documents.expand_as(values), values)
+        self._pending.append(_Pending(step, places, sums, documents is not None))
         self._recorded += 1
-        if len(self._held) >= _HELD_BATCHES or len(self._held) * sums.nbytes >= _HELD_BYTES:
+        if len(self._pending) >= _PENDING_BATCHES or len(self._pending) * sums.nbytes >= _PENDING_BYTES:
             self._gather()
         if self._recorded % self._every == 0:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was recorded, as a file of its own. Call it when a checkpoint is saved, so that the ledger is never behind it."""
+        """Write the recorded losses to a new file. Call it when a checkpoint is saved, so that the ledger is not behind the checkpoint."""
         from phyagi_assets.formats.loss_ledger import LossRows, write_part
 
         self._gather()
@@ -228,7 +227,7 @@ class LossLedger:
             self._rows.clear()
 
     def _go_back(self, step: int) -> None:
-        """Begin the next run, whose steps replace those that were recorded from a step on."""
+        """Begin the next run, whose steps replace the recorded ones from a step on."""
         self.flush()
         self._header, self._parts = replace(self._header, run=self._header.run + 1), 0
         logger.warning(
@@ -239,7 +238,7 @@ class LossLedger:
     def trainer_callback(self) -> Any:
         """Return a callback that records the losses of a ``transformers.Trainer``.
 
-        Its method ``compute_loss`` is the ``compute_loss_func`` of the Trainer; both have to be given. The TrainingArguments have to
+        Its method ``compute_loss`` must be passed as the ``compute_loss_func`` of the Trainer, too. The TrainingArguments have to
         contain ``remove_unused_columns=False``, so that positions reach the callback; the model does not receive them. They must not set
         ``label_smoothing_factor``, which the Trainer ignores if it has a ``compute_loss_func``. The ledger is written with each checkpoint.
         Losses of evaluations are not recorded.
@@ -259,7 +258,7 @@ class LossLedger:
         Returns
         -------
         lightning.pytorch.Callback
-            The callback, or that of ``pytorch_lightning`` if this package is loaded instead.
+            The callback, for ``pytorch_lightning`` if that is loaded instead.
 
         Raises
         ------
@@ -269,25 +268,25 @@ class LossLedger:
         return lightning_callback(self)
 
     def _gather(self) -> None:
-        """Copy the sums that are held on the device to the host."""
+        """Copy the pending sums from the device to the host."""
         from phyagi_assets.formats.loss_ledger import WHOLE_SAMPLE, LossRows
 
-        for held in self._held:
-            loss, tokens = held.sums.cpu().numpy()
-            positions, corpora = held.places.cpu().numpy()
+        for batch in self._pending:
+            loss, tokens = batch.sums.cpu().numpy()
+            positions, corpora = batch.places.cpu().numpy()
             sample, document = np.nonzero(tokens)
             self._rows.append(
                 LossRows(
-                    step=np.full(len(sample), held.step, dtype=np.int64),
+                    step=np.full(len(sample), batch.step, dtype=np.int64),
                     position=positions[sample],
                     corpus=corpora[sample],
-                    document=document if held.has_documents else np.full(len(sample), WHOLE_SAMPLE, dtype=np.int64),
+                    document=document if batch.has_documents else np.full(len(sample), WHOLE_SAMPLE, dtype=np.int64),
                     tokens=tokens[sample, document].astype(np.int64),
                     loss=loss[sample, document],
                     names=self._names,
                 )
             )
-        self._held.clear()
+        self._pending.clear()
         self._rows = [rows for rows in self._rows if len(rows)]
 
     def __enter__(self) -> Self:
@@ -298,16 +297,16 @@ class LossLedger:
 
 
 def _places(batch: Mapping[str, Any], losses: torch.Tensor) -> torch.Tensor:
-    """Return the position and the corpus of each sample, checked."""
+    """Check and return the position and the corpus of each sample."""
     for name in ("position", "dataset_idx"):
         if name not in batch:
-            raise ValueError(f"{name}: is missing from the batch; record batches of a mixture, which the loader did not collate to one row")
+            raise ValueError(f"{name}: is missing from the batch; record batches of a mixture that are not collated to one row")
     places = torch.stack([torch.as_tensor(batch[name]).to(torch.int64) for name in ("position", "dataset_idx")])
     documents = batch.get("document_ids")
-    for name, shape, wanted in (
+    for name, shape, expected in (
         ("losses", tuple(losses.shape[:1]), tuple(places.shape[1:])),
         ("document_ids", tuple(losses.shape) if documents is None else tuple(documents.shape), tuple(losses.shape)),
     ):
-        if shape != wanted:
-            raise ValueError(f"{name}: has shape {shape} where the batch has {wanted}; record one row per sample")
+        if shape != expected:
+            raise ValueError(f"{name}: has shape {shape}, but the batch has {expected}; record one row per sample")
     return places

@@ -1,7 +1,6 @@
 """Pickling of memory-mapped arrays by file name, without their content.
 
-NumPy pickles the whole content of a memory map, so every loader worker started by ``spawn`` or ``forkserver`` would hold a copy of the
-corpus.
+NumPy pickles the content of a memory map, so every loader worker started by ``spawn`` or ``forkserver`` would have a copy of the corpus.
 """
 
 import zlib
@@ -16,7 +15,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.joined_array import JoinedArray
 
 _PROBE_LENGTH = 512
-"""Number of entries at either end of a part that its checksum covers."""
+"""Number of entries at each end of a part that its checksum covers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,14 +37,14 @@ class MappedPart:
         Raises
         ------
         StoreError
-            The file does not exist any more, or has changed.
+            The file was deleted or has changed.
         """
         try:
             array = np.memmap(self.path, self.dtype, "r", offset=self.offset, shape=(self.length,))
         except (OSError, ValueError) as problem:
             raise StoreError(f"{self.path}: cannot be mapped again: {problem}; keep the files of a dataset that is in use") from None
         if _probe(array) != self.probe:
-            raise StoreError(f"{self.path}: has changed since it was mapped; open the dataset anew")
+            raise StoreError(f"{self.path}: has changed since it was mapped; open the dataset again")
         return array
 
 
@@ -53,20 +52,20 @@ Array = npt.NDArray[Any] | JoinedArray
 
 
 def packed(array: Array | None) -> Array | MappedPart | None:
-    """Return the object to pickle for a 1-D array: its location if it is part of a mapped file, else the array itself."""
+    """Return the object to pickle for a 1-D array: the location of a part of a mapped file, else the array itself."""
     if not isinstance(array, np.memmap) or array.filename is None or not array.flags.c_contiguous or not len(array):
         return array
     if array.mode == "c":  # copy-on-write: changes exist in memory only
         return array
-    whole = array
-    while isinstance(whole.base, np.memmap):
-        whole = whole.base
-    before = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
-    return MappedPart(path=Path(array.filename), dtype=array.dtype, offset=whole.offset + before, length=len(array), probe=_probe(array))
+    mapped = array
+    while isinstance(mapped.base, np.memmap):
+        mapped = mapped.base
+    before = array.__array_interface__["data"][0] - mapped.__array_interface__["data"][0]
+    return MappedPart(path=Path(array.filename), dtype=array.dtype, offset=mapped.offset + before, length=len(array), probe=_probe(array))
 
 
 def unpacked(array: Array | MappedPart | None) -> Array | None:
-    """Return the array for which `packed` returned an object."""
+    """Return the array that `packed` converted to an object."""
     return array.open() if isinstance(array, MappedPart) else array
 
 

@@ -38,7 +38,7 @@ class MixedDataset(MixtureSamples, Dataset[dict[str, Any]]):
     boundaries
         Whether samples carry ``position_ids`` and ``document_ids``.
     mask_boundaries
-        Whether labels that are the first token of another document become `ignore_index`.
+        Whether each label that is the first token of another document becomes `ignore_index`.
     ignore_index
         Label that the loss ignores.
 
@@ -97,10 +97,10 @@ class MixedDataset(MixtureSamples, Dataset[dict[str, Any]]):
         return self.__getitems__([number])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Return several samples, read in one pass; ``DataLoader`` calls this method."""
+        """Return several samples, read in one pass. ``DataLoader`` calls this method."""
         length = len(self)
-        wanted = [checked_index(number, length, "sample") for number in indices]
-        return unstacked(self.batch(np.array(wanted, dtype=np.int64) + self.epochs.start(self._cursor["epoch"])))
+        checked = [checked_index(number, length, "sample") for number in indices]
+        return unstacked(self.batch(np.array(checked, dtype=np.int64) + self.epochs.start(self._cursor["epoch"])))
 
     def batch(self, positions: Ints) -> dict[str, Any]:
         """Return the samples at an array of positions, stacked.
@@ -125,7 +125,7 @@ class MixedDataset(MixtureSamples, Dataset[dict[str, Any]]):
         return next(self.batches(self.read(positions), max(1, len(positions))))
 
     def batches(self, samples: ReadSamples, batch_size: int) -> Iterator[dict[str, Any]]:
-        """Yield samples that were read in batches of `batch_size`, which divides their number."""
+        """Yield samples that were read, in batches of `batch_size`, which divides their number."""
         for batch in super().batches(samples, batch_size):
             yield {name: column if name == "corpus" else torch.from_numpy(column) for name, column in batch.items()}
 

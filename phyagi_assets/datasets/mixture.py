@@ -1,4 +1,4 @@
-"""Opening a materialized mixture for training."""
+"""Open a materialized mixture for training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,13 +67,13 @@ class LoadedMixture(OpenedMixture[MixedDataset]):
 
     @property
     def _fetch(self) -> Callable[[Path], None] | None:
-        """Function that fetches what explaining a sample needs beside the arrays, if the store is not on this machine."""
+        """Function that fetches the files other than arrays that explaining a sample needs; None for a store on this machine."""
         remote = self.source.remote if self.source else None
         return (lambda path: remote.fetch(path, SAVED, MANIFEST)) if remote else None
 
     @cached_property
     def _explainers(self) -> dict[str, Explainer]:
-        """Explainers by split; each keeps its loaded tokenizer."""
+        """Explainers by split, each with its loaded tokenizer."""
         return {}
 
     def explain_step(self, step: int, *, batch_size: int, world_size: int = 1, start: int = 0) -> Explanation:
@@ -115,7 +115,7 @@ def load_mixture(
         Name of the mixture, or path of a ``mixture.json`` or of its folder.
     store
         Store in which to look up a name, a folder or an address such as ``s3://bucket/folder``; by default ``$PHYAGI_ASSETS_STORE``, else
-        the store of the data folder. Token arrays in a bucket are fetched as they are needed, through a cache on this machine.
+        the store of the data folder. Token arrays in a bucket are fetched when they are needed, through a cache on this machine.
     seq_len
         Tokens per sample; by default, the declared number. With another number, the order is that of a new plan of the same caches and
         weights, under a fingerprint of its own: always the same, and unrelated to the order of the declared length.
@@ -136,8 +136,8 @@ def load_mixture(
     Raises
     ------
     StoreError
-        The mixture does not exist, its plan cannot be read, or it was written by a release whose samples did not cross partitions, and
-        another length is asked for.
+        The mixture does not exist, its plan cannot be read, or another length is requested of a plan from a release whose samples did not
+        cross partitions.
     ValueError
         A corpus has too few tokens for one sample of this length, or is packed and has no index of samples of this length, or the length
         is not positive.

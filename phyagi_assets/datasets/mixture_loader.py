@@ -1,4 +1,4 @@
-"""A loader of batches of a mixture, whose state is the position after the last delivered batch."""
+"""A loader of batches of a mixture whose state is the position after the last delivered batch."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +34,7 @@ class MixtureLoader:
     position, endless, rank, world_size, drop_last
         As in `MixtureStream`. Lightning resumes exactly only with a loader that has a length, so it cannot use `endless`.
     collate_fn
-        Function that makes a batch of a list of samples, as in ``DataLoader``; by default samples are stacked.
+        Function that collates a list of samples into a batch, as in ``DataLoader``; by default samples are stacked.
     **loader
         Further options of ``DataLoader``: ``pin_memory`` and, with loader workers, ``prefetch_factor``, ``multiprocessing_context``,
         ``worker_init_fn``, ``generator`` and ``timeout``. Options that set the order, such as ``shuffle`` and ``sampler``, are refused.
@@ -44,7 +44,7 @@ class MixtureLoader:
     TypeError
         The dataset is not a split of a mixture.
     ValueError
-        A number is out of its range, or an option would change the order or has no effect.
+        A number is out of range, or an option would change the order or has no effect.
 
     Examples
     --------
@@ -123,7 +123,7 @@ class MixtureLoader:
         Raises
         ------
         TypeError
-            Always. A ``Trainer`` or ``DataLoader`` that was given the loader as its dataset accesses it, so the message says what to give.
+            Always. A ``Trainer`` or ``DataLoader`` with the loader as its dataset calls it, so the message says which dataset to use.
         """
         raise TypeError(
             "a MixtureLoader is a loader and not a dataset; for a Trainer or a DataLoader, use MixtureStream(mixture.train, batch_size=…, "
@@ -161,7 +161,7 @@ class MixtureLoader:
         return self._batches()
 
     def _batches(self) -> Iterator[Any]:
-        """Yield batches from the position at which the first one is requested; Lightning may load a state until then."""
+        """Yield batches from the position at the time of the first request; Lightning may load a state until then."""
         self._is_untouched = False
         batches = self._batches_from_workers() if self._num_workers else iter(self._stream)
         yield from map(self._collated, batches) if self._collate or self._pins else batches
@@ -188,9 +188,9 @@ class MixtureLoader:
                 yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state after the last delivered batch: the position, the same on every rank, its plan and its split.
+        """Return the state after the last delivered batch, the same on every rank: the position, the plan and the split.
 
-        In a checkpoint of Lightning, which counts batches, it also has the number of samples per step.
+        In a checkpoint of Lightning, which counts batches, it also contains the number of samples per step.
         """
         state = {name: value for name, value in self._stream.state_dict().items() if name != "end"}
         return {**state, "step": self._stream.step} if fit_loop() is not None else state
@@ -201,8 +201,8 @@ class MixtureLoader:
         Raises
         ------
         ValueError
-            The value is not a state of a mixture, or it is that of another split, or its plan has another order up to the position than
-            this plan; or Lightning, with `max_epochs`, loads it within an epoch, and another number of samples was read per step.
+            The value is not a state of a mixture, it belongs to another split, or its plan and this plan differ in their order up to the
+            position; or Lightning, with `max_epochs`, loads it within an epoch, and it was saved with another number of samples per step.
         """
         self._stream.load_state_dict(state)
         require_same_step(state, self._stream.step)
@@ -210,7 +210,7 @@ class MixtureLoader:
 
 
 class _OwnStream(MixtureStream):
-    """The stream of a loader, whose batches nothing sends to other processes."""
+    """The stream of a loader, which never sends its batches to other processes."""
 
     @property
     def _is_divided_by_accelerate(self) -> bool:
@@ -251,7 +251,7 @@ def _checked_options(num_workers: int, loader: Mapping[str, Any]) -> dict[str, A
 
 
 class _Blocks(Dataset[SentSamples]):
-    """Blocks of many batches, which loader workers read: sending a tensor takes longer than making it, so they send many at once."""
+    """Blocks of many batches, which loader workers read and send at once, because sending a tensor takes longer than reading it."""
 
     def __init__(self, dataset: MixedDataset, reads: PlannedReads) -> None:
         self._dataset, self._reads = dataset, reads
@@ -260,7 +260,7 @@ class _Blocks(Dataset[SentSamples]):
     def __getitem__(self, positions: Ints) -> SentSamples:
         if not self._has_begun and (worker := get_worker_info()):
             self._has_begun = True
-            self._dataset.expect(islice(self._reads, worker.id, None, worker.num_workers))  # the workers take turns
+            self._dataset.expect(islice(self._reads, worker.id, None, worker.num_workers))  # workers read in turn
         return SentSamples(self._dataset.read(positions))
 
 

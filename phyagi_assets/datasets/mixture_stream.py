@@ -1,4 +1,4 @@
-"""A mixture as a stream that ranks and loader workers share, and that resumes from one integer."""
+"""A mixture as a stream that ranks and loader workers divide, and that resumes from one integer."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +16,7 @@ from phyagi_assets.reading.steps import PlannedReads, Reader, Steps
 logger = logging.getLogger(__name__)
 
 _TOKENS_PER_MESSAGE = 1 << 19
-"""Number of tokens per message of a loader worker: a message costs as much as several batches; all in flight fit in 64 MB."""
+"""Number of tokens per message of a loader worker. A message takes as long as several batches, and all in flight fit in 64 MB."""
 _NO_END = -1
 
 
@@ -60,7 +60,7 @@ class MixtureStream(DividedStream):
     TypeError
         The dataset is not a split of a mixture.
     ValueError
-        A number is out of its range.
+        A number is out of range.
 
     Examples
     --------
@@ -121,7 +121,7 @@ class MixtureStream(DividedStream):
 
     @property
     def _trains(self) -> bool:
-        """Whether iterations continue from epoch to epoch; otherwise each iteration is one pass over the split."""
+        """Whether iterations continue from epoch to epoch, instead of each being one pass over the split."""
         return self.dataset.split == "train"
 
     @property
@@ -143,7 +143,7 @@ class MixtureStream(DividedStream):
         Raises
         ------
         ValueError
-            A position or state in an earlier epoch was set, and no iteration has begun since.
+            A position or state in an earlier epoch was set, and no iteration has begun since then.
         """
         epoch = checked_int("epoch", epoch)
         begins = self.dataset.epochs.start(epoch) if self._trains else 0
@@ -158,15 +158,15 @@ class MixtureStream(DividedStream):
                 )
             self._cursor.move(position=target, loaded_end=_NO_END, given=0, is_asked=0, is_placed=0)
         elif epoch >= self.dataset.epochs.at(position) and not (self._cursor["is_asked"] and self._cursor.is_read_by_workers):
-            self._cursor.move()  # not after workers read from a set position: a caller that counts epochs from 0 would read it again
+            self._cursor.move()  # not after workers read from a set position: a caller that counts epochs from 0 would repeat it
 
     def _end_of(self, begin: int) -> int | None:
-        """Return the end of an iteration that begins at a position: the end of the epoch, or that of an interrupted iteration."""
+        """Return the end of an iteration that begins at a position: the end of the epoch, or of a resumed iteration."""
         loaded_end = self._cursor["loaded_end"]
         return loaded_end if self._trains and not self.endless and loaded_end != _NO_END else self._steps.end(begin)
 
     def _begin(self) -> tuple[int, int]:
-        """Return the position at which the next iteration begins, and the number of samples of its run that were yielded before."""
+        """Return the position at which the next iteration begins, and the number of samples of its run that were already yielded."""
         cursor = self._cursor
         if not self._trains and not self.endless and not cursor["is_placed"]:
             return 0, 0
@@ -216,7 +216,7 @@ class MixtureStream(DividedStream):
         return self._read(reader, begin, given, self._start_iteration(begin, given), cursor.setter("position", "given"))
 
     def blocks(self) -> PlannedReads:
-        """Return the positions that this process reads, in blocks of several batches, for loader workers to read in order.
+        """Return the positions that this process reads, in blocks of several batches for loader workers.
 
         Raises
         ------
@@ -294,7 +294,7 @@ class MixtureStream(DividedStream):
     def _read(self, reader: Reader, begin: int, given: int, stop: int | None, put: Callable[[int, int], None]) -> Iterator[dict[str, Any]]:
         """Read from a position; before each batch or sample is yielded, call `put` with the position that follows it."""
         run, stride = begin, reader.stride * self.step
-        # Not before the first batch is requested: some trainers begin an iteration only to see whether they can.
+        # Not before the first batch is requested: some trainers begin an iteration only to check that it is possible.
         self._cursor.put(is_placed=0)
         leaves_out_names = self._leaves_out_names
         tokens = self.dataset.shards.tokens_per_read(reader.readers)
@@ -312,21 +312,21 @@ class MixtureStream(DividedStream):
                 put(following, 0)
                 yield batch
             run, given = following, 0
-        if stop is not None:  # the same for all workers, whichever of them yielded the last run
+        if stop is not None:  # the same for all workers, no matter which one yielded the last run
             put(self._steps.following(begin, stop, self.shard), 0)
             if not reader.workers:  # the state of a loader worker tells that the iteration has ended
                 self._cursor.put(end=_NO_END)
 
     @property
     def _leaves_out_names(self) -> bool:
-        """Whether batches have no `corpus`, because ``accelerate`` reads them in one process and sends tensors to all, even if alone."""
+        """Whether batches have no `corpus`, because ``accelerate`` reads them in one process and sends only tensors, even to itself."""
         return self._is_divided_by_accelerate or (accelerate_runs() and is_distributed() and shard_of_process().world_size == 1)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the next position, its plan and its split.
 
-        During an iteration, the state also contains the end of the iteration, on which resumed loader workers have to agree. The state of a
-        loader worker, or inside a run of several processes, also identifies its reader, and only the same reader can resume from it.
+        During an iteration, the state also contains the end of the iteration, which all resumed loader workers need. The state of a loader
+        worker, or inside a run of several processes, also identifies its reader, and only the same reader can resume from it.
 
         Raises
         ------
@@ -344,7 +344,7 @@ class MixtureStream(DividedStream):
         return {**state, "given": given, "reader": self._identity(reader)}
 
     def _identity(self, reader: Reader) -> dict[str, int]:
-        """Return the numbers that a reader needs to have in common with the one that saved its state."""
+        """Return the numbers that must be the same for the reader that saved a state and the one that resumes from it."""
         return {"batch_size": self.batch_size, "world_size": reader.world_size, "worker": reader.worker, "workers": reader.workers}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -353,8 +353,8 @@ class MixtureStream(DividedStream):
         Raises
         ------
         ValueError
-            The value is not a state of a mixture; or it is that of another split; or its plan has another order up to the position than
-            this plan; or it belongs to a loader worker, or lies inside a run, and this reader is another one.
+            The value is not a state of a mixture, it belongs to another split, or its plan and this plan differ in their order up to the
+            position; or it belongs to a loader worker or is inside a run, and this is another reader.
         """
         position = position_of(state, self.dataset.plan, self.dataset.split)
         try:
@@ -385,13 +385,13 @@ class MixtureStream(DividedStream):
 
 
 def _asked_for(position: int, given: int = 0, loaded_end: int = _NO_END) -> dict[str, int]:
-    """Return the numbers of a cursor whose next iteration begins at a position that was asked for."""
+    """Return the numbers of a cursor whose next iteration begins at a requested position."""
     return {
         "position": position,  # of the next run; in a loader worker, without one step for each worker before it
         "given": given,  # number of samples of this run that were yielded
         "loaded_end": loaded_end,  # end of the iteration that a loaded state belongs to
-        # Whether the next iteration begins here because that was asked for. If not, the next pass over another split than train begins at
-        # its start, wherever the last one was left.
+        # Whether the position was set or loaded, so that the next iteration begins here. If not, the next pass over a split other than
+        # train begins at its start, even if the last pass was not completed.
         "is_placed": 1,
         "is_asked": int(position + given > 0),  # whether a position other than 0 was set, and no iteration has begun since
     }

@@ -69,7 +69,7 @@ def get_dataset(
     seed: int | None = None,
     random_mask_offset: int | None = None,
 ) -> tuple[Any, dict[str, Any] | None]:
-    """Create the training dataset of several configurations, and the evaluation datasets.
+    """Create the training dataset and the evaluation datasets of one or more configurations.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def get_dataset(
     if not given:
         raise ValueError("dataset_configs: is empty; name at least one dataset")
     if not 0 <= dataset_global_weight < math.inf:
-        raise ValueError(f"dataset_global_weight: is {dataset_global_weight}, but a weight is 0 or more")
+        raise ValueError(f"dataset_global_weight: is {dataset_global_weight}; use 0 or more")
     logger.info("Loading datasets...")
     settled = [_config(config, dataset_provider) for config in given]
     logger.info("Datasets: %s", [config for _, config in settled])
@@ -139,7 +139,7 @@ def get_dataset(
     train = _train(sources, concat, exact_decimal(dataset_global_weight), seed)
     evaluation = _evaluation(sources, eval_concat, seed)
     if train is None and not evaluation:
-        raise ValueError("dataset_configs: no array that they name exists; give a train_file, a validation_file or a cache_dir")
+        raise ValueError("dataset_configs: none of their arrays exists; give a train_file, a validation_file or a cache_dir")
     return train, evaluation or None
 
 
@@ -243,12 +243,12 @@ def _config(config: Config, default: str) -> tuple[str, ProviderConfig]:
     """Return the name of a configuration's provider, and the configuration as an object of the provider's type."""
     fields = dict(config) if isinstance(config, Mapping) else config.to_dict()
     name = fields.pop("dataset_provider", None) or default
-    wanted = named("dataset_provider", _PROVIDERS, name)[1]
-    if isinstance(config, wanted):
+    config_class = named("dataset_provider", _PROVIDERS, name)[1]
+    if isinstance(config, config_class):
         return name, config
     if isinstance(config, StreamLMDatasetProviderConfig):
         fields = {name: value for name, value in config.of_windows().to_dict().items() if name != "cache_dir"}
-    return name, wanted.from_dict(fields)
+    return name, config_class.from_dict(fields)
 
 
 def _provider(name: str, config: ProviderConfig, random_mask_offset: int | None) -> Any:
@@ -269,16 +269,20 @@ def _concatenated(name: str, concat: Any, datasets: list[Any], weights: list[Fra
 
 def _has_samples(dataset: Any, name: str, config: ProviderConfig) -> bool:
     if not len(dataset):
-        of = f" of {config.seq_len} tokens" if hasattr(config, "seq_len") else ""
-        logger.warning("%s has no sample%s; continuing without it", name, of)
+        length = f" of {config.seq_len} tokens" if hasattr(config, "seq_len") else ""
+        logger.warning("%s has no sample%s; continuing without it", name, length)
     return len(dataset) > 0
 
 
 def _require_one_tokenizer(sources: Sequence[_Source]) -> None:
     """Raise an error if caches record different tokenizers."""
-    told = [source.provider.vocabulary for source in sources if source.provider.vocabulary]
-    distinct = {(of.size, of.max_id, of.eos_token_id, of.checksum): of for of in told}
+    vocabularies = [source.provider.vocabulary for source in sources if source.provider.vocabulary]
+    distinct = {
+        (vocabulary.size, vocabulary.max_id, vocabulary.eos_token_id, vocabulary.checksum): vocabulary for vocabulary in vocabularies
+    }
     for one, other in combinations(distinct.values(), 2):
         if not one.agrees(other):
-            listed = ", ".join(f"{of.file.parent} ({of.size} tokens, EOS {of.eos_token_id})" for of in (one, other))
+            listed = ", ".join(
+                f"{vocabulary.file.parent} ({vocabulary.size} tokens, EOS {vocabulary.eos_token_id})" for vocabulary in (one, other)
+            )
             raise ValueError(f"dataset_configs: the caches have different tokenizers, {listed}; use caches of one tokenizer")

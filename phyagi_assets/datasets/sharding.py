@@ -1,9 +1,8 @@
-"""Streams of samples that training processes and loader workers divide among themselves, and that resume from a state.
+"""Streams of samples that training processes and loader workers divide, and that resume from a state.
 
 In each step, every rank reads one of the next world_size positions, and the loader workers of a rank take its steps in turn. In a stream of
-one dataset, the rank reads the position of its number. In a mixture, whose datasets alternate, a fixed place would often mean always the
-same dataset; so the places rotate by a pseudorandom number, anew in each step. The state of a reader is the number of samples that it has
-read.
+one dataset, rank i reads position i. In a mixture, whose datasets alternate, a rank with a fixed place would often read the same dataset
+every time, so the places rotate by a pseudorandom number in each step. The state of a reader is the number of samples that it has read.
 """
 
 import logging
@@ -37,11 +36,11 @@ class _Progress:
     """Number of samples that the reader has read."""
     reader: Reader = field(default_factory=Reader)
     is_rotated: bool = False
-    """Whether the places of the readers rotate; they do not in the rest of an epoch that an earlier release began."""
+    """Whether the places of the readers rotate; in the rest of an epoch that an earlier release began, they do not."""
 
 
 class SharedStream(DividedStream):
-    """Base class of the streams whose state belongs to one reader: divides the samples and keeps the epoch.
+    """Base class of streams whose state belongs to one reader. It divides the samples and counts the epochs.
 
     Parameters
     ----------
@@ -51,14 +50,14 @@ class SharedStream(DividedStream):
     rotates
         Whether the places of the readers rotate, because nearby positions belong to several datasets.
     endless
-        Whether an iteration goes on with the next epoch when one ends.
+        Whether an iteration continues with the next epoch when one ends.
     """
 
     windows: Any
     """The samples of the stream by index: a map-style dataset."""
 
     def __init__(self, rank: int | None, world_size: int | None, *, rotates: bool = False, endless: bool = False) -> None:
-        # All numbers but the epoch are those of a loaded state.
+        # All numbers but the epoch belong to a loaded state.
         super().__init__(rank, world_size, {"epoch": 0, "is_loaded": 0, "loaded_epoch": 0, "taken": 0, "is_rotated": 0, **asdict(Reader())})
         self._progress = _Progress()
         self._rotates, self.endless = rotates, endless
@@ -87,7 +86,7 @@ class SharedStream(DividedStream):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the samples of this process and loader worker: a whole epoch, or the rest of it after a loaded state.
 
-        An endless stream goes on with those of all later epochs.
+        An endless stream continues with all later epochs.
 
         Raises
         ------
@@ -116,7 +115,7 @@ class SharedStream(DividedStream):
         return self._stream(self._progress)
 
     def _loaded(self) -> _Progress | None:
-        """Return the progress that was loaded for the next iteration, if any."""
+        """Return the progress that was loaded for the next iteration, or None."""
         cursor = self._cursor
         reader = Reader(**{name: cursor[name] for name in ("rank", "world_size", "worker", "workers")})
         if not cursor["is_loaded"]:
@@ -167,7 +166,7 @@ class SharedStream(DividedStream):
         ------
         ValueError
             The value is not a state of a stream, or belongs to another stream. When the iteration begins: it belongs to another rank, or
-            to another number of processes or workers.
+            was saved with another number of processes or workers.
         """
         try:
             epoch, taken = (checked_int(name, state_dict[name]) for name in ("epoch", "taken"))
@@ -179,7 +178,7 @@ class SharedStream(DividedStream):
         for name, own in self._identity().items():
             if stream.get(name) != own:
                 raise ValueError(
-                    f"{name}: the state is from a stream with {stream.get(name)}, and this stream has {own}; resume with the same value"
+                    f"{name}: the state is from a stream with {stream.get(name)}, but this stream has {own}; resume with the same value"
                 )
         numbers = {"is_loaded": 1, "loaded_epoch": progress.epoch, "taken": taken, "is_rotated": int(is_rotated), **asdict(progress.reader)}
         if get_worker_info() is None:  # the training process sets the epoch
@@ -192,9 +191,9 @@ class SharedStream(DividedStream):
 
 
 def _rotated(reader: Reader, turns: Sequence[int], samples: int, epoch: int) -> Ints:
-    """Return the positions that a reader reads at its turns, with the places of workers and ranks rotated.
+    """Return the positions that a reader reads at its turns if the places of workers and ranks rotate.
 
-    The workers of a rank rotate within each round of their turns, the last one of which may be short, and the ranks within each step.
+    The workers of a rank rotate within each round of their turns, of which the last may be short, and the ranks within each step.
     """
     rounds = np.array(turns, dtype=np.int64) // reader.stride * reader.stride
     places = np.minimum(reader.steps(samples) - rounds, reader.stride)

@@ -1,4 +1,4 @@
-"""Functions that convert a tokenized dataset of the ``datasets`` package to arrays and save them as a cache folder.
+"""Convert a tokenized dataset of the ``datasets`` package to arrays, and save them as a cache folder.
 
 The shared memory consists of unlinked, memory-mapped files in the cache folder. They can be as large as the disk allows, the system can
 reclaim their memory, and they disappear with the last process that maps them, even after a crash.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SHMArray = np.memmap
-"""Type of the arrays in shared memory, under the name that the signatures of the reference library have."""
+"""Type of the arrays in shared memory, under its name in the reference library."""
 
 PROCESSING = {True: "Processing dataset with shared memory...", False: "Processing dataset..."}
 """Labels of progress bars, as in the reference library, by whether shared memory is used."""
@@ -50,7 +50,7 @@ def process_dataset_to_memory(
     dataset_dict
         Splits whose rows contain lists of integers; a dataset without splits is treated as ``train``.
     cache_dir
-        Folder of the mapped files, or of the temporary files that private arrays are read from; created if needed.
+        Folder of the mapped files, or of the temporary files from which private arrays are read; created if needed.
     dtype
         Data type of the arrays.
     processing_column_name
@@ -85,14 +85,14 @@ def process_dataset_to_memory(
     names = [processing_column_name] if isinstance(processing_column_name, str) else list(processing_column_name)
     if not names:
         raise ValueError("processing_column_name: is empty; name at least one column")
-    folder, wanted = Path(cache_dir), np.dtype(dtype)
+    folder, dtype_ = Path(cache_dir), np.dtype(dtype)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {}
-    for split, columns in _columns(dataset_dict, dict.fromkeys(names, wanted), shared=use_shared_memory):
+    for split, columns in _columns(dataset_dict, dict.fromkeys(names, dtype_), shared=use_shared_memory):
         with tempfile.TemporaryFile(dir=folder) as file:
             shape = len(names), max(_append(file, ids) for ids in columns.values())
             mapped = (
-                np.memmap(file, wanted, "r+", shape=shape) if math.prod(shape) else np.empty(shape, wanted)
+                np.memmap(file, dtype_, "r+", shape=shape) if math.prod(shape) else np.empty(shape, dtype_)
             )  # no empty file can be mapped
             arrays[split] = mapped if use_shared_memory else np.array(mapped)
     return arrays
@@ -112,8 +112,8 @@ def save_memory_dataset(
         Array per split, as `process_dataset_to_memory` returns it: 1-D, or of shape (columns, tokens), with the ids in the first row and
         their labels in the second. An array of one row is saved as 1-D.
     tokenizer
-        Tokenizer of the ids. An object that is not a tokenizer of ``transformers``, such as the name of one, is only pickled, with a
-        warning: the cache says nothing about its vocabulary.
+        Tokenizer of the ids. An object that is not a tokenizer of ``transformers``, such as its name, is only pickled, with a warning, and
+        the cache does not describe its vocabulary.
     cache_dir
         Path of the cache folder.
     use_shared_memory
@@ -172,21 +172,21 @@ def save_columns(
 
 
 def _save(write: Callable[[Path], Mapping[str, int]], dtype: np.dtype[Any], tokenizer: Any, folder: Path) -> dict[str, Path]:
-    """Replace a cache by arrays that a function writes to a folder; it returns the number of tokens of each split."""
-    wanted = Manifest.expected(MEMORY_DATASET, code_version="1", inputs={}, settings={"dtype": dtype.name})
+    """Replace a cache by arrays that a function writes to a folder. The function returns the number of tokens of each split."""
+    expected = Manifest.expected(MEMORY_DATASET, code_version="1", inputs={}, settings={"dtype": dtype.name})
 
     def fill(draft: Path) -> Manifest:
         counts = {split: {"tokens": tokens} for split, tokens in write(draft).items()}
         details = {"dtype": dtype.name, "tokenizer": _save_tokenizer(tokenizer, draft)}
         write_config(draft, details)
-        return replace(wanted, counts=counts, details=details, produced_with={"numpy": np.__version__})
+        return replace(expected, counts=counts, details=details, produced_with={"numpy": np.__version__})
 
-    counts = replace_cache(folder, wanted, fill).counts
+    counts = replace_cache(folder, expected, fill).counts
     return {f"{split}_file": array_path(folder, split) for split in counts} | {"tokenizer_file": folder / PICKLED}
 
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> Mapping[str, object] | None:
-    """Write a tokenizer to the folder of a cache, and return what its manifest records about it; None if that is not known."""
+    """Write a tokenizer to the folder of a cache, and return its description for the manifest; None if it is unknown."""
     from phyagi_assets.tokenizers.prepare import save_forms
     from phyagi_assets.tokenizers.prepared import tokenizer_label
 
@@ -210,7 +210,7 @@ save_numpy_dataset = save_memory_dataset
 
 
 def _ids(split: "datasets.Dataset", column: str, dtype: np.dtype[Any], where: str, bar: Any) -> Iterator[npt.NDArray[Any]]:
-    """Yield the numbers of a column, a few rows at a time."""
+    """Yield the values of a column, a few rows at a time."""
     limits = np.iinfo(dtype)
     for batch in split.select_columns([column]).with_format("arrow").iter(batch_size=64):
         for chunk in batch.column(column).chunks:
@@ -230,7 +230,7 @@ def _ids(split: "datasets.Dataset", column: str, dtype: np.dtype[Any], where: st
 def _columns(
     dataset: "datasets.DatasetDict | datasets.Dataset", dtypes: Mapping[str, np.dtype[Any]], *, shared: bool, by_row: bool = False
 ) -> Iterator[tuple[str, dict[str, Iterator[npt.NDArray[Any]]]]]:
-    """Yield each split with the parts of its columns, under a progress bar that the first column advances."""
+    """Yield each split with the parts of its columns, with a progress bar that the first column advances."""
     from datasets import DatasetDict
     from tqdm.auto import tqdm
 
@@ -277,16 +277,16 @@ def row_lengths(split: "datasets.Dataset", column: str, where: str) -> npt.NDArr
 
 def _require_same_lengths(split: str, lengths: Mapping[str, npt.NDArray[np.int64]], *, by_row: bool) -> None:
     """Check that a split, or each of its rows, has the same number of entries in all columns."""
-    totals = {column: int(of_rows.sum()) for column, of_rows in lengths.items()}
+    totals = {column: int(row_counts.sum()) for column, row_counts in lengths.items()}
     if len(set(totals.values())) > 1:
-        told = ", ".join(f"{column} {total}" for column, total in totals.items())
-        raise SourceError(f"split {split!r}: its columns differ in their number of tokens: {told}; each needs one entry per token")
+        listed = ", ".join(f"{column} {total}" for column, total in totals.items())
+        raise SourceError(f"split {split!r}: its columns differ in their number of tokens: {listed}; each needs one entry per token")
     first, *others = lengths.values()
-    for of_rows in others if by_row else ():
-        if len(rows := np.flatnonzero(of_rows != first)):
-            told = ", ".join(f"{column} {of_rows[rows[0]]}" for column, of_rows in lengths.items())
+    for row_counts in others if by_row else ():
+        if len(rows := np.flatnonzero(row_counts != first)):
+            listed = ", ".join(f"{column} {row_counts[rows[0]]}" for column, row_counts in lengths.items())
             raise SourceError(
-                f"split {split!r}, row {rows[0]}: its columns differ in their number of tokens: {told}; each needs one entry per token"
+                f"split {split!r}, row {rows[0]}: its columns differ in their number of tokens: {listed}; each needs one entry per token"
             )
 
 

@@ -1,4 +1,4 @@
-"""The cross entropy of every token, and the scalar loss that is derived from it."""
+"""The cross entropy of every token, and the scalar loss computed from it."""
 
 import torch
 
@@ -35,6 +35,6 @@ def token_losses(logits: torch.Tensor, labels: torch.Tensor, *, shift_labels: bo
 def reduced(
     losses: torch.Tensor, targets: torch.Tensor, num_items_in_batch: torch.Tensor | int | None, *, ignore_index: int
 ) -> torch.Tensor:
-    """Return the sum of the losses of tokens, divided by a number of tokens; with None, by the number of those that are not ignored."""
+    """Return the sum of the losses of tokens, divided by a number of tokens; if None, by the number of targets that are not ignored."""
     count = (targets != ignore_index).sum() if num_items_in_batch is None else num_items_in_batch
     return losses.sum() / (count.to(losses.device) if isinstance(count, torch.Tensor) else count)

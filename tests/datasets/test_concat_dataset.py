@@ -298,9 +298,9 @@ def test_state_is_saved_per_step_and_rank_and_the_last_one_is_loaded(tmp_path: P
         resumed = stream(1)
         resumed.load_state(str(tmp_path / "run"), step)
         assert list(resumed) == list(stream(1))[5 - left :]
-    with pytest.raises(FileNotFoundError, match="the steps that were saved are: 9, 10"):
+    with pytest.raises(FileNotFoundError, match="saved steps: 9, 10"):
         stream().load_state(tmp_path / "run", "11")
-    with pytest.raises(FileNotFoundError, match="the steps that were saved are: none"):
+    with pytest.raises(FileNotFoundError, match="saved steps: none"):
         stream().load_state(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"rank-2\.json: does not exist"):
         Stream([_items(9)], [1], rank=2, world_size=3).load_state(tmp_path / "run")

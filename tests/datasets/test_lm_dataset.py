@@ -148,6 +148,6 @@ def test_ids_that_collide_with_the_mark_raise_when_read() -> None:
     dataset = LMDataset(np.array([0, 199, 200, 3, 0]), seq_len=2, random_mask_prob=0.0, random_mask_offset=MARK)
     assert dataset[0]["input_ids"].tolist() == [0, 99]
     with pytest.raises(
-        ValueError, match="random_mask_offset is 100, and token 200 is above twice that value: ids and marks cannot be distinguished"
+        ValueError, match="random_mask_offset is 100, but token 200 is above twice that value: ids and marks cannot be distinguished"
     ):
         dataset[1]

@@ -277,7 +277,7 @@ def test_ledger_of_another_mixture_is_not_continued(tmp_path: Path) -> None:
     plan = plan_of(partitions(SAMPLES))
     record(LossLedger(tmp_path, plan), range(2), 1.0)
     LossLedger(tmp_path, replace(plan, fingerprint="later", ancestors=(Ancestor(fingerprint="first", agrees_until=1),)))
-    with pytest.raises(PhyagiAssetsError, match="has losses of plan first of mixture 'mix', and this is plan other"):
+    with pytest.raises(PhyagiAssetsError, match="has losses of plan first of mixture 'mix', which plan other"):
         LossLedger(tmp_path, replace(plan, fingerprint="other"))
 
 
@@ -285,7 +285,7 @@ def test_batch_without_positions_is_refused_with_the_name_of_the_column(tmp_path
     ledger, losses = LossLedger(tmp_path, plan_of(partitions(SAMPLES))), torch.zeros(2, 4)
     with pytest.raises(ValueError, match="position: is missing from the batch"):
         ledger.record(losses, losses, {"dataset_idx": torch.zeros(2)}, step=0)
-    with pytest.raises(ValueError, match=r"losses: has shape \(2,\) where the batch has \(8,\)"):
+    with pytest.raises(ValueError, match=r"losses: has shape \(2,\), but the batch has \(8,\)"):
         ledger.record(losses, losses, {"dataset_idx": torch.zeros(8), "position": torch.zeros(8)}, step=0)
 
 
@@ -428,7 +428,7 @@ def test_trainer_that_removes_the_positions_is_refused_with_the_setting(mixture:
     ("given", "arguments", "refusal"),
     [
         ({"callbacks"}, {}, "compute_loss_func: the Trainer does not call compute_loss of the ledger's callback"),
-        ({"compute_loss_func"}, {}, "callbacks: the Trainer calls compute_loss of a callback that it was not given"),
+        ({"compute_loss_func"}, {}, "callbacks: the Trainer has compute_loss of the callback, but not the callback"),
         ({"callbacks", "compute_loss_func"}, {"label_smoothing_factor": 0.1}, "label_smoothing_factor: is 0.1"),
         ({"add_callback", "compute_loss_func"}, {"label_smoothing_factor": 0.1}, "label_smoothing_factor: is 0.1"),
     ],

@@ -127,16 +127,16 @@ def test_training_datasets_without_samples_raise(files: list[str], concat: str, 
     [
         (
             {"dataset_concat": "shuffled"},
-            "dataset_concat: unknown name 'shuffled'; the names are: random, random_iterable, sequential",
+            "dataset_concat: unknown name 'shuffled'; use one of: random, random_iterable, sequential",
         ),
         (
             {"eval_dataset_concat": "all"},
-            "eval_dataset_concat: unknown name 'all'; the names are: random, random_iterable, sequential",
+            "eval_dataset_concat: unknown name 'all'; use one of: random, random_iterable, sequential",
         ),
-        ({"dataset_provider": "vision"}, "dataset_provider: unknown name 'vision'; the names are: lm, stream_lm"),
+        ({"dataset_provider": "vision"}, "dataset_provider: unknown name 'vision'; use one of: lm, stream_lm"),
         ({"dataset_configs": []}, "dataset_configs: is empty"),
         ({"dataset_configs": [{"seqlen": 2}]}, "'seqlen' is not a field of DatasetProviderConfig"),
-        ({"dataset_configs": [{"seq_len": 2}]}, "dataset_configs: no array that they name exists"),
+        ({"dataset_configs": [{"seq_len": 2}]}, "dataset_configs: none of their arrays exists"),
         ({"dataset_global_weight": -1}, "dataset_global_weight: is -1"),
         ({"seed": -1}, "seed: is -1; use an integer, 0 or more"),
         ({"seed": "42"}, "seed: is '42'; use an integer, 0 or more"),
@@ -160,7 +160,7 @@ def test_providers_and_collators_are_known_by_name() -> None:
     assert isinstance(collator, LMDataCollator)
     assert collator([{"labels": torch.tensor([1, 3, 5])}])["labels"].tolist() == [[-1, 3, -1]]
     assert get_data_collator()([{"labels": torch.tensor([1])}])["labels"].tolist() == [[1]]
-    with pytest.raises(ValueError, match="data_collator_type: unknown name 'vision'; the names are: lm"):
+    with pytest.raises(ValueError, match="data_collator_type: unknown name 'vision'; use one of: lm"):
         get_data_collator("vision")
     with pytest.raises(ValueError, match="dataset_provider: unknown name 'vision'"):
         get_dataset_provider("vision")

@@ -198,13 +198,13 @@ def test_state_of_another_epoch_starts_the_epoch_again_with_a_warning(caplog: py
 @pytest.mark.parametrize(
     ("of", "other", "said"),
     [
-        (TWO[0], TWO[1], "kind: .* with WeightedConcatIterableDataset, and this stream has StreamLMDataset"),
-        (TWO[0], _mixed([10, 8], [1.5, 1.0]), r"samples: .* with \[10, 7\], and this stream has \[10, 8\]"),
-        (TWO[0], _mixed([10, 7], [1.5, 1.1]), r"weights: .* with \['3/2', '1'\], and this stream has \['3/2', '11/10'\]"),
-        (TWO[0], partial(TWO[0], seed=7), "seed: .* with 42, and this stream has 7"),
-        (TWO[1], _windows(21, True), "tokens: .* with 45, and this stream has 43"),
-        (TWO[1], _windows(22, False), "shuffle: .* with True, and this stream has False"),
-        (TWO[1], partial(TWO[1], seed=7), "seed: .* with 42, and this stream has 7"),
+        (TWO[0], TWO[1], "kind: .* with WeightedConcatIterableDataset, but this stream has StreamLMDataset"),
+        (TWO[0], _mixed([10, 8], [1.5, 1.0]), r"samples: .* with \[10, 7\], but this stream has \[10, 8\]"),
+        (TWO[0], _mixed([10, 7], [1.5, 1.1]), r"weights: .* with \['3/2', '1'\], but this stream has \['3/2', '11/10'\]"),
+        (TWO[0], partial(TWO[0], seed=7), "seed: .* with 42, but this stream has 7"),
+        (TWO[1], _windows(21, True), "tokens: .* with 45, but this stream has 43"),
+        (TWO[1], _windows(22, False), "shuffle: .* with True, but this stream has False"),
+        (TWO[1], partial(TWO[1], seed=7), "seed: .* with 42, but this stream has 7"),
     ],
 )
 def test_state_of_another_stream_raises_an_error_with_the_difference(of: Make, other: Make, said: str) -> None:

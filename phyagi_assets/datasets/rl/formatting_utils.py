@@ -1,4 +1,4 @@
-"""Conversations as text: fixed formats with optional variation, and chat templates that mark what the assistant writes.
+"""Conversations as text: fixed formats with optional variation, and chat templates that mark the assistant's text.
 
 >>> question = [{"role": "user", "content": "Hi"}]
 >>> apply_chat_template({"completion": question}, "phi", shuffle=False)
@@ -25,7 +25,7 @@ CHATML_CHAT_TEMPLATE = (
     "{% if turn.role == 'user' %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}"
     "{% endfor %}"
 )
-"""Chat template of the format ``chatml``; each turn of the user is followed by the beginning of the assistant's."""
+"""Chat template of the format ``chatml``. Each turn of the user is followed by the beginning of an assistant's turn."""
 
 _PHI_END = "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
 
@@ -56,7 +56,7 @@ GEN_TEMPLATE_PATCHES = {
     "microsoft/phi-3-mini-4k-instruct": _PHI_3,
     "microsoft/phi-4": _PHI_4,
 }
-"""Templates with ``{% generation %}`` for tokenizers whose own have none, by the name of the tokenizer in lower case."""
+"""Templates with ``{% generation %}``, by the lower-case name of a tokenizer whose own template has none."""
 
 _SYSTEM_MESSAGES = (
     "You are a helpful assistant.",
@@ -88,7 +88,7 @@ def apply_chat_template(
 ) -> dict[str, str]:
     """Write the conversations of an example as text.
 
-    What is drawn at random follows from the text of the conversation, so the same example gives the same text. The example is not modified.
+    The text of the conversation seeds all random choices, so the same example gives the same text. The example is not modified.
 
     Parameters
     ----------
@@ -97,13 +97,13 @@ def apply_chat_template(
     special_token_format
         ``phi`` or ``chatml``.
     shuffle
-        Whether a tenth of the user's turns are varied: with a label such as ``Question:`` in front and ``Answer:`` behind, or with other
-        blanks.
+        Whether to vary a tenth of the user's turns, with a label such as ``Question:`` before and ``Answer:`` after the text, or with other
+        whitespace.
     add_mask_tokens
-        Whether turns of the user and the system are put between mask tokens.
+        Whether to put turns of the user and the system between mask tokens.
     system_message_format
-        What is put in front of a ``prompt`` without a system message: ``random`` for one of several short messages, ``cot_final`` for a
-        request to think first.
+        System message to add to a ``prompt`` that has none: ``random`` for one of several short messages, ``cot_final`` for a request to
+        think first.
     system_message_prob
         Share of those prompts that get a system message, from 0 to 1.
 
@@ -162,7 +162,7 @@ def _formatted(role: str, text: str, special_token_format: str, draw: Random | N
 
 
 def _varied(text: str, draw: Random) -> str:
-    """Return a question with a label in front and one behind, and with other blanks around it."""
+    """Return a question with a label before and after it, and with other whitespace around it."""
     before, after = draw.choice(_LABELS)
     heading = "#" * draw.randint(1, 4) + " " if before and draw.random() < 0.5 else ""
     colon = draw.choice((":", "")) if before else ""
@@ -172,12 +172,12 @@ def _varied(text: str, draw: Random) -> str:
 
 
 def patch_tokenizer_generation_tag(tokenizer: Any) -> Any:
-    """Give a tokenizer a chat template that marks what the assistant writes by ``{% generation %}``.
+    """Give a tokenizer a chat template that marks the assistant's text by ``{% generation %}``.
 
     Parameters
     ----------
     tokenizer
-        A tokenizer of ``transformers``. Its `chat_template` is replaced if `GEN_TEMPLATE_PATCHES` has one under its name.
+        A tokenizer of ``transformers``. Its `chat_template` is replaced if `GEN_TEMPLATE_PATCHES` has one for its name.
 
     Returns
     -------
@@ -187,15 +187,15 @@ def patch_tokenizer_generation_tag(tokenizer: Any) -> Any:
     Raises
     ------
     ValueError
-        The tokenizer has no chat template, or one that does not mark what the assistant writes.
+        The tokenizer has no chat template, or its template does not mark the assistant's text.
     """
     name = str(tokenizer.name_or_path)
     template = GEN_TEMPLATE_PATCHES.get(name.lower()) or tokenizer.chat_template
     if template is None:
-        raise ValueError(f"tokenizer {name!r}: has no chat_template; set one with {{% generation %}} around what the assistant writes")
+        raise ValueError(f"tokenizer {name!r}: has no chat_template; set one with {{% generation %}} around the assistant's text")
     if "generation %}" not in str(template):
         raise ValueError(
-            f"tokenizer {name!r}: its chat_template has no {{% generation %}}; put it around what the assistant writes, or use one of "
+            f"tokenizer {name!r}: its chat_template has no {{% generation %}}; put it around the assistant's text, or use one of "
             f"{counted(len(GEN_TEMPLATE_PATCHES), 'tokenizer')} with a known template: {', '.join(GEN_TEMPLATE_PATCHES)}"
         )
     tokenizer.chat_template = template

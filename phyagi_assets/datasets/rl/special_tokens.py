@@ -1,4 +1,4 @@
-"""Spellings of the tokens that separate the turns of a conversation, and of those that mark what is not trained on."""
+"""Special tokens that separate the turns of a conversation, and that mark text that is not trained on."""
 
 from phyagi_assets.datasets.names import named
 

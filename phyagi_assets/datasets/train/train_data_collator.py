@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 
 @dataclass
 class LMDataCollator:
-    """Stacks samples and excludes chosen tokens from the loss.
+    """Collator that stacks samples and excludes chosen tokens from the loss.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class LMDataCollator:
         ends = [end for end in bounds if end is not None]
         if len(bounds) != 2 or ends != sorted(ends):
             raise ValueError(
-                f"ignore_token_id_range: is {list(bounds)}; it is the first and the last id of a range, or None for an open end"
+                f"ignore_token_id_range: is {list(bounds)}; use the first and the last id of a range, with None for an open end"
             )
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:

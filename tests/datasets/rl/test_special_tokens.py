@@ -17,9 +17,9 @@ def test_each_format_spells_the_turns_and_their_end() -> None:
 @pytest.mark.parametrize(
     ("call", "refusal"),
     [
-        (lambda: get_special_token("llama"), "special_token_format: unknown name 'llama'; the names are: phi, chatml"),
+        (lambda: get_special_token("llama"), "special_token_format: unknown name 'llama'; use one of: phi, chatml"),
         (lambda: get_special_token("phi", "tool"), "special_token_type: unknown name 'tool'"),
-        (lambda: get_mask_token("middle"), "mask_token_type: unknown name 'middle'; the names are: start, end"),
+        (lambda: get_mask_token("middle"), "mask_token_type: unknown name 'middle'; use one of: start, end"),
     ],
 )
 def test_unknown_name_raises_an_error_with_the_names(call: object, refusal: str) -> None:

@@ -67,7 +67,7 @@ def test_loader_uses_the_collator(workers: int) -> None:
 
 @pytest.mark.parametrize("bounds", [(5, 3), (5,), (1, 2, 3), (), (None,)])
 def test_range_without_two_ascending_ends_raises(bounds: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"ignore_token_id_range: is .*; it is the first and the last id of a range"):
+    with pytest.raises(ValueError, match=r"ignore_token_id_range: is .*; use the first and the last id of a range"):
         LMDataCollator(ignore_token_id_range=bounds)
 
 

@@ -1,4 +1,4 @@
-"""Prompts from conversations, with the expected answer beside them."""
+"""Prompts from conversations, with the expected answers."""
 
 from phyagi_assets.datasets.rl.chat.chat_dataset import ChatDataset
 from phyagi_assets.datasets.rl.chat.chat_dataset_provider import ChatDatasetProvider, ChatDatasetProviderConfig

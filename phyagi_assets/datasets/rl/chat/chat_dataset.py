@@ -1,4 +1,4 @@
-"""Prompts of conversations as token ids, with the expected answer beside them."""
+"""Prompts from conversations as token ids, with the expected answers."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ _REMEDY = "set filter_max_length to leave out longer prompts, or raise max_lengt
 
 
 class ChatDataset(Dataset[dict[str, Any]]):
-    """A dataset of conversations that end where the assistant is to write.
+    """A dataset of conversations that end before the assistant's turn.
 
     A sample is a dict with ``index`` (int), ``messages`` (the conversation), ``raw_prompt`` (its text), ``prompt_input_ids`` (list of int)
     and ``ground_truth`` (the expected answer, or None). Without a tokenizer, the text and the ids are None.
@@ -32,16 +32,16 @@ class ChatDataset(Dataset[dict[str, Any]]):
     tokenizer
         A tokenizer of ``transformers`` with a chat template; None if only the messages are needed, and `tokenize` is false.
     messages_column_name
-        Name of the column of conversations: lists of messages with ``role`` and ``content``, also as JSON. Other text is one message of the
-        user.
+        Name of the column of conversations: lists of messages with ``role`` and ``content``, or such lists as JSON. Other text becomes one
+        message of the user.
     ground_truth_column_name
         Name of the column of expected answers; None if there is none.
     max_length
         Largest number of tokens of a prompt; None for no limit. It has no effect without a tokenizer.
     filter_max_length
-        Whether longer prompts are left out, with a warning if the dataset is empty then; otherwise reading one raises an error.
+        Whether to leave out longer prompts, with a warning if none is left; otherwise reading one raises an error.
     tokenize
-        Whether all prompts are encoded now; otherwise each when it is read.
+        Whether to encode all prompts at once, instead of each one when it is read.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class ChatDataset(Dataset[dict[str, Any]]):
             text = self._text(messages)
             (ids,) = self._ids([text])
         if ids is not None and self.max_length is not None and len(ids) > self.max_length:
-            raise ValueError(f"prompt {index} has {counted(len(ids), 'token')}, and max_length is {self.max_length}; {_REMEDY}")
+            raise ValueError(f"prompt {index} has {counted(len(ids), 'token')}, but max_length is {self.max_length}; {_REMEDY}")
         truth = row[self._ground_truth_column] if self._ground_truth_column else row.get("ground_truth")
         return {"index": index, "messages": messages, "raw_prompt": text, "prompt_input_ids": ids, "ground_truth": truth}
 
@@ -132,10 +132,10 @@ class ChatDataset(Dataset[dict[str, Any]]):
             raise ValueError("tokenize: is false, so the lengths of the prompts are unknown; set it to true")
         longest = max(map(len, self._prompts["ids"]), default=0)
         if longest > self.max_length:
-            raise ValueError(f"the longest prompt has {counted(longest, 'token')}, and max_length is {self.max_length}; {_REMEDY}")
+            raise ValueError(f"the longest prompt has {counted(longest, 'token')}, but max_length is {self.max_length}; {_REMEDY}")
 
     def _messages(self, given: Any, index: int) -> list[Any]:
-        """Return the conversation of a row as a list; some formats of ``datasets`` give an array."""
+        """Return the conversation of a row as a list; in some formats of ``datasets`` it is an array."""
         messages = _of_text(given) if isinstance(given, str) else given.tolist() if hasattr(given, "tolist") else given
         if not isinstance(messages, list | tuple) or not all(isinstance(message, Mapping) for message in messages):
             raise ValueError(
@@ -147,7 +147,7 @@ class ChatDataset(Dataset[dict[str, Any]]):
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
-        """Return the ids of texts. Tokenizers of other classes than those of ``transformers`` may accept only one text per call."""
+        """Return the ids of texts. Tokenizers of classes outside ``transformers`` may accept only one text per call."""
         if getattr(self.tokenizer, "is_fast", None) is True and texts:
             encoded: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
             return encoded
@@ -190,7 +190,7 @@ def only_split(dataset: Any) -> Any:
 
 
 def _of_text(text: str) -> list[Any]:
-    """Return the messages that a text lists as JSON, or one message of the user."""
+    """Return the messages in a JSON list, or any other text as one message of the user."""
     with suppress(ValueError):
         listed = json.loads(text) if text.lstrip().startswith("[") else None
         if listed and all(isinstance(message, Mapping) and "role" in message for message in listed):

@@ -1,4 +1,4 @@
-"""Provider of datasets of prompts from files of conversations."""
+"""Provider of prompts from files of conversations."""
 
 import logging
 import math
@@ -30,14 +30,13 @@ class ChatDatasetProviderConfig(ConfigFields):
     Parameters
     ----------
     train_file, validation_file
-        Files of conversations, Parquet or JSON Lines, or folders written by ``save_to_disk``. One that does not exist is left out with a
-        warning.
+        Files of conversations, Parquet or JSON Lines, or folders written by ``save_to_disk``. A missing one is left out with a warning.
     tokenizer
         A tokenizer, its name or folder, or the arguments of ``AutoTokenizer.from_pretrained``.
     messages_column_name, ground_truth_column_name, max_length, filter_max_length, tokenize
         As in `ChatDataset`.
     weight
-        Factor on the number of samples where several datasets are concatenated; above 0.
+        Factor on the number of samples if several datasets are concatenated; above 0.
     label
         Name of the dataset.
     subsample
@@ -71,7 +70,7 @@ class ChatDatasetProviderConfig(ConfigFields):
             setattr(self, name, existing_or_none(name, getattr(self, name)))
         self.weight = plain_number(self.weight)
         if not 0 < self.weight < math.inf:
-            raise ValueError(f"weight: is {self.weight!r}, but a weight is above 0; leave out a dataset that is not to be read")
+            raise ValueError(f"weight: is {self.weight!r}, but a weight is above 0; to skip a dataset, leave it out")
         if self.max_length is not None and self.max_length < 1:
             raise ValueError(f"max_length: is {self.max_length!r}, but a prompt has at least one token")
         _require_share(self.subsample)

@@ -1,4 +1,4 @@
-"""Windows of tokens over one array."""
+"""Windows of tokens from one array."""
 
 import logging
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class LMDataset(Dataset[dict[str, torch.Tensor]]):
-    """Consecutive windows of `seq_len` tokens over a 1-D array.
+    """Consecutive windows of `seq_len` tokens from a 1-D array.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, idx: int) -> dict[str, torch.Tensor]:
         """Return the window at `idx`: ``input_ids`` and ``labels``, int64 of shape (seq_len,).
 
-        As in the reference library, index 0 of a dataset without a window gives a sample without tokens, here with a warning.
+        As in the reference library, index 0 of a dataset without windows returns a sample without tokens, but here with a warning.
         """
         if idx == 0 and not len(self):
             logger.warning(
@@ -131,7 +131,7 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
         plain = np.where(ids >= self.random_mask_offset, ids - self.random_mask_offset, ids)
         if (plain >= self.random_mask_offset).any():
             raise ValueError(
-                f"random_mask_offset is {self.random_mask_offset}, and token {int(ids.max())} is above twice that value: ids and marks "
+                f"random_mask_offset is {self.random_mask_offset}, but token {int(ids.max())} is above twice that value: ids and marks "
                 "cannot be distinguished; use an offset above every id of the tokenizer"
             )
         return plain

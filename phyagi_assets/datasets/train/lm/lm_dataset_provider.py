@@ -1,4 +1,4 @@
-"""Provider of datasets of token windows: from a dataset of the Hub or of a folder, a cache or a configuration."""
+"""Provider of datasets of token windows, from a dataset on the Hub or in a folder, a cache or a configuration."""
 
 import logging
 import sys
@@ -126,7 +126,7 @@ class LMDatasetProvider(DatasetProvider):
             offset = self._offset(tokens)
             if tokens.vocabulary is not None and tokens.vocabulary.max_id >= offset:
                 raise ValueError(
-                    f"random_mask_offset: is {offset}, and the tokenizer has ids up to {tokens.vocabulary.max_id}; "
+                    f"random_mask_offset: is {offset}, but the tokenizer has ids up to {tokens.vocabulary.max_id}; "
                     "an id at or above the mark cannot be distinguished from a marked token"
                 )
 
@@ -180,8 +180,8 @@ class LMDatasetProvider(DatasetProvider):
         data_dir, data_files, revision
             As in ``datasets.load_dataset``.
         tokenizer
-            A tokenizer, or its name; None for ``gpt2``. One that has no fast version, or is not of ``transformers``, is called for batches
-            of texts in ``dataset.map``, which is slower.
+            A tokenizer, or its name; None for ``gpt2``. A tokenizer without a fast version, or of another library than ``transformers``, is
+            called for batches of texts in ``dataset.map``, which is slower.
         mapping_fn, mapping_fn_kwargs
             Function for batched ``dataset.map``, which replaces the pipeline's tokenizing, and its keyword arguments. It returns
             ``input_ids`` and, optionally, ``labels``. If its signature has parameters `tokenizer`, `mapping_column_name`, `use_eos_token`
@@ -192,7 +192,7 @@ class LMDatasetProvider(DatasetProvider):
             Part of the training tokens to use for validation if the dataset has no validation split, in whole documents: a fraction
             below 1, or a number of tokens; 0 for none.
         shuffle, seed
-            Whether documents are shuffled before that part is separated, and the seed.
+            Whether to shuffle documents before that part is separated, and the seed.
         num_workers
             Number of processes for `mapping_fn`; the pipeline's tokenizing always uses all cores.
         use_eos_token
@@ -216,7 +216,7 @@ class LMDatasetProvider(DatasetProvider):
             The tokenizer cannot be loaded, is not a tokenizer, or has no EOS although one is requested.
         """
         cache_dir = Path("cache" if cache_dir is None else cache_dir).expanduser()
-        cls(seed=seed, **kwargs)  # raises an error for a wrong value before the work begins
+        cls(seed=seed, **kwargs)  # raises an error for an invalid value before the work begins
         DatasetProviderConfig(validation_split=validation_split)
         logger.info("Loading non-tokenized dataset...")
         this = sys.modules[__name__]

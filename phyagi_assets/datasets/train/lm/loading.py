@@ -1,4 +1,4 @@
-"""Loading of datasets and tokenizers by name."""
+"""Load datasets and tokenizers by name."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def load_splits(module: Any, dataset_path: str | None, disk_file_path: str | Path | None, **options: Any) -> "datasets.DatasetDict":
-    """Load all splits of a dataset with the functions of ``datasets`` that a module has.
+    """Load all splits of a dataset, with the functions of ``datasets`` that are attributes of a module.
 
     Parameters
     ----------
@@ -51,21 +51,21 @@ def load_splits(module: Any, dataset_path: str | None, disk_file_path: str | Pat
 
 
 def _present_name(path: str, revision: str | None) -> str:
-    """Return the current name of a dataset of the Hub, such as ``Salesforce/wikitext``, which ``datasets`` needs, for ``wikitext``."""
+    """Return the current name of a dataset on the Hub, which ``datasets`` needs: ``Salesforce/wikitext`` for ``wikitext``."""
     from huggingface_hub import HfApi
 
     is_format = path.isidentifier() and find_spec(f"datasets.packaged_modules.{path}") is not None  # such as json and parquet
     if "/" in path or is_format or Path(path).exists():
         return path
     try:
-        present: str = HfApi().dataset_info(path, revision=revision).id
-        return present
+        current: str = HfApi().dataset_info(path, revision=revision).id
+        return current
     except Exception:  # unknown name, no network, no permission: load_dataset uses its cache or reports the error
         return path
 
 
 def named_tokenizer(module: Any, tokenizer: Any) -> Any:
-    """Load a tokenizer by name with the ``AutoTokenizer`` that a module has; return a tokenizer object unchanged.
+    """Load a tokenizer by name, with the ``AutoTokenizer`` that is an attribute of a module; return a tokenizer object unchanged.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Tokenizing of a dataset into a cache, for `LMDatasetProvider.from_hub`: with the pipeline's tokenizing or a user's function.
+"""Tokenize a dataset into a cache for `LMDatasetProvider.from_hub`, with the pipeline's tokenizing or a user's function.
 
 The pipeline is imported only when it is used.
 """
@@ -38,7 +38,7 @@ class NewCache:
     validation_part: float | None
     """Part of the training tokens to move to the validation split, in whole documents: a fraction below 1, or a number of tokens."""
     is_shared: bool
-    """Whether progress bars speak of shared memory."""
+    """Whether progress bars mention shared memory."""
 
     def tokenize(self, splits: "datasets.DatasetDict", source: Mapping[str, Any]) -> None:
         """Write the cache as the pipeline does; `source` describes the dataset in its manifest.
@@ -80,7 +80,7 @@ class NewCache:
     def map(
         self, splits: "datasets.DatasetDict", mapping_fn: Callable[..., Any], fn_kwargs: Mapping[str, Any], *, num_workers: int
     ) -> None:
-        """Write the cache with a user's function, which is passed the arguments that its signature names, and `fn_kwargs`.
+        """Write the cache with a user's function, which gets `fn_kwargs` and the arguments that its signature names.
 
         Raises
         ------
@@ -137,7 +137,7 @@ def _largest_id(tokenizer: Any) -> int:
 def _mapped(
     loaded: "datasets.DatasetDict", mapping_fn: Callable[..., Any], fn_kwargs: Mapping[str, Any], num_workers: int, folder: Path
 ) -> "datasets.DatasetDict":
-    """Map every split into files of a folder; by default, ``datasets`` would leave files in the folder of the user's data."""
+    """Map every split into files of a folder; by default, ``datasets`` would write files to the folder of the user's data."""
     from datasets import DatasetDict
 
     processes = num_workers if num_workers > 1 else None

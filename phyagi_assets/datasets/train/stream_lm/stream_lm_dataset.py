@@ -1,4 +1,4 @@
-"""A stream of token windows over one array."""
+"""A stream of token windows from one array."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from phyagi_assets.reading.numbers import checked_int
 
 
 class StreamLMDataset(SharedStream):
-    """A stream of the windows of an `LMDataset` that ranks and loader workers share.
+    """A stream of the windows of an `LMDataset` that ranks and loader workers divide.
 
     A window is a dict with ``input_ids`` and ``labels``, int64 tensors of shape (seq_len,). All ranks read the same number of windows, so
     that no rank waits for another; if the windows do not divide evenly, the first ones are repeated. ``torchdata``'s
@@ -32,7 +32,7 @@ class StreamLMDataset(SharedStream):
     ignore_token_id, random_mask_prob, random_mask_offset, seed
         As in `LMDataset`; `seed` is also the seed of the shuffle.
     shuffle
-        Whether windows are shuffled anew in each epoch (`set_epoch`); by default they are in the order of the array.
+        Whether to shuffle windows differently in each epoch (`set_epoch`); by default they are in the order of the array.
     rank, world_size
         Rank of this process, and the number of processes; None for those of ``torch.distributed`` when the stream is read, or 0 and 1
         without it.
@@ -84,5 +84,5 @@ class StreamLMDataset(SharedStream):
 
     def _identity(self) -> dict[str, Any]:
         windows = self.windows
-        of_windows = {"tokens": len(windows.input_ids), "seq_len": windows.seq_len, "seed": int(windows.seed)}
-        return {"kind": type(self).__name__, **of_windows, "shuffle": self.shuffle}
+        parameters = {"tokens": len(windows.input_ids), "seq_len": windows.seq_len, "seed": int(windows.seed)}
+        return {"kind": type(self).__name__, **parameters, "shuffle": self.shuffle}

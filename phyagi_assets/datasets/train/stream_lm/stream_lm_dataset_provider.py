@@ -25,7 +25,7 @@ class StreamLMDatasetProviderConfig(ConfigFields):
     seq_len, shift_labels, weight, label, seed
         As in `DatasetProviderConfig`.
     shuffle
-        Whether training windows are shuffled anew in each epoch; by default they are in the order of the array.
+        Whether to shuffle training windows differently in each epoch; by default they are in the order of the array.
     validation_file, validation_split, tokenizer_file, ignore_token_id, random_mask_prob
         As in `DatasetProviderConfig`.
 
@@ -62,7 +62,7 @@ class StreamLMDatasetProviderConfig(ConfigFields):
         self.dataset_path = str(Path(self.dataset_path).expanduser().absolute())
 
     def of_windows(self) -> DatasetProviderConfig:
-        """Return the configuration of the windows of the stream."""
+        """Return the configuration of the stream's windows."""
         names = StreamLMDatasetProviderConfig.__dataclass_fields__.keys() & DatasetProviderConfig.__dataclass_fields__.keys()
         fields = {name: getattr(self, name) for name in names}
         if not isinstance(self.dataset_path, str | Path):

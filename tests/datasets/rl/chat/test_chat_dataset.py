@@ -35,9 +35,9 @@ def test_longer_prompts_are_left_out_or_raise(rows: Any, tokenizer: Any, caplog:
     kept.assert_within_max_length()
     assert (len(kept), kept.removed_rows) == (2, 1)
     whole = ChatDataset(rows, tokenizer, "talk", "truth", max_length=60)
-    with pytest.raises(ValueError, match=r"the longest prompt has \d+ tokens, and max_length is 60; set filter_max_length"):
+    with pytest.raises(ValueError, match=r"the longest prompt has \d+ tokens, but max_length is 60; set filter_max_length"):
         whole.assert_within_max_length()
-    with pytest.raises(ValueError, match=r"prompt 2 has \d+ tokens, and max_length is 60"):
+    with pytest.raises(ValueError, match=r"prompt 2 has \d+ tokens, but max_length is 60"):
         whole[2]
     none = ChatDataset(rows, tokenizer, "talk", max_length=3, filter_max_length=True)
     none.assert_within_max_length()

@@ -115,7 +115,7 @@ def test_array_that_does_not_match_its_cache_raises(cache: Path) -> None:
 
 def test_mark_within_the_ids_of_the_tokenizer_raises(cache: Path) -> None:
     for offset in (1, 40):
-        with pytest.raises(ValueError, match=f"random_mask_offset: is {offset}, and the tokenizer has ids up to 40"):
+        with pytest.raises(ValueError, match=f"random_mask_offset: is {offset}, but the tokenizer has ids up to 40"):
             LMDatasetProvider.from_cache(cache, random_mask_prob=0.5, random_mask_offset=offset)
     dataset = LMDatasetProvider.from_cache(cache, random_mask_prob=0.5, random_mask_offset=41, seq_len=8).get_train_dataset()
     assert (dataset.random_mask_prob, dataset.random_mask_offset, dataset.seed) == (0.5, 41, 42)
