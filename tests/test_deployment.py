@@ -78,7 +78,7 @@ def test_settings_of_the_example_are_those_of_the_services() -> None:
     assert set(re.findall(r"\$\{(\w+):\?", text)) <= example
 
 
-def test_instances_have_the_settings_of_one_that_the_command_makes(tmp_path: Path) -> None:
+def test_instances_have_the_settings_that_the_command_writes(tmp_path: Path) -> None:
     home = Path(dagster_environment(Settings(data=tmp_path, store=tmp_path / "store"))["DAGSTER_HOME"])
     own, team, chart = yaml.safe_load((home / "dagster.yaml").read_text(encoding="utf-8")), _yaml("dagster.yaml"), _yaml("helm-values.yaml")
     own["concurrency"]["runs"] = team["concurrency"]["runs"]  # the limit of the machine
@@ -137,7 +137,7 @@ def team(tmp_path: Path, prepared_store: Path, monkeypatch: pytest.MonkeyPatch) 
         yield Settings(data=data, store=data / "store")
 
 
-def test_command_records_what_it_builds_in_postgres(team: Settings) -> None:
+def test_command_records_its_builds_in_postgres(team: Settings) -> None:
     import dagster as dg
 
     done = command("materialize", "--data", team.data, cwd=team.data)

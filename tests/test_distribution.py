@@ -17,7 +17,7 @@ from tests.support import REPOSITORY
 
 
 class Process:
-    """What a scheduler sees of a process: it keeps the indices of the tests that it is given."""
+    """Stand-in for a process of a scheduler, which records the indices of its tests."""
 
     shutting_down = False
 

@@ -108,7 +108,7 @@ def test_store_on_a_disk_that_is_not_mounted_raises(below: str, tmp_path: Path) 
     assert Settings.resolve(store=tmp_path / "big" / below).store == tmp_path / "big" / below
 
 
-def test_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_home_folder_is_an_error_that_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in (
         "HOME",
         "XDG_CACHE_HOME",

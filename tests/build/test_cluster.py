@@ -1,4 +1,4 @@
-"""Partitions built on a Ray cluster: the same bytes as on one machine, on a disk and in a bucket, whatever becomes of a node."""
+"""Partitions built on a Ray cluster: the same bytes as on one machine, on a disk and in a bucket, even if nodes fail."""
 
 import multiprocessing
 import os
@@ -120,7 +120,7 @@ def bucket(name: str, tmp_path: Path) -> BucketStore:
     return store_in_bucket(f"s3://raw/{name}", scratch=tmp_path / f"scratch of {name}", retry_policy=RetryPolicy(pause=0.0))
 
 
-def test_two_nodes_of_which_one_is_killed_build_in_a_bucket_what_one_process_builds_on_a_disk(
+def test_two_nodes_build_the_same_store_in_a_bucket_although_one_is_killed(
     nodes: RayNodes, s3: S3Server, sources: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     node, done = nodes.add(), list[int]()
@@ -162,7 +162,9 @@ def test_two_nodes_of_which_one_is_killed_build_in_a_bucket_what_one_process_bui
     assert {path.relative_to(nodes.scratch).parts[0] for path in kept} <= {scratch_of_killed}
 
 
-def test_cluster_builds_on_a_shared_disk_what_a_process_builds(nodes: RayNodes, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cluster_builds_the_store_of_one_process_on_a_shared_disk(
+    nodes: RayNodes, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_ADDRESS", nodes.cluster.address)
     outcome = project.bring_up_to_date(executor="ray")
     assert (sorted(outcome.built), outcome.failed) == (["mix", "plays/one", "plays/three", "plays/two"], {})
@@ -183,7 +185,7 @@ def test_refused_run_leaves_the_store_as_it_was(project: Project, monkeypatch: p
     assert store_contents(project.workspace.store.root) == before
 
 
-def test_nodes_without_credentials_or_with_another_endpoint_are_told_by_the_store(
+def test_nodes_without_credentials_or_with_another_endpoint_are_found(
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = on(bucket("d", tmp_path), sources)
@@ -276,7 +278,7 @@ def drive(place: str, scratch: Path, sources: Path, address: RayAddress) -> None
 
 
 def workers_of_run(nodes: RayNodes, driver: Any) -> list[int]:
-    """Return the processes that run tasks of a driver, as soon as there are any; empty if it ends before."""
+    """Wait for processes that run tasks of a driver, and return them; empty if the driver ends first."""
     while True:
         workers = [worker for node in nodes.cluster.worker_nodes for worker in nodes.workers(node)]
         if workers or not driver.is_alive():

@@ -36,7 +36,7 @@ class OnStart(RecordingProgress):
         self._call(name)
 
 
-def test_two_processes_build_what_one_builds(project: Project) -> None:
+def test_two_processes_build_the_store_of_one_process(project: Project) -> None:
     told = RecordingProgress()
     outcome = project.bring_up_to_date(processes=2, progress=told)
     assert told.begun == ["plays/three", "plays/two", "plays/one", "mix"]  # the largest first
@@ -94,13 +94,13 @@ def test_default_is_a_process_for_every_eight_processors_that_may_be_used(
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """The stand-in of the Hub, which this process asks."""
+    """The stand-in for the Hub that this process uses."""
     with served(tmp_path / "hub") as hub:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
         yield hub
 
 
-def test_commit_of_a_branch_is_that_of_the_command_in_its_processes_until_it_is_forgotten(workspace: Workspace, hub: Hub) -> None:
+def test_processes_use_the_commit_that_the_command_resolved_for_a_branch(workspace: Workspace, hub: Hub) -> None:
     data, identities, name = workspace.data, workspace.identities, "openai-community/gpt2"
     corpus = declare_corpus(data, "c", "c.txt", tokenizer=f"{name}@main")
     local = declare_corpus(data, "local", "c.txt")

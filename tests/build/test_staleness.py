@@ -27,7 +27,7 @@ def _declared(workspace: Workspace, **keys: Any) -> dict[str, Any]:
 
 
 def _stale(workspace: Workspace, **keys: Any) -> set[str]:
-    """The addresses of what does not stand."""
+    """Return the addresses of the stale artifacts."""
     declared = _declared(workspace, **keys)
     corpus = declared["corpus"]
     artifacts = {key: partition_artifacts(corpus, part, workspace) for key, part in workspace.sources.partitions(corpus).items()}
@@ -36,7 +36,7 @@ def _stale(workspace: Workspace, **keys: Any) -> set[str]:
 
 
 def _build_all(workspace: Workspace, **keys: Any) -> set[str]:
-    """Bring everything up to date; the addresses of what was written."""
+    """Build everything that is stale, and return the addresses of the written artifacts."""
     declared = _declared(workspace, **keys)
     built = build(declared["corpus"], workspace)
     plan = build_mixture(declared["mixture"], {"plays": declared["corpus"]}, {"plays": list(built)}, workspace)
@@ -75,12 +75,12 @@ def _rewrite(plays: Path) -> None:
 
 
 def _replace(plays: Path) -> None:
-    """By an equal file that is another inode."""
+    """Replace a file by an equal one with another inode."""
     write_text(plays / "lear.draft", PLAYS["lear"]).rename(plays / "lear.txt")
 
 
 @pytest.mark.parametrize("change", [_touch, _rewrite, _replace])
-def test_files_whose_content_is_what_it_was_make_nothing_stale(workspace: Workspace, plays: Path, change: Callable[[Path], None]) -> None:
+def test_files_with_unchanged_content_make_nothing_stale(workspace: Workspace, plays: Path, change: Callable[[Path], None]) -> None:
     change(plays)
     assert _stale(workspace) == set()
     assert _build_all(workspace) == set()
@@ -92,7 +92,7 @@ def _edit(plays: Path) -> set[str]:
 
 
 def _edit_unseen(plays: Path) -> set[str]:
-    """As many letters, at the same time."""
+    """Change the letters of a file, but not its size and time of change."""
     before = (plays / "lear.txt").stat()
     write_text(plays / "lear.txt", PLAYS["lear"].swapcase())
     os.utime(plays / "lear.txt", ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -143,7 +143,7 @@ def test_changed_declaration_makes_affected_artifacts_stale(workspace: Workspace
 
 
 @pytest.mark.usefixtures("plays")
-def test_another_tokenizer_makes_stale_all_but_the_raw_artifacts_and_its_whereabouts_do_not_matter(workspace: Workspace) -> None:
+def test_another_tokenizer_makes_all_but_raw_artifacts_stale_regardless_of_its_location(workspace: Workspace) -> None:
     copied = workspace.data / "tk" / "gpt2"
     for file in GPT2.iterdir():
         write_text(copied / file.name, file.read_bytes())

@@ -82,7 +82,7 @@ def parquet(rows: list[dict[str, Any]], group: int) -> bytes:
 
 
 def arrays(store: Store) -> dict[str, Any]:
-    """Return what readers see of every cache: the counts, the rows left out, and the arrays without regard to pieces."""
+    """Return the content of every cache: the counts, the skipped rows, and the arrays, joined if they are in pieces."""
     found = {}
     for address in store.list():
         cache = store.open(address) if address.step == CACHE.name else None

@@ -284,7 +284,7 @@ def test_template_that_fails_for_all_rows_is_named_before_a_later_row(chats: Wor
         ("{{ lipsum(1) }}", "draws at random"),
     ],
 )
-def test_template_that_renders_otherwise_another_time_is_refused(varies: str, message: str, chats: Workspace) -> None:
+def test_nondeterministic_template_is_refused(varies: str, message: str, chats: Workspace) -> None:
     write_text(chats.data / "chat.jinja", varies + MARKED)
     with pytest.raises(SourceError, match=message):
         built(declare_chats(chats, [turns("a", "b")]), chats)
@@ -449,7 +449,7 @@ def test_masks_are_checked_when_a_cache_is_reused(chats: Workspace) -> None:
         ({"train_on": "user"}, "train_on"),
     ],
 )
-def test_declarations_that_make_no_sense_are_refused(keys: dict[str, Any], message: str, chats: Workspace) -> None:
+def test_contradictory_declarations_are_refused(keys: dict[str, Any], message: str, chats: Workspace) -> None:
     with pytest.raises(DeclarationError, match=message):
         declare_chats(chats, [], **{"train_on": "all", **keys})
 

@@ -131,7 +131,7 @@ def test_copied_mixture_is_read_from_the_bucket_and_from_another_disk(built: Wor
     assert (unknown.exit_code, "'none' is not a mixture materialized in s3://raw/lab/store (there: mix)" in unknown.stderr) == (1, True)
 
 
-def test_interrupted_copy_goes_on_where_it_ended(built: Workspace, s3: S3Server, tmp_path: Path) -> None:
+def test_interrupted_copy_is_resumed(built: Workspace, s3: S3Server, tmp_path: Path) -> None:
     disk = built.data / "store"
     s3.faults.refused_after = 30
     failed = run(f"copy {disk} {PLACE}")
@@ -145,7 +145,7 @@ def test_interrupted_copy_goes_on_where_it_ended(built: Workspace, s3: S3Server,
     assert artifacts(tmp_path / "back") == artifacts(disk)
 
 
-def test_damaged_version_is_reported_and_all_that_does_not_need_it_is_copied(built: Workspace, s3: S3Server, tmp_path: Path) -> None:
+def test_damaged_version_is_reported_and_independent_versions_are_copied(built: Workspace, s3: S3Server, tmp_path: Path) -> None:
     disk = built.data / "store"
     damaged = next(disk.glob("plays/numpy_cache/one/train.npy"))
     content = damaged.read_bytes()

@@ -32,7 +32,7 @@ def published(data: Path) -> dict[str, bytes]:
 
 
 def run(*words: str | Path) -> CompletedProcess[str]:
-    """Run a command that builds nothing in this process, which takes a fraction of the time."""
+    """Run a command that builds nothing, in this process, which is much faster."""
     done = CliRunner().invoke(main, [*map(str, words)], env={"COLUMNS": "200"})
     return CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 

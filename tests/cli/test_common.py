@@ -13,7 +13,7 @@ from phyagi_assets.cli.common import FAILED, exit_after
 from tests.support import write_text
 
 
-def test_what_failed_for_the_same_reason_is_one_line_with_the_first_names(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_with_the_same_reason_share_one_line_with_the_first_names(capsys: pytest.CaptureFixture[str]) -> None:
     same = {f"news/{i}": "the server is down" for i in range(7)}
     with pytest.raises(SystemExit) as end:
         exit_after({"news/a": "no text", **same}, [])
@@ -25,7 +25,7 @@ def test_what_failed_for_the_same_reason_is_one_line_with_the_first_names(capsys
 
 
 @pytest.mark.parametrize("words", ["inspect x", "explain x 1", "report x -o x.html"])
-def test_name_in_a_store_that_does_not_exist_is_an_error_that_says_where_to_go(words: str, tmp_path: Path) -> None:
+def test_name_in_a_missing_store_is_an_error_with_advice(words: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, [*words.split(), "--data", str(tmp_path / "data")])
     assert done.exit_code == 1
     assert f"{tmp_path / 'data' / 'store'}" in done.stderr
@@ -50,7 +50,7 @@ def test_check_counts_broken_declarations(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["data/corpora", "data/raw/x", "."])
-def test_data_folder_above_or_below_the_given_one_is_named(tmp_path: Path, given: str) -> None:
+def test_data_folder_above_or_below_the_named_one_is_suggested(tmp_path: Path, given: str) -> None:
     write_text(tmp_path / "data" / "corpora" / "a.yaml", "name: a\n")
     (tmp_path / "data" / "raw" / "x").mkdir(parents=True)
     done = CliRunner().invoke(main, ["status", "--data", str(tmp_path / given)])

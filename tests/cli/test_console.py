@@ -38,7 +38,7 @@ def test_console_shows_escape_sequences_in_everything_that_it_draws(wrapped) -> 
     assert "␛[31mred" in out.getvalue()
 
 
-def test_console_has_a_question_mark_for_what_its_encoding_cannot_show() -> None:
+def test_console_shows_a_question_mark_for_unencodable_characters() -> None:
     out = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     new_console(file=out).print(Panel("café ×1.5 日本 ≥ 2"))
     out.seek(0)

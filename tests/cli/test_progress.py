@@ -16,7 +16,7 @@ STEPS = ("raw_dataset", "tokenized_arrow", "numpy_cache")
 
 
 def run(*, is_terminal: bool, partitions: int = 2, output: Output | None = None, fails: bool = False) -> str:
-    """Return what is printed for a build of partitions of 1 MB each."""
+    """Return the output of a build of partitions of 1 MB each."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=is_terminal, width=100, color_system=None)
     progress = ConsoleProgress(output or Output(), console)
@@ -31,7 +31,7 @@ def run(*, is_terminal: bool, partitions: int = 2, output: Output | None = None,
     return file.getvalue()
 
 
-def test_without_a_terminal_lines_tell_what_begins_and_ends() -> None:
+def test_output_without_a_terminal_has_lines_for_starts_and_ends() -> None:
     assert run(is_terminal=False).splitlines() == [
         "building 2 partitions, 2MB to read",
         "news/day0: started (raw_dataset … numpy_cache)",

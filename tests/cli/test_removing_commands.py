@@ -163,7 +163,7 @@ def folders_of_a_store(store: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def building(data: Path, engines: EnginePool, pytestconfig: pytest.Config) -> Callable[[], None]:
-    """Build everything; building is the last of the commands that remove something."""
+    """Build everything, the last of the commands that remove files."""
     if pytestconfig.getoption("soak"):
         return partial(materialize, data)
     return partial(build_all, Workspace(data=data, store=LocalStore(data / "store"), engines=engines))

@@ -156,7 +156,7 @@ def test_labels_of_columns_are_cut_before_the_next_one() -> None:
     assert set(re.findall("<text [^>]*>([^<]*)</text>", chart)) == {"0", "1", "midsu…", "illimited", "hamlet"}
 
 
-def test_report_command_writes_the_page_or_says_why_not(built: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_command_writes_the_page_or_reports_the_reason(built: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*words: str) -> tuple[int, str]:
         done = CliRunner().invoke(main, ["report", *words, "--data", str(built.data)])
         return done.exit_code, done.output

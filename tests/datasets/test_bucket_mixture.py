@@ -40,7 +40,7 @@ def assert_same(found: list[torch.Tensor], expected: list[torch.Tensor]) -> None
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
-def test_loaders_in_forked_workers_read_what_the_disk_has(both: tuple[LoadedMixture, LoadedMixture]) -> None:
+def test_loaders_in_forked_workers_read_the_samples_of_the_disk(both: tuple[LoadedMixture, LoadedMixture]) -> None:
     remote, local = both
     assert_same([remote.train[9]["input_ids"]], [local.train[9]["input_ids"]])  # before the workers are forked
     expected = batches(MixtureLoader(local.train, batch_size=4, rank=1, world_size=2), 40)

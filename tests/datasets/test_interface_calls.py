@@ -61,7 +61,7 @@ class Call:
     """Function of the result and the object that returns the value to compare."""
     expected: Any
     on: Callable[[], Any] | None = None
-    """Creates the object whose method is called, or the class of an abstract name; None for a function or a class."""
+    """Function that creates the object whose method is called, or the class of an abstract name; None for a function or a class."""
 
     def result(self, name: str, *, by_position: bool) -> Any:
         """Make the call and return the value to compare."""

@@ -29,7 +29,7 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> LoadedMixture:
 
 @pytest.fixture(scope="module")
 def segmented(tmp_path_factory: pytest.TempPathFactory) -> LoadedMixture:
-    """A mixture whose second segment begins at position 20, so that its first epoch has another length than the others."""
+    """A mixture whose second segment begins at position 20, so its first epoch has a different length."""
     folder = tmp_path_factory.mktemp("segmented")
     first = mixture_of(folder / "first")
     plan = extended(first.plan, "later", 20, [MixturePart(corpus="one", weight=2.0)], partitions({"one": {"a": 14, "b": 9, "c": 5}}))
@@ -87,7 +87,7 @@ def test_set_epoch_refuses_to_skip_samples_after_a_set_position(mixture: LoadedM
             assert positions(loader) == list(range(begin, end))
 
 
-def test_epochs_counted_from_0_do_not_repeat_what_follows_a_position_that_was_set(mixture: LoadedMixture) -> None:
+def test_epochs_counted_from_0_do_not_repeat_samples_after_a_set_position(mixture: LoadedMixture) -> None:
     stream = MixtureStream(mixture.train, batch_size=4, position=50)
     loader = DataLoader(stream, batch_size=None, num_workers=1)
     stream.set_epoch(0)
@@ -262,7 +262,7 @@ def test_every_loader_reads_a_validation_split_once_per_pass(tmp_path: Path, wor
     assert [int(sample["position"]) for sample in validation] == list(range(9))
 
 
-def test_accelerate_divides_what_loader_workers_read_in_order_or_raises(mixture: LoadedMixture) -> None:
+def test_accelerate_divides_the_samples_of_loader_workers_in_order_or_raises(mixture: LoadedMixture) -> None:
     from accelerate.data_loader import prepare_data_loader
 
     def read(batch_size: int, workers: int) -> list[int]:

@@ -151,7 +151,7 @@ def test_loss_that_is_not_finite_is_a_spike_from_the_first_step_on(store: Path, 
 
 
 @pytest.mark.parametrize("step", [-1, 1.5, "1", None, 10**30])
-def test_step_that_is_not_a_number_of_a_step_is_refused_before_it_is_held(store: Path, tmp_path: Path, step: Any) -> None:
+def test_invalid_step_number_is_refused_before_recording(store: Path, tmp_path: Path, step: Any) -> None:
     mixture = load_mixture("demo", store=store)
     ledger = LossLedger(tmp_path / "ledger", mixture.plan)
     batch = next(iter(MixtureLoader(mixture.train, batch_size=BATCH)))
@@ -290,7 +290,7 @@ def test_batch_without_positions_is_refused_with_the_name_of_the_column(tmp_path
 
 
 def spoil(ledger: Path, how: str) -> None:
-    """Spoil the ledger of a run in one way."""
+    """Damage the ledger of a run in one way."""
     (part,) = ledger.glob("*.parquet")
     if how == "foreign":
         pq.write_table(pa.table({"a": [1]}), part)

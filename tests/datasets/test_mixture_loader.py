@@ -347,7 +347,7 @@ def test_number_that_is_not_an_integer_raises(mixture: LoadedMixture, name: str,
 
 
 @pytest.mark.parametrize("wrong", [-1, 1.5, "1", None])
-def test_position_and_epoch_that_do_not_exist_are_refused_wherever_they_are_set(mixture: LoadedMixture, wrong: Any) -> None:
+def test_invalid_position_and_epoch_are_refused_by_all_setters(mixture: LoadedMixture, wrong: Any) -> None:
     stream, split = MixtureStream(mixture.train, batch_size=1, position=3), mixture.train
     with pytest.raises((TypeError, ValueError), match="position: is "):
         stream.position = wrong

@@ -208,7 +208,7 @@ def trainer_of_a_stream(mixture: LoadedMixture, folder: Path) -> Shown:
 
 
 def by_trainer(home: Path, folder: Path, rank: int) -> Any:
-    """Return the positions that the Trainer of one of two ranks reads, and the verdict on a stream that divides the samples too."""
+    """Return the positions that the Trainer of one of two ranks reads, and the verdict on a stream that also divides the samples."""
     _tell_accelerate(rank, 2)
 
     def read(**shard: int) -> list[int]:
@@ -279,7 +279,7 @@ def by_accelerate_alone(home: Path, rank: int) -> Any:
 
 
 def lightning_and_watched_model() -> tuple[Any, Any]:
-    """Return the package lightning, and a class of models whose `watched` tells what they are trained on."""
+    """Return the package lightning, and a class of models whose `watched` lists their training data."""
     lightning = pytest.importorskip("lightning")
 
     class WatchedModel(lightning.LightningModule):  # type: ignore[misc,name-defined]

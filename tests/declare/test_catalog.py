@@ -1,4 +1,4 @@
-"""Declarations: what is right is read, and what is wrong is an error at its line that says what would be right."""
+"""Declarations: valid ones are read, and invalid ones are an error with the line and a remedy."""
 
 import re
 from datetime import date
@@ -142,7 +142,7 @@ def test_invalid_corpus_is_an_error_with_its_line(data: Path, text: str | bytes,
         ),
     ],
 )
-def test_tokenizer_that_is_not_a_folder_is_an_error_that_says_which_there_are(data: Path, tokenizer: str, message: str) -> None:
+def test_unknown_tokenizer_is_an_error_that_lists_the_tokenizers(data: Path, tokenizer: str, message: str) -> None:
     write_text(data / "tokenizers" / "own" / "tokenizer.json", "{}")
     found = corpus_error(data, CORPUS.replace("gpt2@main", tokenizer))
     assert found.startswith(f":4: tokenizer: {message.format(data=data)}")
@@ -225,7 +225,7 @@ def test_environment_variables_are_expanded_before_types_are_checked(data: Path,
         load_yaml(path, MixtureConfig)
 
 
-def test_all_that_is_wrong_is_found_and_what_is_right_is_read(data: Path) -> None:
+def test_all_mistakes_are_found_and_valid_declarations_are_read(data: Path) -> None:
     declare_corpus(data, "good", "x")
     declare(data, "corpora", name="bad name", source={"path": "x"}, tokenizer=str(GPT2))
     declare_corpus(data, "lost", "x", tokenizer="nowhere")

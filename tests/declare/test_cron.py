@@ -1,4 +1,4 @@
-"""Cron expressions: what is accepted is accepted by Dagster too, and fires."""
+"""Cron expressions: accepted ones are valid in Dagster and fire."""
 
 import re
 from datetime import UTC, datetime

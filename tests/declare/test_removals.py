@@ -1,4 +1,4 @@
-"""The record of what a corpus leaves out."""
+"""The record of the documents that a corpus leaves out."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""YAML as it stands in the file: every value as YAML has it, every error at its line."""
+"""YAML as written in the file: every value as YAML defines it, every error with its line."""
 
 import os
 import re
@@ -187,7 +187,7 @@ def test_syntax_error_includes_a_remedy(tmp_path: Path, text: str, right: str) -
         ("name: [x]", ":1: name: should be a valid string (found ['x']); write one value, not a list"),
     ],
 )
-def test_slip_is_named_as_it_is_written(tmp_path: Path, text: str, message: str) -> None:
+def test_typo_is_quoted_as_written(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DeclarationError) as caught:
         load_yaml(write_text(tmp_path / "x.yaml", text), CorpusConfig)
     found = [str(problem) for problem in (caught.value, *caught.value.further)]
@@ -216,7 +216,7 @@ def test_nested_aliases_are_refused_before_they_are_expanded(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("written", "hint"), [("2,048", "write it as a number, without quotes: 2048"), ("'2.048'", "(found '2.048')")])
-def test_hint_at_a_whole_number_is_a_whole_number(tmp_path: Path, written: str, hint: str) -> None:
+def test_hint_for_an_integer_is_an_integer(tmp_path: Path, written: str, hint: str) -> None:
     with pytest.raises(DeclarationError, match=re.escape(hint) + "$"):
         load_yaml(write_text(tmp_path / "x.yaml", f"name: x\ndatasets: [{{corpus: one}}]\nseq_len: {written}\n"), MixtureConfig)
 

@@ -150,7 +150,7 @@ def _parameters() -> list[Any]:
 
 
 @pytest.mark.parametrize("page", _parameters())
-def test_blocks_of_a_page_run_and_print_what_it_shows(
+def test_blocks_of_a_page_run_and_print_the_documented_output(
     page: str, request: pytest.FixtureRequest, prepared_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene, taken_for_granted = SCENES.get(page, ("empty", {}))
@@ -190,5 +190,5 @@ def test_every_fence_belongs_to_a_block_with_a_language(page: str) -> None:
     assert page in ELSEWHERE or blocks or "```" not in text
 
 
-def test_output_is_compared_without_what_differs_between_runs(tmp_path: Path) -> None:
+def test_output_is_compared_without_values_that_differ_between_runs(tmp_path: Path) -> None:
     assert normalised(f"{tmp_path}/a 2027-01-01 10:00 \n", tmp_path) == "/home/user/a 2026-11-27 22:10\n"

@@ -1,4 +1,4 @@
-"""The tables of the documentation list what the code has."""
+"""The tables of the documentation match the code."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Running ahead changes when, not what."""
+"""Prefetching changes the timing of results, not the results."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Processes side by side: everything is done once, whatever becomes of one of them."""
+"""Parallel processes: every task is done once, even if processes die."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ logger = logging.getLogger("phyagi_assets.tests")
 
 
 def counting(folder: Path, item: int, on_progress: OnProgress) -> tuple[int, str]:
-    """Writes down what it did; says some things on the way."""
+    """Record the call and log messages."""
     (folder / f"came {os.getpid()}").touch()
     if item == 13:
         raise SourceError("thirteen is not an item")
@@ -191,7 +191,7 @@ def work_slowly(folder: Path) -> None:
         pass
 
 
-def test_processes_end_when_the_one_that_hands_out_is_killed(tmp_path: Path) -> None:
+def test_worker_processes_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = f"from pathlib import Path; from tests.execution.test_process_pool import work_slowly; work_slowly(Path({str(tmp_path)!r}))"
     with subprocess.Popen([sys.executable, "-c", f"if __name__ == '__main__': {script}"]) as command:
         wait_for(lambda: len(list(tmp_path.glob("*.came"))) == 2)
@@ -312,7 +312,7 @@ def test_threads_run_small_tasks_at_the_same_time_and_a_large_one_alone() -> Non
     assert seen == {1: [1, 2, 3], 2: [1, 2, 3], 3: [1, 2, 3], 11: [11], 12: [12]}
 
 
-def test_threads_that_are_interrupted_end_their_tasks_and_begin_no_others() -> None:
+def test_interrupted_threads_finish_their_tasks_and_start_no_others() -> None:
     begun, goes_on = Barrier(3), Event()
     ended = list[int]()
 

@@ -14,7 +14,7 @@ from phyagi_assets.execution.ray_connection import _unreachable, connected
 
 
 @pytest.mark.parametrize("choice", ["", "rays", "ray:", "ray:http://host:80", "ray:host", "ray:host:0", "ray:host:99999", "ray:a b:6379"])
-def test_choice_that_is_no_executor_names_the_setting_and_what_is_right(choice: str) -> None:
+def test_invalid_executor_names_the_setting_and_the_valid_values(choice: str) -> None:
     with pytest.raises(PhyagiAssetsError, match=r"^--executor: '.*' is not .*; use (local, ray, or ray:ADDRESS|auto, HOST:PORT)"):
         chosen_executor(choice)
 

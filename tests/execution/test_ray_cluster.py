@@ -1,4 +1,4 @@
-"""Tasks on a Ray cluster of two nodes: everything is done, whatever becomes of a process or a node."""
+"""Tasks on a Ray cluster of two nodes: every task is done, even if processes or nodes fail."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ logger = logging.getLogger("phyagi_assets.tests")
 
 
 def counting(folder: Path, item: int, on_progress: OnProgress) -> tuple[int, str]:
-    """Writes down what it did; says some things on the way."""
+    """Record the call and log messages."""
     if item == 13:
         raise SourceError("thirteen is not an item")
     if item == 14:
@@ -76,7 +76,7 @@ def outcomes(executor: RayExecutor[Any, Any], tasks: Iterable[Any]) -> dict[Any,
 
 @pytest.fixture(scope="module", autouse=True)
 def connected_before(nodes: RayNodes) -> Iterator[None]:
-    """One connection for all tests, so that their tasks run in the same processes; otherwise, each run starts processes of its own."""
+    """One connection for all tests, so that their tasks share processes; otherwise, each run starts its own."""
     with connected(nodes.address):
         yield
 
@@ -125,7 +125,7 @@ def test_tasks_of_a_node_that_is_killed_run_on_another(nodes: RayNodes, tmp_path
 
 
 def losing(folder: Path, item: int, _on_progress: OnProgress) -> str:
-    """Fails on the first node that runs a task."""
+    """Fail on the first node that runs a task."""
     node = os.environ["PHYAGI_ASSETS_SCRATCH"]
     with suppress(FileExistsError):
         (folder / "lost").symlink_to(node)
@@ -162,9 +162,7 @@ def losing_everywhere(folder: Path, item: int, _on_progress: OnProgress) -> str:
     raise SourceError(f"item {item}: the store cannot be reached")
 
 
-def test_tasks_that_fail_where_no_node_would_do_better_are_not_run_again_and_the_driver_checks_once(
-    nodes: RayNodes, tmp_path: Path
-) -> None:
+def test_tasks_that_would_fail_on_any_node_are_not_retried_and_the_driver_checks_once(nodes: RayNodes, tmp_path: Path) -> None:
     check = LostFolder(folder=tmp_path, everywhere=True)
     found = outcomes(executor_on(nodes.address, partial(losing_everywhere, tmp_path), check=check), range(4))
     assert [str(found[item]) for item in range(4)] == [f"item {item}: the store cannot be reached" for item in range(4)]
@@ -173,7 +171,7 @@ def test_tasks_that_fail_where_no_node_would_do_better_are_not_run_again_and_the
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutageThatEnds(NodeCheck):
-    """Fails after a task has failed, until the driver has checked."""
+    """Check that fails after a task has failed, until the driver has checked."""
 
     folder: Path
     driver: int = field(default_factory=os.getpid)

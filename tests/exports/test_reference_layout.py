@@ -56,7 +56,7 @@ def test_pieces_are_joined_to_the_arrays_of_one_file(stores: dict[str, Artifact]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["c"]
 
 
-def test_copy_that_is_there_is_not_written_again_and_a_damaged_one_is(stores: dict[str, Artifact], tmp_path: Path) -> None:
+def test_existing_copy_is_kept_and_a_damaged_one_is_written_again(stores: dict[str, Artifact], tmp_path: Path) -> None:
     words = ("copy", "--layout", "reference", store_of(stores["pieces"]), tmp_path / "out")
     assert run(*words).exit_code == 0
     before = contents(tmp_path / "out")

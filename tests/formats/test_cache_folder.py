@@ -1,4 +1,4 @@
-"""Caches as they are found, checked against what they say of themselves."""
+"""Cache folders are checked against their manifests when they are opened."""
 
 import json
 import pickle
@@ -70,7 +70,7 @@ def test_cache_of_the_reference_library_is_read(tmp_path: Path) -> None:
     assert load_tokenizer(folder, allow_pickle=True).decode(tokens.ids[:3]) == "w0 w1 w2"
 
 
-def test_labels_beside_an_array_are_its_labels_also_when_they_were_put_there_later(cache: Path) -> None:
+def test_labels_file_added_later_is_read(cache: Path) -> None:
     np.save(cache / "train_labels.npy", np.where(IDS < 3, -100, IDS.astype(np.int32)).reshape(1, -1))
     labels = _opened(cache / "train.npy").labels
     assert labels is not None
@@ -133,7 +133,7 @@ def test_inconsistent_file_is_refused_by_name(cache: Path, change: Callable[[Pat
         open_tokens(next(cache.glob("t*t.npy"), cache / "train.npy"))
 
 
-def test_documents_that_the_manifest_names_have_to_be_there(workspace: Workspace) -> None:
+def test_document_ends_in_the_manifest_must_exist(workspace: Workspace) -> None:
     folder = pipeline_cache(workspace, "news", ["One document."])
     (folder / "train.documents.npy").unlink()
     with pytest.raises(StoreError, match=r"train\.documents\.npy: is missing; build the cache again"):
@@ -180,7 +180,7 @@ def test_file_that_is_not_a_token_array_is_refused_by_name(tmp_path: Path, conte
 
 
 class _Malice:
-    """Makes a folder when it is unpickled."""
+    """Object that creates a folder when it is unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

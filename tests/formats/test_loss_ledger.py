@@ -79,7 +79,7 @@ def test_wrong_column_is_an_error_with_the_file(part: Path, column: str, values:
         ({"format": 2}, "has format 2"),
     ],
 )
-def test_wrong_metadata_are_an_error_with_the_file(part: Path, changes: dict[str, Any] | None, message: str) -> None:
+def test_wrong_metadata_is_an_error_with_the_file(part: Path, changes: dict[str, Any] | None, message: str) -> None:
     table = pq.read_table(part)
     key, content = next((key, content) for key, content in table.schema.metadata.items() if key.startswith(b"phyagi"))
     changed = [] if changes is None else {**json.loads(content), **changes}

@@ -1,4 +1,4 @@
-"""A plan is read if it says what it should, and refused by file and key if it does not."""
+"""A valid plan is read, and an invalid one is refused with its file and key."""
 
 import json
 import re
@@ -170,7 +170,7 @@ CHANGES = [(number, keys) for number, record in enumerate(RECORDS) for keys in p
 
 
 @given(change=st.sampled_from(CHANGES), junk=JUNK)
-def test_whatever_a_value_is_replaced_by_a_plan_is_refused_or_its_order_opens(
+def test_plan_with_any_replaced_value_is_refused_or_opens(
     tmp_path_factory: pytest.TempPathFactory, change: tuple[int, tuple[str | int, ...]], junk: Any
 ) -> None:
     number, keys = change

@@ -23,7 +23,7 @@ def wanted(made_of: str = "this") -> Manifest:
 
 
 def filled(**files: str) -> Callable[[Path], Manifest]:
-    """Writes files; two underscores in a name stand for a slash, and one for a dot."""
+    """Return a function that writes files; in a name, two underscores become a slash, and one becomes a dot."""
 
     def fill(draft: Path) -> Manifest:
         for name, content in files.items():
@@ -34,7 +34,7 @@ def filled(**files: str) -> Callable[[Path], Manifest]:
 
 
 def files(folder: Path) -> dict[str, str]:
-    """Every file but the manifest, hidden ones too, with its content."""
+    """Return the content of every file except the manifest, including hidden files."""
     found = (path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
     return {path.relative_to(folder).as_posix(): path.read_text() for path in sorted(found)}
 
@@ -76,7 +76,7 @@ def test_manifest_with_paths_elsewhere_deletes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_link", [False, True])
-def test_folder_with_files_of_others_is_not_replaced(tmp_path: Path, is_link: bool) -> None:
+def test_folder_with_foreign_files_is_not_replaced(tmp_path: Path, is_link: bool) -> None:
     cache = tmp_path / "cache"
     if is_link:
         write_text(tmp_path / "mine" / "tokenizer.json", "mine")

@@ -47,7 +47,7 @@ def test_inspection_of_a_cache_shows_first_middle_and_last_documents(workspace: 
     assert shown.facts["train"].startswith("documents 1,200, tokens ")
 
 
-def test_samples_are_cut_and_say_how_long_they_are(built: dict[str, list[Built]]) -> None:
+def test_samples_are_cut_and_show_their_length(built: dict[str, list[Built]]) -> None:
     whole, _, cut = inspect_artifact(built["b"][2].artifact.path).samples
     assert whole.where.startswith("train[0], b.jsonl row 2, id ")
     assert (whole.text, whole.tokens) == ("Of <|endoftext|> b<|endoftext|>", 5)

@@ -58,11 +58,11 @@ def test_dry_run_before_anything_is_built_lists_everything_and_reads_no_source(p
     assert contents(project.workspace.data) == before
 
 
-def test_dry_run_of_what_is_built_finds_nothing(built: Workspace) -> None:
+def test_dry_run_of_a_current_store_finds_nothing(built: Workspace) -> None:
     assert report(built) == DryRunReport(stale=(), current=4, failed={})
 
 
-def test_changed_new_and_gone_files_are_named(built: Workspace) -> None:
+def test_changed_new_and_deleted_files_are_named(built: Workspace) -> None:
     write_text(built.data / "raw" / "one.txt", "Another play.")
     write_text(built.data / "raw" / "four.txt", "A new play.")
     (built.data / "raw" / "three.txt").unlink()

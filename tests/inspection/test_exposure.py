@@ -84,7 +84,7 @@ def test_exposures_are_those_found_by_explaining_every_position(mixed: Mixed, te
 
 
 def next_token_is_of(text: str, sample: ExplainedSample) -> bool:
-    """Whether the token behind a sample, its last label, is one of the document."""
+    """Return whether the last label of a sample is a token of the document."""
     ends, hashes = (np.load(sample.array.with_suffix(suffix)) for suffix in (".documents.npy", ".hashes.npy"))
     behind = int(np.searchsorted(ends, sample.offset + SEQ_LEN, side="right"))
     return behind < len(hashes) and document_id(int(hashes[behind])) == id_of(text)
@@ -117,7 +117,7 @@ def test_replaced_plan_shows_exposures_and_the_new_plan_none(corpora: dict[str, 
     assert with_ids(corpora["c"], [id_of(text)], workspace.store)
 
 
-def test_training_may_have_come_further_than_an_epoch_or_less_far(corpora: dict[str, Corpus], workspace: Workspace) -> None:
+def test_training_position_may_be_within_or_beyond_the_first_epoch(corpora: dict[str, Corpus], workspace: Workspace) -> None:
     mix(corpora, workspace)
     (once,) = exposures("c", [id_of(DOCUMENTS["monday"][4])], workspace.store)
     (twice,) = exposures("c", [id_of(DOCUMENTS["monday"][4])], workspace.store, 10 * once.until)
@@ -127,9 +127,7 @@ def test_training_may_have_come_further_than_an_epoch_or_less_far(corpora: dict[
     assert less.positions == once.positions[:1]
 
 
-def test_documents_are_found_by_their_text_in_the_source_and_by_their_id_in_what_was_built(
-    corpora: dict[str, Corpus], workspace: Workspace
-) -> None:
+def test_documents_are_found_by_text_in_the_source_and_by_id_in_artifacts(corpora: dict[str, Corpus], workspace: Workspace) -> None:
     (by_text,) = matching(corpora["c"], r"number 7!", workspace)
     assert (by_text.id, by_text.partition, by_text.file, by_text.row) == (id_of(by_text.text), "tuesday", "tuesday.jsonl", 7)
     assert with_ids(corpora["c"], [by_text.id], workspace.store) == []

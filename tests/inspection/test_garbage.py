@@ -45,13 +45,13 @@ def removable(workspace: Workspace, partitions: dict[str, set[str]], mixtures: s
 
 
 def remove(workspace: Workspace, partitions: dict[str, set[str]], mixtures: set[str], **options: Any) -> list[Removable]:
-    """Remove what can go, and return it."""
+    """Remove the removable versions, and return them."""
     cleaning = Cleaning(store=workspace.store, partitions=partitions, mixtures=mixtures, **options)
     return cleaning.remove(cleaning.find())
 
 
 def found(corpus: Corpus, workspace: Workspace, **options: Any) -> dict[str, str]:
-    """Why things can go, by their names without fingerprints."""
+    """Return the reasons for removal, by name without fingerprint."""
     partitions = {"one": set(workspace.sources.partitions(corpus))}
     return {item.name.partition("@")[0]: item.why for item in removable(workspace, partitions, {"mix"}, **options)}
 

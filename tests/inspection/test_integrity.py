@@ -1,4 +1,4 @@
-"""Whether what is declared can be built, and what is stored is what was written."""
+"""Checks of declarations, and of the integrity of stored files."""
 
 import errno
 import os
@@ -96,7 +96,7 @@ def test_truncated_and_missing_files_and_invalid_manifests_are_found(published: 
 
 @pytest.mark.parametrize("target", [None, ".versions"])
 @pytest.mark.parametrize("address", ["c/numpy_cache/all", "mix/mixed_dataset"])
-def test_what_keeps_an_artifact_from_being_published_is_a_problem(published: Workspace, address: str, target: str | None) -> None:
+def test_obstacles_to_publishing_an_artifact_are_problems(published: Workspace, address: str, target: str | None) -> None:
     pointer = published.store.pointer(address)
     pointer.unlink()
     pointer.symlink_to(target) if target else pointer.write_text("x")
@@ -117,7 +117,7 @@ def test_declarations_that_can_be_built_have_no_problem(published: Workspace) ->
     assert looked == ["c", "mix"]
 
 
-def test_everything_that_is_wrong_is_listed_and_nothing_is_written(published: Workspace) -> None:
+def test_all_problems_are_listed_and_nothing_is_written(published: Workspace) -> None:
     data = published.data
     write_text(data / "raw" / "x.xyz", "of what format?")
     write_text(data / "raw" / "sub" / "y.txt", "y")

@@ -48,7 +48,7 @@ def state(workspace: Workspace) -> StatusReport:
     return status(catalog, Workspace(data=workspace.data, store=workspace.store, engines=workspace.engines))
 
 
-def test_status_counts_what_is_built(built: Workspace) -> None:
+def test_status_counts_built_artifacts(built: Workspace) -> None:
     found = state(built)
     (corpus,), (mixture,) = found.corpora, found.mixtures
     assert (corpus.partitions, corpus.current, corpus.stale, corpus.failed, corpus.not_current) == (3, 3, 0, 0, ())
@@ -74,7 +74,7 @@ def test_status_before_anything_is_built_reads_no_source_file(project: Project) 
     assert not [path for path in opened if path.endswith(".txt")]
 
 
-def test_status_tells_stale_from_never_built_and_failed(built: Workspace) -> None:
+def test_status_distinguishes_stale_never_built_and_failed(built: Workspace) -> None:
     write_text(built.data / "raw" / "one.txt", "Another play.")
     write_text(built.data / "raw" / "four.txt", "A new play.")
     write_text(built.data / "raw" / "two.txt", "A play that fails.")
@@ -128,7 +128,7 @@ def test_status_opens_few_files_per_partition(built: Workspace) -> None:
     assert (opened() - few) / 4 <= 6
 
 
-def test_source_that_cannot_be_listed_and_broken_declaration_are_told(built: Workspace) -> None:
+def test_unlistable_source_and_broken_declaration_are_reported(built: Workspace) -> None:
     declare_corpus(built.data, "lost", "lost/*.txt")
     write_text(built.data / "corpora" / "bad.yaml", "name: bad\n")
     found = state(built)

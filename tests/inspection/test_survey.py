@@ -1,4 +1,4 @@
-"""Nothing but what the store made is ever removed: not behind links, not beside its versions, not inside of them."""
+"""Only files that the store created are removed: none behind links, beside versions or inside them."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def precious(tmp_path: Path) -> Path:
-    """Files of somebody else."""
+    """Foreign files."""
     folder = tmp_path / "precious"
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")
@@ -57,7 +57,7 @@ def cleaning(store: Store, partitions: Mapping[str, list[str]] | None = None, gr
 
 
 def remove_all(store: Store) -> None:
-    """Do everything that removes something, and take none of what is declared for declared."""
+    """Run everything that removes files, as if nothing were declared."""
     for partitions in (None, {}):
         clean = cleaning(store, partitions)
         clean.remove(clean.find())
@@ -179,7 +179,7 @@ def test_version_republished_before_its_removal_is_kept(store: Store) -> None:
     assert store.open(HAMLET) == Artifact(address=HAMLET, path=reverted.path.resolve(), manifest=reverted.manifest)
 
 
-def test_version_published_again_after_the_second_look_stays(store: Store) -> None:
+def test_version_republished_after_the_second_check_is_kept(store: Store) -> None:
     clean = cleaning(store)
     found = clean.find()
 

@@ -1,4 +1,4 @@
-"""Look for cyclic garbage seldom, and not at the end: each interpreter of the tests imports this before anything else.
+"""Collect cyclic garbage rarely, and not at exit: each interpreter of the tests imports this module first.
 
 The modules that an interpreter imports, which are up to 750,000 objects, leave none. By default, the search for it is two fifths of the
 time of their import.

@@ -155,7 +155,7 @@ def test_mixture_fails_with_a_list_of_missing_caches(project: Project) -> None:
     assert project.workspace.store.open("mix/mixed_dataset") is None
 
 
-def test_step_without_its_input_names_what_to_materialize(project: Project) -> None:
+def test_step_without_its_input_names_the_target_to_materialize(project: Project) -> None:
     project.instance.add_dynamic_partitions("plays", ["one"])
     assert "plays/raw_dataset/one" in failure(run(project, key("plays", "tokenized_arrow"), partition="one"))
 

@@ -1,4 +1,4 @@
-"""The daemon of the UI stores what a run is going to build in one transaction."""
+"""The daemon of the UI stores the planned artifacts of a run in one transaction."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -39,7 +39,7 @@ def announced(run: str) -> list[dg.EventLogEntry]:
 
 
 def tables(storage: SqliteEventLogStorage, run: str) -> list[Sequence[tuple[object, ...]]]:
-    """Return what the databases of a run and of all runs hold."""
+    """Return the content of the databases of a run and of all runs."""
     logged = "select dagster_event_type, asset_key, partition, timestamp, event from event_logs order by id"
     assets = "select asset_key, last_run_id from asset_keys order by asset_key"
     found = []
@@ -71,7 +71,7 @@ def test_nothing_is_stored_twice_if_the_database_of_all_runs_is_locked(tmp_path:
         assert [len(found) for found in tables(storage, "run")] == [0, 0, 0]
 
 
-def test_daemon_looks_for_backfills_as_often_as_dagsters_constant_says() -> None:
+def test_daemon_checks_backfills_at_the_interval_of_dagster() -> None:
     name = "DEFAULT_DAEMON_INTERVAL_SECONDS"
     assert name in vars(controller)
     assert name in backfill.execute_backfill_iteration_loop.__code__.co_names, "it is read when the daemon starts, from the module"

@@ -66,9 +66,7 @@ def test_dg_validates_the_project_and_its_yaml_without_warnings(dg: Mapping[str,
 
 
 @pytest.mark.parametrize("command", ["dg check yaml", "dagster definitions validate -w workspace.yaml"])
-def test_commands_that_are_a_part_of_it_validate_the_project_without_warnings(
-    tmp_path: Path, command: str, pytestconfig: pytest.Config
-) -> None:
+def test_dg_commands_validate_the_project_without_warnings(tmp_path: Path, command: str, pytestconfig: pytest.Config) -> None:
     if not pytestconfig.getoption("soak"):
         pytest.skip("a part of `dg check defs`, and its former name; --soak runs them")
     program, *words = command.split()

@@ -78,7 +78,7 @@ def test_mixture_is_built_without_a_failed_partition_which_is_logged(project: Pr
     assert "mix leaves out 1 partition that failed: plays/two" in caplog.text
 
 
-def test_partition_left_out_is_named_wherever_the_mixture_is_shown(without_two: Project) -> None:
+def test_left_out_partition_is_named_in_all_outputs_about_the_mixture(without_two: Project) -> None:
     workspace, catalog = without_two.workspace, load_catalog(without_two.workspace.data)
     plan = plan_of(without_two)
     assert (list(plan.manifest.inputs["plays"]), plan.manifest.details[LEFT_OUT]) == (["one", "three"], ["plays/two"])
@@ -101,7 +101,7 @@ def test_partition_left_out_is_named_wherever_the_mixture_is_shown(without_two: 
     assert forecast(catalog.mixtures["mix"], catalog.corpora, workspace).corpora[0].is_exact
 
 
-def test_mended_partition_gives_the_plan_of_a_mixture_that_never_failed(without_two: Project) -> None:
+def test_repaired_partition_gives_the_plan_of_a_mixture_that_never_failed(without_two: Project) -> None:
     write_text(without_two.raw / "two.txt", GOOD)
     assert without_two.bring_up_to_date().built == ["plays/two", "mix"]
     mended = plan_of(without_two)
@@ -110,7 +110,7 @@ def test_mended_partition_gives_the_plan_of_a_mixture_that_never_failed(without_
     assert (plan_of(without_two).fingerprint, LEFT_OUT in mended.manifest.details) == (mended.fingerprint, False)
 
 
-def test_mended_partition_is_appended_without_a_change_of_what_was_read(without_two: Project) -> None:
+def test_repaired_partition_is_appended_without_changing_the_order_read_so_far(without_two: Project) -> None:
     before = samples(plan_of(without_two), 5)
     write_text(without_two.raw / "two.txt", GOOD)
     assert without_two.bring_up_to_date("mix", at=5).built == ["plays/two", "mix"]
@@ -133,7 +133,7 @@ def test_earlier_version_of_a_failed_partition_is_not_read_and_a_new_one_is_name
     assert inspect_named("mix", project.workspace.store, project.workspace).facts["partitions left out"] == "plays/four"
 
 
-def test_run_of_the_asset_leaves_out_what_failed_and_waits_for_what_was_not_built(project: Project) -> None:
+def test_run_of_the_asset_leaves_out_failed_partitions_and_waits_for_unbuilt_ones(project: Project) -> None:
     declare_skip(project)
     write_text(project.raw / "two.txt", BAD)
     project.bring_up_to_date("plays")
@@ -148,7 +148,7 @@ def test_run_of_the_asset_leaves_out_what_failed_and_waits_for_what_was_not_buil
 
 
 @pytest.mark.parametrize("skip", [True, False])
-def test_failure_that_may_pass_or_that_is_not_to_be_skipped_stops_the_mixture(project: Project, *, skip: bool) -> None:
+def test_transient_or_unskippable_failure_stops_the_mixture(project: Project, *, skip: bool) -> None:
     if skip:
         declare_skip(project)
     write_text(project.raw / "two.txt", BAD)

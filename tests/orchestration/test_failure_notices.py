@@ -16,7 +16,7 @@ from phyagi_assets.orchestration.names import COMMAND, LAUNCHED_BY
 
 
 class _Webhook:
-    """A server that keeps what is posted to it, and answers with a status."""
+    """A server that stores the bodies of POST requests, and answers with a status."""
 
     def __init__(self) -> None:
         self.status, self.posted = 200, list[Any]()
@@ -90,7 +90,7 @@ def nightly() -> None:
 
 
 def _fail(sensor: dg.SensorDefinition, tags: dict[str, str]) -> dg.ExecuteInProcessResult:
-    """Let a run fail, and the sensor see it."""
+    """Record a failed run, and evaluate the sensor."""
     with dg.DagsterInstance.ephemeral() as instance:
         done = nightly.execute_in_process(instance=instance, raise_on_error=False, tags=tags)
         context = dg.build_run_status_sensor_context(

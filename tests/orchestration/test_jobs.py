@@ -54,7 +54,7 @@ CHECKS = ("tokenized_arrow.sound", "tokenized_arrow.within_limits", "numpy_cache
 
 
 def shown(project: Project) -> set[tuple[str, str, bool]]:
-    """Return what the page of a check shows: the check, the partition, and whether it passed; nothing of partitions that it misses."""
+    """Return the rows on the page of a check: the check, the partition, and whether it passed."""
     keys = [dg.AssetCheckKey(dg.AssetKey(["plays", *check.split(".")[:1]]), check.split(".")[1]) for check in CHECKS]
     found = project.instance.event_log_storage.get_asset_check_partition_info(keys)
     ended = {AssetCheckExecutionRecordStatus.SUCCEEDED: True, AssetCheckExecutionRecordStatus.FAILED: False}
@@ -136,7 +136,7 @@ def test_checks_of_a_partition_that_fails_are_logged_and_so_is_its_recovery(proj
     assert ("tokenized_arrow.within_limits", "same", True) in shown(project)
 
 
-def test_failed_checks_pass_again_once_the_cause_of_their_failure_is_gone(built_project: Project) -> None:
+def test_failed_checks_pass_after_their_cause_is_removed(built_project: Project) -> None:
     good = (built_project.raw / "two.txt").read_bytes()
     write_text(built_project.raw / "two.txt", b"\xff")
     recorded = RecordedDigests(Path(built_project.instance.root_directory))

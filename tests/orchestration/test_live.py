@@ -86,7 +86,7 @@ def test_ui_materializes_a_partition_and_a_mixture_with_their_metadata(dagster: 
     assert epoch["intValue"] == len(mixture.train) == 2 * mixture.plan.total("train", "samples")
 
 
-def test_failed_run_says_why(dagster: LiveDagster) -> None:
+def test_failed_run_reports_the_reason(dagster: LiveDagster) -> None:
     run = dagster.launch(*(["notes", stage] for stage in PARTITION_STEPS), partition="all")
     assert dagster.status(run) == "FAILURE"
     (message,) = dagster.failures(run)

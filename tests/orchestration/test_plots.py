@@ -29,7 +29,7 @@ def test_chart_is_well_formed_with_proportional_bars_and_labels(title: str, bars
         assert shown == label or label.startswith(shown.removesuffix("…")) or shown.removeprefix("…").removesuffix("…") in label
 
 
-def test_labels_that_do_not_fit_lose_what_all_of_them_begin_with() -> None:
+def test_labels_that_do_not_fit_lose_their_common_prefix() -> None:
     chart = bar_chart_svg("tokens", [(f"2026-11-{day:02}", day) for day in range(10, 22)])
     assert re.findall(r">(…[^<]*)<", chart) == [f"…{day}" for day in range(10, 22)]
 

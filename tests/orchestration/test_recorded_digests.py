@@ -1,4 +1,4 @@
-"""Digests of recorded versions, which let a command with nothing to build leave Dagster alone."""
+"""Digests of recorded versions, with which a command that has nothing to build does not need Dagster."""
 
 import shutil
 import subprocess
@@ -72,7 +72,7 @@ def test_command_records_everything_again_in_a_new_instance(data: Path, lost: st
     assert without_dagster(data).returncode == 0
 
 
-def test_command_that_failed_is_not_remembered(data: Path) -> None:
+def test_failed_command_is_not_cached(data: Path) -> None:
     recorded = RecordedDigests(Settings.resolve(data=data).dagster_home)
     (data / "raw" / "b.jsonl").write_text("not json\n", encoding="utf-8")
     assert outcome(data).endswith("2 failed")

@@ -157,7 +157,7 @@ def test_user_without_write_access_can_read_and_gets_a_clear_error(shared: Store
     assert published(shared) == "old"
 
 
-def test_what_may_not_be_read_is_named_and_not_taken_for_missing(shared: Store) -> None:
+def test_unreadable_artifact_is_named_and_not_reported_as_missing(shared: Store) -> None:
     version = (shared.root / HAMLET).resolve()
     version.chmod(0o700)
     denied = f"{version}/manifest.json: cannot be read: Permission denied; ask for the right to read the store"
@@ -179,7 +179,7 @@ def test_what_may_not_be_read_is_named_and_not_taken_for_missing(shared: Store) 
     assert "/store' cannot be used: Permission denied" in as_user(NOBODY, [], lambda: Settings.resolve(data=shared.root))
 
 
-def test_status_names_what_may_not_be_read_and_shows_the_rest(shared: Store) -> None:
+def test_status_names_unreadable_artifacts_and_shows_the_rest(shared: Store) -> None:
     data = shared.root.parent
     write_text(data / "plays" / "hamlet.txt", "To be")
     declare_corpus(data, "plays", "plays/*.txt", partition_by="file")

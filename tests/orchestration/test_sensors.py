@@ -239,7 +239,7 @@ def test_edited_declaration_fails_ticks_and_runs_without_building(built_project:
     assert reloaded == {"one", "two", "three"}
 
 
-def test_requested_run_that_a_user_executes_again_uses_the_declarations_of_now(built_project: Project) -> None:
+def test_requested_run_that_a_user_reruns_uses_the_current_declarations(built_project: Project) -> None:
     write_text(built_project.raw / "two.txt", b"\xff\xfe no text")
     result = tick(built_project)
     assert carry_out(built_project, result) == [False]
@@ -457,7 +457,7 @@ def test_file_that_cannot_be_read_fails_alone_and_is_requested_again(built_proje
     assert asked(tick(built_project)) == {"two"}, "the disk may be right again"
 
 
-def test_source_that_is_gone_when_a_run_begins_is_requested_again(project: Project) -> None:
+def test_source_missing_at_the_start_of_a_run_is_requested_again(project: Project) -> None:
     result = tick(project)
     project.raw.rename(project.raw.with_name("elsewhere"))
     assert carry_out(project, result) == [False]

@@ -59,7 +59,7 @@ def test_traceback_of_any_other_failure_is_logged(caplog: pytest.LogCaptureFixtu
     assert "Stack Trace" in second.getMessage()
 
 
-def test_web_server_says_why_its_databases_cannot_be_used() -> None:
+def test_web_server_reports_why_its_databases_cannot_be_used() -> None:
     class FullDisk(Webserver):
         def build_routes(self) -> list[Route]:
             return [Route("/runs", self.fail)]

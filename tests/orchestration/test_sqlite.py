@@ -95,7 +95,7 @@ def test_error_of_a_database_does_not_show_the_statement(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("folder", "file"), [(0o770, 0o664), (0o750, 0o644)])
-def test_group_that_may_write_to_a_folder_may_write_to_the_databases_of_the_command_and_of_the_ui(
+def test_group_of_a_folder_can_write_to_the_databases_of_command_and_ui(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: int, file: int
 ) -> None:
     tmp_path.chmod(folder)

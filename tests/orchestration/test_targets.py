@@ -49,7 +49,7 @@ def test_steps_after_the_chosen_one_stay_as_they_are(built_project: Project) -> 
     assert built_project.workspace.store.published_fingerprint("plays/numpy_cache/one") != cache
 
 
-def test_version_that_may_not_be_read_does_not_stop_what_does_not_need_it(built_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_version_does_not_stop_independent_work(built_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     refused, opened = {"plays/numpy_cache/three", "mix/mixed_dataset"}, LocalStore.open
 
     def open_or_refuse(store: LocalStore, address: str, **options: Any) -> Any:

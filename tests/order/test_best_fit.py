@@ -1,4 +1,4 @@
-"""Packing of whole documents: nothing lost, nothing cut that fits, as full as best-fit decreasing one document at a time."""
+"""Packing of whole documents: no token is lost, no document that fits is cut, and samples are as full as with best-fit decreasing."""
 
 from itertools import pairwise
 
@@ -31,7 +31,7 @@ def one_by_one(lengths: list[int], seq_len: int) -> list[int]:
 
 
 @given(LENGTHS, st.integers(2, 40))
-def test_packed_samples_hold_every_token_once_and_documents_that_fit_whole(lengths: list[int], seq_len: int) -> None:
+def test_packed_samples_contain_every_token_once_and_documents_that_fit_uncut(lengths: list[int], seq_len: int) -> None:
     ends = np.cumsum(lengths, dtype=np.int64)
     found = parts(packed(ends, seq_len))
     assert sorted(token for sample in found for start, stop in sample for token in range(start, stop)) == list(range(sum(lengths)))

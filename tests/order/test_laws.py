@@ -128,7 +128,7 @@ def test_law_4_one_integer_restores_a_run_on_other_ranks_and_batches(
 
 @SOME
 @given(histories())
-def test_law_5_what_comes_before_a_new_segment_stays_as_it_was(plans: list[Plan]) -> None:
+def test_law_5_a_new_segment_does_not_change_the_order_before_it(plans: list[Plan]) -> None:
     for earlier, later in pairwise(plans):
         until = next(of.agrees_until for of in later.ancestors if of.fingerprint == earlier.fingerprint)
         assert later.segments[: len(earlier.segments)] == earlier.segments

@@ -149,7 +149,7 @@ def by_group(plan: Plan, stop: int) -> dict[tuple[str, int], tuple[int, list[Sam
 
 
 def check_nothing_is_lost(plan: Plan) -> None:
-    """Check law 7 for the last segment: every token is in one sample, except for fewer than one sample has."""
+    """Check law 7 for the last segment: every token is in one sample, except for fewer tokens than a sample has."""
     for source in plan.current.sources:
         samples = [sample for group in source.groups for sample in group_samples(plan, source, group)]
         tokens = [token for sample in samples for token in sample]

@@ -80,5 +80,5 @@ def _with_format(plan: Plan) -> Plan:
 def test_order_without_an_index_locates_packed_samples_and_refuses_to_find_their_tokens() -> None:
     order = MixtureOrder(plan_of({"one": [documents("one-a", train=[SEQ_LEN, 1])]}), "train")
     located = order.locate(np.arange(2))
-    with pytest.raises(ValueError, match="open_index: is not given"):
+    with pytest.raises(ValueError, match="open_index: is missing"):
         order.runs(located)

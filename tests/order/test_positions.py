@@ -45,7 +45,7 @@ CORPORA = st.dictionaries(
 
 
 def versions(tokens: dict[str, dict[str, int]]) -> dict[str, list[PlannedPartition]]:
-    """Return partitions whose version is their number of tokens."""
+    """Return partitions whose fingerprints are their numbers of tokens."""
     return {name: [sized(f"{name}-{key}", f"{count}", train=count) for key, count in of.items()] for name, of in tokens.items()}
 
 

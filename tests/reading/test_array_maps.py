@@ -91,7 +91,7 @@ def test_most_recently_used_maps_are_kept(tmp_path: Path) -> None:
 
 
 class _LookedUp:
-    """A key of which each look-up is counted, and the fourth does something else first, as another thread could."""
+    """A key that counts its look-ups and runs a function before the fourth, as another thread could."""
 
     def __init__(self, do: Callable[[], object]) -> None:
         self.do, self.times = do, 0
@@ -103,7 +103,7 @@ class _LookedUp:
         return 1
 
 
-def test_map_that_another_thread_closes_while_it_is_looked_up_is_returned(tmp_path: Path) -> None:
+def test_map_closed_by_another_thread_during_lookup_is_returned(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.npy" for number in range(4)]
     for number, path in enumerate(paths):
         np.save(path, np.arange(number, number + 3))

@@ -92,7 +92,7 @@ def test_block_that_a_dead_process_was_fetching_is_fetched_by_another(tmp_path: 
     assert cached(cache) == {BLOCKS[0]}
 
 
-def test_block_is_fetched_by_one_process_and_what_a_dead_one_left_is_deleted(tmp_path: Path) -> None:
+def test_block_is_fetched_by_one_process_and_files_of_a_dead_one_are_deleted(tmp_path: Path) -> None:
     cache = reserve_and_die(tmp_path / "cache")
     again = BlockCache(tmp_path / "cache", 300, "remedy")
     assert not list((tmp_path / "cache" / ".drafts").glob("*/*"))
@@ -100,7 +100,7 @@ def test_block_is_fetched_by_one_process_and_what_a_dead_one_left_is_deleted(tmp
     assert cache.reserve([BLOCKS[0]], 0, uses({})) == [NotReserved.COMING]
 
 
-def test_cache_that_is_deleted_begins_anew_and_one_that_cannot_be_written_names_the_remedy(tmp_path: Path) -> None:
+def test_deleted_cache_is_created_again_and_unwritable_cache_names_the_remedy(tmp_path: Path) -> None:
     cache = BlockCache(tmp_path / "cache", 300, "set cache_dir")
     assert fetch(cache, BLOCKS[0], 0, {})
     shutil.rmtree(tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""Copies of short runs are the runs, whatever their lengths and places."""
+"""Copies of short runs equal the runs, for any lengths and positions."""
 
 from typing import Any
 

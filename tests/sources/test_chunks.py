@@ -46,7 +46,7 @@ def cut(corpus: Corpus, files: Sequence[LocalFile]) -> list[Spans]:
 
 
 def check(corpus: Corpus, files: Sequence[LocalFile], wanted: Held) -> int:
-    """Assert that the documents are as wanted, read at once and read chunk by chunk, and return the number of chunks."""
+    """Assert that the documents are as expected, read at once and chunk by chunk, and return the number of chunks."""
     parts = cut(corpus, files)
     assert held(read_documents(corpus, files)) == wanted
     assert [document for part in parts for document in held(read_spans(corpus, part))] == wanted

@@ -158,7 +158,7 @@ def test_bucket_in_another_region_is_requested_there(bucket: BucketServer, works
         ("PermanentRedirect", r"the bucket is in another region \(AWS_REGION, ", SourceError),
     ],
 )
-def test_refusal_names_what_to_set_and_is_not_retried(
+def test_refusal_names_the_missing_setting_and_is_not_retried(
     bucket: BucketServer, workspace: Workspace, code: str, message: str, error: type[SourceError]
 ) -> None:
     bucket.refusal = code

@@ -55,7 +55,7 @@ DOCUMENTS = ["one", "", "café\r\n", "long " * 40_000, "a\nb\n\nc"]
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read a twentieth of what is usually read at a time, so that small files have several blocks."""
+    """Reduce the block size to a twentieth, so that small files have several blocks."""
     for module, name in ((readers, "BLOCK"), (compression, "_BUFFER")):
         monkeypatch.setattr(module, name, 50_000)
 

@@ -46,7 +46,7 @@ def quiet(tmp_path: Path) -> Path:
 
 
 def wait_for_tick(file: Path) -> None:
-    """Wait until a change of a file shows in its times."""
+    """Wait until a change of a file changes its times."""
     probe = file.with_name("probe")
     while not probe.exists() or probe.stat().st_ctime_ns <= file.stat().st_ctime_ns:
         probe.write_text("tick")

@@ -59,7 +59,7 @@ def run(hub_client: ProcessPoolExecutor, workspace: Workspace) -> Callable[..., 
 
 
 def _failed(run: Callable[..., Any]) -> tuple[bool, str]:
-    """Build, and return whether the error lasts until an input changes, and the error."""
+    """Build, and return the error and whether it lasts until an input changes."""
     from phyagi_assets.orchestration.partition_runs import is_lasting  # Dagster, which the other process need not import
 
     problem = run(_problem)
@@ -177,7 +177,7 @@ def _commits(workspace: Workspace, tokenizer: str) -> list[str]:
     return found
 
 
-def test_commit_of_a_tokenizer_is_asked_for_again_if_the_hub_is_busy(hub: Hub, run: Callable[..., Any]) -> None:
+def test_commit_of_a_tokenizer_is_requested_again_if_the_hub_is_busy(hub: Hub, run: Callable[..., Any]) -> None:
     name = "openai-community/gpt2@main"
     hub.traffic.unavailable = 1
     assert {found[:26] for found in run(_commits, name)} == {"hub:openai-community/gpt2@"}
@@ -251,7 +251,7 @@ def _offline(workspace: Workspace, forget: Callable[[Path], None]) -> str:
         return _prepared(workspace)
 
 
-def test_time_that_the_hub_asks_to_wait_is_told_if_a_tick_cannot_wait_so_long(
+def test_retry_time_of_the_hub_is_reported_if_it_is_too_long_for_a_tick(
     hub: Hub, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub.traffic, "refusal", 429)
@@ -395,7 +395,7 @@ def test_conversations_on_the_hub_are_trained_on_like_local_ones(hub: Hub, run: 
     assert 0 < sum(label != -100 for label in there[2]) < 32
 
 
-def test_file_that_is_gone_while_a_source_is_listed_is_not_told_as_a_revision() -> None:
+def test_file_deleted_during_listing_is_not_reported_as_a_missing_revision() -> None:
     import httpx
     from huggingface_hub import errors
 

@@ -82,7 +82,7 @@ def test_paths_per_split_are_kept_as_splits(workspace: Workspace) -> None:
     assert {split: of["documents"] for split, of in counts.items()} == {"train": 2, "test": 1}
 
 
-def test_split_that_is_not_held_out_in_spite_of_its_name_is_reported(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_split_that_is_trained_on_despite_its_name_is_reported(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     splits = {name: Dataset.from_dict({"text": TEXTS[:2]}) for name in ("train", "latest", "dev", "test_sft")}
     DatasetDict(splits).save_to_disk(data / "raw" / "named")
     for _ in range(2):
@@ -308,7 +308,7 @@ def test_broken_links_are_reported(data: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EBADMSG, errno.EMFILE], ids=errno.errorcode.get)
-def test_error_that_says_nothing_about_a_file_may_pass(code: int) -> None:
+def test_error_unrelated_to_a_file_may_pass(code: int) -> None:
     assert isinstance(error_of_file(OSError(code, os.strerror(code)), "a.txt"), SourceDownError)
 
 

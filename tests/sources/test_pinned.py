@@ -50,7 +50,9 @@ class Bucket:
     ranges=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 3000)), max_size=4),
     reads=st.lists(st.tuples(st.integers(0, 3200), st.integers(0, 700)), max_size=20),
 )
-def test_reads_return_the_content_whatever_was_announced(size: int, ranges: list[tuple[int, int]], reads: list[tuple[int, int]]) -> None:
+def test_reads_return_the_content_regardless_of_announcements(
+    size: int, ranges: list[tuple[int, int]], reads: list[tuple[int, int]]
+) -> None:
     content = np.random.default_rng(size).bytes(size)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"PART": 256, "AHEAD": 600, "_SMALLEST": 100}.items():

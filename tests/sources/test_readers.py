@@ -242,7 +242,7 @@ def csv_texts(path: Path, content: str, delimiter: str | None = None) -> list[st
 
 @pytest.mark.parametrize("block", [1 << 20, 64, 63, 62])
 @pytest.mark.parametrize("value", ['"He said \\"hi\\" to me"', '"Hello" she said', '"a" '])
-def test_quoted_value_that_goes_on_after_its_closing_quote_is_refused(
+def test_quoted_value_with_text_after_its_closing_quote_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, block: int
 ) -> None:
     small_blocks(monkeypatch, block)
@@ -284,7 +284,7 @@ def test_part_of_a_table_that_was_not_written_is_refused_after_a_row_that_pyarro
 
 
 @pytest.mark.parametrize("broken", ["", "a,b\r\n"])
-def test_csv_value_keeps_its_line_ends_wherever_a_block_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+def test_csv_value_keeps_its_line_ends_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     small_blocks(monkeypatch, 32)
     expected = [f"{'x' * n}\r\ny" for n in range(16)]
     content = "text\r\n" + broken + "".join(f'"{text}"\r\n' for text in expected)
@@ -444,6 +444,6 @@ def test_parquet_files_that_were_joined_are_refused(tmp_path: Path, has_index: b
 
 
 @pytest.mark.parametrize("text", ["PAR1PAR1", "aaaaPAR1PAR1"])
-def test_parquet_file_may_have_the_joint_of_two_files_in_its_values(tmp_path: Path, text: str) -> None:
+def test_parquet_values_may_contain_the_boundary_of_two_files(tmp_path: Path, text: str) -> None:
     pa.parquet.write_table(pa.table({"text": [text]}), tmp_path / "file", write_page_index=True)
     assert texts(tmp_path / "file", "parquet") == [text]

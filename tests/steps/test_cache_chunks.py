@@ -120,7 +120,7 @@ def test_damaged_piece_is_found_and_written_again(stores: dict[str, Artifact], t
     assert not list(workspace.store.scratch("chunks", "c").rglob("*.npy"))
 
 
-def test_damaged_rows_are_told_before_pieces_are_made_of_them(stores: dict[str, Artifact], tmp_path: Path) -> None:
+def test_damaged_rows_are_reported_before_pieces_are_written(stores: dict[str, Artifact], tmp_path: Path) -> None:
     workspace = copied(stores["pieces"], tmp_path / "store")
     cache, rows = (workspace.store.open(f"c/{step}/all") for step in ("numpy_cache", "tokenized_arrow"))
     assert cache

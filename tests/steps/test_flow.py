@@ -1,4 +1,4 @@
-"""Added steps: what is derived from the list of steps."""
+"""Assets and commands are derived from the list of steps."""
 
 import json
 from collections.abc import Mapping, Sequence

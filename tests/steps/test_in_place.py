@@ -92,7 +92,7 @@ def on_disk(workspace: Workspace) -> Workspace:
 
 
 def stale(corpus: Corpus, workspace: Workspace) -> dict[str, list[str]]:
-    """Return the stale steps of each partition that has some."""
+    """Return the stale steps of each partition with any."""
     listed = workspace.sources.partitions(corpus)
     found = {key: [of.step for of in partition_artifacts(corpus, part, workspace) if not of.is_current] for key, part in listed.items()}
     return {key: steps for key, steps in found.items() if steps}

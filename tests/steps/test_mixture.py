@@ -101,7 +101,7 @@ def test_all_missing_and_damaged_caches_are_listed(workspace: Workspace) -> None
 
 
 def _other_tokenizer(data: Path) -> dict[str, Any]:
-    """GPT-2's files and one more: it gives the same ids, but who would know that?"""
+    """GPT-2's files and an additional one, so it counts as another tokenizer although its ids are the same."""
     for file in GPT2.iterdir():
         write_text(data / "other" / "gpt2" / file.name, file.read_bytes())
     write_text(data / "other" / "gpt2" / "notes.txt", "trained elsewhere")

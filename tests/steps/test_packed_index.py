@@ -82,7 +82,7 @@ def test_conversations_are_packed_and_text_is_not_unless_declared(packs: Workspa
         assert [of.packed for of in plan.current.sources] == expected
 
 
-def test_concat_in_so_many_words_is_the_plan_without_packing(packs: Workspace) -> None:
+def test_explicit_concat_gives_the_plan_without_packing(packs: Workspace) -> None:
     text = [{"corpus": "text"}]
     plain, said = built(packs, datasets=text), built(packs, datasets=text, packing="concat")
     assert (said.artifact.fingerprint, said.reused) == (plain.artifact.fingerprint, True)
@@ -147,7 +147,7 @@ def test_explain_leads_from_a_packed_position_to_its_documents_and_fragments(pac
     assert tokens == plan.total("train", "tokens")
 
 
-def test_another_length_needs_its_indices_and_says_how_to_build_them(packs: Workspace) -> None:
+def test_another_length_without_its_indices_is_an_error_with_the_remedy(packs: Workspace) -> None:
     built(packs, packing="best_fit")
     store = packs.store.root
     with pytest.raises(
@@ -166,7 +166,7 @@ def test_another_length_needs_its_indices_and_says_how_to_build_them(packs: Work
     assert len(arrays.load_mixture("mix", store=store).train) > len(longer.train)
 
 
-def test_plan_whose_index_is_gone_is_made_again(packs: Workspace) -> None:
+def test_plan_with_a_deleted_index_is_built_again(packs: Workspace) -> None:
     made = built(packs, packing="best_fit")
     version = versions_of_plan(plan_of(made))
     (index,) = [of for of in version if of.address == "chats/packed_index/all"]
@@ -218,7 +218,7 @@ def test_facts_and_forecast_of_a_packed_mixture_name_fill_and_padding(packs: Wor
         ({"packing": "best_fit", "seq_len": 1}, r"mix\.yaml:2: seq_len: is 1, which is too short for packing: best_fit; .* at least 2"),
     ],
 )
-def test_packing_that_cannot_be_is_refused_with_file_line_and_key(packs: Workspace, keys: dict[str, Any], message: str) -> None:
+def test_impossible_packing_is_refused_with_file_line_and_key(packs: Workspace, keys: dict[str, Any], message: str) -> None:
     declare(packs.data, "mixtures", **{"name": "mix", "seq_len": 32, "datasets": [{"corpus": "text"}], **keys})
     _, problems = read_catalog(packs.data)
     assert len(problems) == 1
@@ -226,7 +226,7 @@ def test_packing_that_cannot_be_is_refused_with_file_line_and_key(packs: Workspa
         raise problems[0]
 
 
-def test_cache_without_the_ends_of_documents_is_refused_with_what_to_do(packs: Workspace) -> None:
+def test_cache_without_the_ends_of_documents_is_refused_with_the_remedy(packs: Workspace) -> None:
     built(packs, datasets=[{"corpus": "text"}])
     cache = packs.store.open("text/numpy_cache/a")
     assert cache is not None

@@ -7,9 +7,7 @@ from phyagi_assets.steps.step import Workspace
 from tests.support import declare_corpus, write_text
 
 
-def test_file_that_is_gone_from_a_partition_is_named_and_a_renamed_one_is_not(
-    workspace: Workspace, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_deleted_file_of_a_partition_is_named_and_a_renamed_one_is_not(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     files = [write_text(workspace.data / "c" / name, name) for name in ("a.txt", "b.txt", "c.txt")]
     corpus = declare_corpus(workspace.data, "c", "c/*.txt")
 

@@ -97,7 +97,7 @@ def test_plan_with_stages_is_reused_and_changes_with_their_ends_only_by_samples(
 
 
 @pytest.mark.parametrize("at", [4, 10, 15, 30])
-def test_segment_at_a_position_keeps_what_comes_before_and_the_stages_after_it(corpora: Workspace, at: int) -> None:
+def test_segment_at_a_position_keeps_the_order_before_and_the_stages_after_it(corpora: Workspace, at: int) -> None:
     before = _plan(_planned(corpora, stages=STAGES))
     write_jsonl(corpora.data / "web" / "b.jsonl", [f"web has more {i}" for i in range(60)])
     build(load_catalog(corpora.data).corpora["web"], corpora)

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("s3")
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Open:
-    """Opens the store on a machine, which has a scratch folder of its own."""
+    """Function that opens the store as a machine with its own scratch folder."""
     return lambda name: store_in_bucket(PLACE, scratch=tmp_path / name, retry_policy=RetryPolicy(attempts=3, pause=0.0))
 
 
@@ -238,7 +238,7 @@ def test_changed_object_is_reported_and_built_again_after_it_is_discarded(machin
     assert found.damage(checksums=True) == []
 
 
-def test_object_that_the_store_did_not_write_is_left_alone(machine: Open, s3: S3Server) -> None:
+def test_foreign_object_is_not_changed(machine: Open, s3: S3Server) -> None:
     store = machine("here")
     written = write(store, "text")
     s3.put(f"lab/store/corpus/stage/.artifacts/part%20é@{written.fingerprint}/mine", b"mine")
@@ -262,7 +262,7 @@ def test_opening_many_artifacts_takes_no_request_per_artifact(machine: Open, s3:
     assert s3.faults.requests.total() == 3  # versions, pointers, shared files
 
 
-def test_least_recently_used_versions_are_evicted_except_held_ones(tmp_path: Path) -> None:
+def test_least_recently_used_versions_are_evicted_unless_in_use(tmp_path: Path) -> None:
     store = store_in_bucket(PLACE, scratch=tmp_path / "scratch", scratch_bytes=1200)
     written = [write(store, f"{i}" * 200, f"corpus/stage/{i}") for i in range(5)]
     folders = [artifact.folder() for artifact in written[:2]]
@@ -398,7 +398,7 @@ def test_corpus_can_have_the_name_of_the_file_with_the_identity_of_a_scratch_fol
             pass
 
 
-def test_clean_whose_lease_was_lost_says_so_and_removes_nothing_more(machine: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clean_that_loses_its_lease_reports_it_and_stops_removing(machine: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     store = machine("here")
     monkeypatch.setattr(store, "_leases", replace(store._leases, expiry=0.0))
     old = write(store, "old")
@@ -411,7 +411,7 @@ def test_clean_whose_lease_was_lost_says_so_and_removes_nothing_more(machine: Op
     assert store.find(ADDRESS, old.fingerprint)
 
 
-def test_lease_of_a_dead_machine_on_a_partition_does_not_keep_its_corpus_from_being_built(machine: Open) -> None:
+def test_lease_of_a_dead_machine_on_a_partition_does_not_block_its_corpus(machine: Open) -> None:
     store = machine("here")
     store._leases = replace(store._leases, expiry=0.1)
     with machine("there").lock("runs/corpus/part"), store.lock("runs/corpus"):  # the server stores objects as files
@@ -458,7 +458,7 @@ def test_busy_server_is_asked_again(machine: Open, s3: S3Server) -> None:
     assert found.damage(checksums=True) == []
 
 
-def test_machines_that_build_at_once_lose_nothing(machine: Open) -> None:
+def test_concurrent_machines_lose_nothing(machine: Open) -> None:
     machines = [machine(f"{i}") for i in range(6)]
 
     def build(number: int) -> None:

@@ -1,4 +1,4 @@
-"""Stores in Google Cloud Storage and Azure: they hold what a store in S3 holds, and refusals leave them as they were."""
+"""Stores in Google Cloud Storage and Azure: the same content as in S3, and refused requests change nothing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +37,7 @@ def store_on(scheme: str, machine: Path) -> BucketStore:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_store_has_the_bytes_of_a_store_on_a_disk_and_loses_what_is_removed(
+def test_store_has_the_bytes_of_a_store_on_a_disk_and_removes_versions(
     scheme: str, bucket: BucketServer, workspace: Workspace, tmp_path: Path
 ) -> None:
     write_text(workspace.data / "raw" / "a b.txt", "One.")

@@ -228,7 +228,7 @@ def write_half(root: Path, told: Connection) -> None:
 
 
 def started(do: Callable[[Path, Connection], None], store: Store) -> Any:
-    """Return a process that does something in a store and has said that it is under way."""
+    """Start a process that works in a store, and return it when it has reported its start."""
     receiver, sender = FORKS.Pipe(duplex=False)
     process = FORKS.Process(target=do, args=(store.root, sender))
     process.start()

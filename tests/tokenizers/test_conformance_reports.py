@@ -40,13 +40,13 @@ def test_report_is_kept_for_other_stores_and_platforms_have_their_own(reports: P
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"unsafe": [1]}', '{"unsafe": ["a"], "distrust": ""}', '{"unsafe": 1, "distrust": ""}'])
-def test_damaged_report_is_not_known(reports: Path, content: str) -> None:
+def test_damaged_report_is_ignored(reports: Path, content: str) -> None:
     keep_report("0f", {"unsafe": [], "distrust": ""})
     (reports / PLATFORM / "0f.json").write_text(content, encoding="utf-8")
     assert known_report("0f") is None
 
 
-def test_folder_that_cannot_be_written_to_is_left_alone(reports: Path) -> None:
+def test_unwritable_folder_is_not_changed(reports: Path) -> None:
     reports.write_text("a file", encoding="utf-8")
     keep_report("0f", {"unsafe": [], "distrust": ""})
     assert known_report("0f") is None
@@ -61,7 +61,7 @@ def test_no_reports_are_known_or_kept_without_a_folder(monkeypatch: pytest.Monke
 @pytest.mark.usefixtures("reports")
 @pytest.mark.skipif(not (conformance_reports.SHIPPED / PLATFORM).exists(), reason="the package has no reports for this platform")
 def test_package_has_reports_for_its_tokenizers_and_the_pinned_engine(workspace: Workspace, tmp_path: Path) -> None:
-    """If this fails after a change of a version, copy the reports of new runs from the folder of the user's reports."""
+    """If this fails after an upgrade of a package, copy the reports of new runs from the user's report folder."""
     save_byte_tokenizer(tmp_path / "bytes")
     for tokenizer in (GPT2, tmp_path / "bytes"):
         new = LocalStore(tmp_path / f"store of {tokenizer.name}")

@@ -85,7 +85,7 @@ def test_many_threads_encode_at_once_and_a_process_forked_from_theirs_too(prepar
 
 
 def _with_four_threads(backend: Path) -> tuple[list[bool], list[bool]]:
-    """Return whether texts have the right ids: short ones from four threads, and one of 4 MB, also in a forked process."""
+    """Return whether texts have correct ids: short ones in four threads, and one of 4 MB, also in a forked process."""
     os.environ["RAYON_NUM_THREADS"] = "4"
     fast, columns = GigatokenEngine(backend), [pa.array([f"text {i} of {many}" for i in range(many)]) for many in range(1_000, 1_008)]
     with ThreadPoolExecutor(4) as threads:
@@ -101,7 +101,7 @@ def _encodes_long_text(backend: Path) -> bool:
     return np.array_equal(ids, np.tile(ReferenceEngine(backend).encode(pa.array([words])).ids, times))
 
 
-def test_engine_with_an_unbounded_cache_is_recreated_when_the_process_has_grown_even_if_its_file_is_gone(
+def test_engine_with_an_unbounded_cache_is_recreated_after_growth_even_without_its_file(
     prepared_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (saved,) = prepared_store.rglob("backend.json")
@@ -118,9 +118,7 @@ def test_engine_with_an_unbounded_cache_is_recreated_when_the_process_has_grown_
     assert made[1]() is made[2]() is not None
 
 
-def test_cache_that_another_thread_encodes_with_is_freed_before_the_growth_is_measured_anew(
-    prepared_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cache_of_an_engine_in_use_is_freed_before_growth_is_measured_again(prepared_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (backend,) = prepared_store.rglob("backend.json")
     engine = GigatokenEngine(backend)
     old, of_other_thread = weakref.ref(engine._tokenizer), [engine._tokenizer]

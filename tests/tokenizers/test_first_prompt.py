@@ -29,7 +29,7 @@ def renderer(template: str, train_on: TrainOn = "assistant") -> Renderer:
 
 
 def trained(template: str, *roles: str) -> list[str]:
-    """Return the parts to train on of a conversation, in which every turn says its role and number."""
+    """Return the trained parts of a conversation in which the text of each turn is its role and number."""
     messages = [{"role": role, "content": f"{role} {number}"} for number, role in enumerate(roles)]
     rendered = renderer(template).render(messages, None)
     return [rendered.text[start:end] for start, end in rendered.parts]

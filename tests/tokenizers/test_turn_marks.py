@@ -71,6 +71,6 @@ def test_first_turns_are_rendered_as_the_beginning_of_the_whole_and_the_text_aft
 
 
 @pytest.mark.parametrize("name", ACROSS_TURNS)
-def test_templates_that_may_look_at_later_turns_are_rendered_turn_by_turn(name: str) -> None:
+def test_templates_that_can_read_later_turns_are_rendered_turn_by_turn(name: str) -> None:
     text, ends = ChatTemplate(ACROSS_TURNS[name], {}).render_with_ends(CONVERSATIONS[0], None)
     assert (text, ends) == (ChatTemplate(ACROSS_TURNS[name], {}).render(CONVERSATIONS[0], None), None)

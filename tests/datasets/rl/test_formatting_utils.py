@@ -31,7 +31,7 @@ def test_turns_are_written_in_the_format() -> None:
     assert apply_chat_template({"chosen": [ANSWER]}, "chatml") == {"chosen": "<|im_start|>assistant<|im_sep|>A field.<|im_end|>"}
 
 
-def test_mask_tokens_surround_what_the_assistant_does_not_write() -> None:
+def test_mask_tokens_surround_turns_of_user_and_system() -> None:
     text = apply_chat_template({"chosen": TURNS}, "phi", shuffle=False, add_mask_tokens=True)["chosen"]
     start, end = "<|mask_start|>", "<|mask_end|>"
     assert text == f"{start}<|system|>Be brief.<|end|>{end}{start}<|user|>What is AI?<|end|>{end}<|assistant|>A field.<|end|>"

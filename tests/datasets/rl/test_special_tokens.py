@@ -1,4 +1,4 @@
-"""Spellings of the tokens around turns."""
+"""The special tokens around turns."""
 
 import pytest
 

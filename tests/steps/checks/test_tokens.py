@@ -36,7 +36,7 @@ def found(artifact: Artifact, corpus: Corpus, workspace: Workspace, **limits: fl
 
 
 def rewritten(artifact: Artifact, column: str, row: int, value: Any) -> None:
-    """Give one row another value."""
+    """Change the value of one row."""
     (path,) = artifact.path.glob("*.arrow")
     with pa.OSFile(str(path)) as file:
         table = pa.ipc.open_stream(file).read_all()
