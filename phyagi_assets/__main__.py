@@ -11,7 +11,7 @@ def main() -> None:
     Ctrl-C ends the process without a traceback even during the import.
     """
     _open_closed_streams()
-    # NumPy's library of linear algebra, which nothing here uses, would start a thread per processor that spins for a tenth of a second.
+    # NumPy's linear algebra library, which is not used here, would start a thread per processor that spins for a tenth of a second.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a job in the background ignores the signal
     if is_usual:
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Open the null device in place of closed standard streams: a file of the store that got the descriptor would get what is printed."""
+    """Open the null device in place of closed standard streams; a file of the store that got their descriptor would receive the output."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, os.O_RDWR)

@@ -8,7 +8,7 @@ import dagster as dg
 from phyagi_assets.orchestration.component import data_folder_definitions
 from phyagi_assets.settings import Settings
 
-# Dagster warns of a parameter that it passes itself where an asset has checks.
+# Dagster warns about a parameter that it passes itself if an asset has checks.
 warnings.filterwarnings("ignore", message="Parameter `execution_type`", category=dg.BetaWarning)
 
 

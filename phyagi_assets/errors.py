@@ -56,7 +56,7 @@ class PhyagiAssetsError(Exception):
         super().__init__(*(redacted(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the arguments and attributes of the error, whatever the parameters of its class are."""
+        """Pickle the arguments and attributes of the error, independently of the parameters of its class."""
         return _unpickled, (type(self), self.args, self.__dict__)
 
 
@@ -184,7 +184,7 @@ class TokenizerError(PhyagiAssetsError):
 
 
 class TokenizerDownError(TokenizerError):
-    """The Hub did not tell the commit of a tokenizer; it may tell it later."""
+    """The Hub did not return the commit of a tokenizer, but may return it later."""
 
 
 class StoreError(PhyagiAssetsError):
@@ -192,7 +192,7 @@ class StoreError(PhyagiAssetsError):
 
 
 class StoreAccessError(StoreError):
-    """A file in the store cannot be read now, which says nothing about its content."""
+    """A file in the store cannot be read now, which does not mean that it is damaged."""
 
     @classmethod
     def of(cls, path: Path | str, problem: OSError) -> "StoreAccessError":
@@ -202,11 +202,11 @@ class StoreAccessError(StoreError):
 
 
 class ForeignFilesError(StoreError):
-    """A version, or something in its folder, was not made by the store, and is left as it is."""
+    """A version, or a file in its folder, was not created by the store and is not changed."""
 
 
 class MissingArtifactsError(StoreError):
-    """A step is requested whose input artifacts do not exist.
+    """The input artifacts of a requested step do not exist.
 
     Parameters
     ----------

@@ -79,7 +79,7 @@ def _noun(number: float, what: str) -> str:
 
 
 def listed(items: Sequence[object], most: int = 5, separator: str = ", ") -> str:
-    """Return the first items of a list, and how many more there are.
+    """Return the first items of a list, and the number of the others.
 
     Examples
     --------

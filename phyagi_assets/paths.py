@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a path leads to a file; False also for a name that is too long, for which `Path.is_file` raises an error.
+    """Return whether a path leads to a file; False if a name is too long, for which `Path.is_file` raises an error.
 
     A path in a folder that may not be entered counts as a file, so that the error of its reader names it.
     """
@@ -18,5 +18,5 @@ def is_file(path: Path) -> bool:
 
 
 def real_path(path: Path) -> Path:
-    """Return where a path leads through all links; a link in a loop leads to itself, for which `Path.resolve` raises in Python 3.11."""
+    """Resolve all links in a path. A link in a loop resolves to itself; `Path.resolve` raises an error for it in Python 3.11."""
     return Path(os.path.realpath(path))

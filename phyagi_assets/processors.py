@@ -1,4 +1,4 @@
-"""The processors that a process may use, and the threads that it uses them with."""
+"""The processors that a process may use, and the number of its threads."""
 
 import os
 from contextlib import suppress
@@ -10,7 +10,7 @@ THREADS = "RAYON_NUM_THREADS"
 
 
 def processors() -> int:
-    """Return the number of processors that this process may use: those that it may run on, up to the limit of its container."""
+    """Return the number of processors that this process may use: its affinity, up to the limit of its container."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, _limit_of_container() or allowed)
 
@@ -27,7 +27,7 @@ def _limit_of_container() -> int | None:
 
 
 def container_limit(groups: Path, root: Path) -> int | None:
-    """Return the number of whole processors whose time the control groups of a process allow, at least one; None without a limit.
+    """Return the processor limit of the control groups of a process, in whole processors, at least one; None without a limit.
 
     Containers with a limit see all processors of their machine. Engines in Rust take the same limit into account.
 
@@ -45,7 +45,7 @@ def container_limit(groups: Path, root: Path) -> int | None:
             if number != "0" and "cpu" not in controllers.split(","):
                 continue
             group = PurePosixPath(path)
-            for above in (group, *group.parents):  # a limit of a group holds for those in it
+            for above in (group, *group.parents):  # the limit of a group applies to the groups in it
                 folder = root.joinpath("cpu" if number != "0" else "", above.relative_to("/"))
                 with suppress(OSError, ValueError):
                     limits.append(_limit(folder))

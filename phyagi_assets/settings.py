@@ -16,7 +16,7 @@ REPORTS_VARIABLE = "PHYAGI_ASSETS_REPORTS"
 CACHE_VARIABLE = "PHYAGI_ASSETS_CACHE"
 CACHE_BYTES_VARIABLE = "PHYAGI_ASSETS_CACHE_BYTES"
 _SCHEME = re.compile(r"\s*((?i:s3|gs|az)(?=:)|[A-Za-z][A-Za-z0-9+.-]+(?=:/))")
-"""The beginning of a URI, also of one with a space before it, or of a bucket without slashes. ``pathlib`` makes ``s3:/bucket`` of
+"""The beginning of a URI, even after a space or for a bucket without slashes. ``pathlib`` makes ``s3:/bucket`` of
 ``s3://bucket``, and a drive has one letter."""
 
 
@@ -51,7 +51,7 @@ class Settings:
     """The data folder and the store."""
 
     data: Path
-    """Absolute path of the data folder: ``corpora/*.yaml``, ``mixtures/*.yaml`` and what they name."""
+    """Absolute path of the data folder, with ``corpora/*.yaml``, ``mixtures/*.yaml`` and the files that they name."""
     store: Path | BucketAddress
     """Absolute path or address of the store, the folder of the artifacts."""
 
@@ -147,7 +147,7 @@ class CacheSettings:
     folder: Path | None
     """Absolute path of the cache folder; None for the scratch folder of the store."""
     bytes: int | None
-    """Largest size of the cache, in bytes; None for half of what the disk has free."""
+    """Largest size of the cache in bytes; None for half of the free space of the disk."""
 
     @classmethod
     def resolve(cls, folder: str | Path | None = None, size: int | str | None = None) -> "CacheSettings":
@@ -193,7 +193,7 @@ def store_place(named: str | Path) -> Path | BucketAddress:
 
 
 def refuse_dangling(store: Path | BucketAddress, remedy: str) -> None:
-    """Raise an error that ends with a remedy if a store is behind a link that leads nowhere, such as one to a disk that is not mounted."""
+    """Raise an error that ends with a remedy if a store is behind a dangling link, such as a link to a disk that is not mounted."""
     if isinstance(store, BucketAddress) or store.exists():
         return
     for link in (store, *store.parents):
@@ -224,7 +224,7 @@ def local_folder(named: str | Path, what: str) -> Path:
         raise PhyagiAssetsError(f"the {what} is a folder on this machine; {scheme[1]}: addresses are not supported for it")
     try:
         folder = Path(named).expanduser().absolute()
-        folder.exists()  # an OSError where no file system takes such a path, as where a name has 300 bytes
+        folder.exists()  # raises an OSError for an impossible path, such as one with a name of 300 bytes
         return folder
     except OSError as problem:
         raise PhyagiAssetsError(f"the {what} {str(named)!r} cannot be used: {problem.strerror}") from None

@@ -1,4 +1,4 @@
-"""Suggestions in messages about names that are not known."""
+"""Suggestions in messages about unknown names."""
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
@@ -19,7 +19,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def suggesting(name: str, known: Collection[str], then: str) -> str:
-    """Return the end of a message about an unknown name: a suggestion if a known name is similar, and a sentence about what is known.
+    """Return the end of a message about an unknown name: a suggestion if a known name is similar, and a sentence about the known names.
 
     Examples
     --------
@@ -31,12 +31,12 @@ def suggesting(name: str, known: Collection[str], then: str) -> str:
 
 
 def unknown_name(name: str, kind: str, kinds: str, known: Collection[str]) -> str:
-    """Return the message about a name that is not known, with the names that are.
+    """Return the message about an unknown name, with the known names.
 
     Examples
     --------
     >>> unknown_name("nesw", "declared corpus", "declared corpora", ["news", "forum"])
     "'nesw' is not a declared corpus; did you mean 'news'? Declared corpora: news, forum"
     """
-    there = f"{kinds}: {listed(list(known), 20) or 'none'}"
-    return f"{name!r} is not a {kind}{suggesting(name, known, there)}"
+    sentence = f"{kinds}: {listed(list(known), 20) or 'none'}"
+    return f"{name!r} is not a {kind}{suggesting(name, known, sentence)}"

@@ -1,4 +1,4 @@
-"""Configurations: load, merge and save them.
+"""Load, merge and save configurations.
 
 OmegaConf does the work, because the interface is its own: interpolation, command-line overrides, and ``DictConfig`` as a return type.
 It is imported inside the functions that need it, as the extra ``config``.
@@ -195,7 +195,7 @@ def _omegaconf() -> Any:
 
 
 def _native(config: Any) -> Any:
-    """Return a configuration as plain types; whatever is not of OmegaConf is returned as it is."""
+    """Return a configuration of OmegaConf as plain types, and any other object unchanged."""
     if type(config).__module__.partition(".")[0] != "omegaconf":
         return config
     return _omegaconf().OmegaConf.to_container(config, resolve=False)
@@ -235,7 +235,7 @@ def _with_overrides(config: Mapping[str, Any], overrides: Sequence[Override]) ->
 
 
 def _read(source: Any) -> Mapping[str, Any]:
-    """Return the mapping that a source holds, interpolations unresolved."""
+    """Return the mapping in a source, with unresolved interpolations."""
     omegaconf = _omegaconf()
     if not isinstance(source, str | Path):
         found, where = _native(source), "configs"
