@@ -17,7 +17,7 @@ from phyagi_assets.store.markers import StoreMarkers
 
 _MARKER = ".phyagi-assets-nodes-"
 _GONE = (0, 0)
-"""Inode and time of change of a folder that was deleted meanwhile. No folder on a node has them, so only the tasks that need it fail."""
+"""Inode and time of change of a deleted folder. No folder on a node has them, so only the tasks that need the folder fail."""
 _OUTPUT_PACKAGES = ("jinja2", "pyarrow", "tokenizers")
 """Packages whose version can change the ids or the bytes of a file."""
 _PRESENT = "installed"

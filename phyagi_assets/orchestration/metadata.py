@@ -19,7 +19,7 @@ def metadata(facts: Facts) -> dict[str, Any]:
 
 
 def fenced(text: str, language: str) -> str:
-    """Return a text as a fenced block of Markdown, whatever it contains."""
+    """Return a text as a fenced block of Markdown, even if it contains fences."""
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 0)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 

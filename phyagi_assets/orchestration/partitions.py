@@ -130,6 +130,6 @@ def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace, names
 
 
 _SENSOR = (
-    "Lists the local sources, adds their new partitions and retires those that they no longer have. "
+    "Lists the local sources, adds their new partitions and retires partitions without files. "
     "Reports runs whose process was killed as failed."
 )

@@ -7,7 +7,7 @@ small change, in four ways:
   mode stay consistent without these waits, and what is published in the store does not depend on them; after a power failure, the last
   events may be missing, and the next command records them again.
 * A database is opened and prepared again, and its schema is read again, for each statement.
-* A new engine compiles each statement anew.
+* A new engine compiles each statement again.
 * For every database that is opened for the first time, all files with revisions of the schema are read.
 
 Members of a group can share an instance: SQLite creates its files writable for the owner only, so they get the rights of their folder.

@@ -1,6 +1,6 @@
 """Dagster's web server with reports: ``/reports/NAME`` is the page that ``phyagi-assets report`` writes, at the address of the UI.
 
-A page is written anew by each request, so it shows what is published now, and building artifacts does not wait for it. The command runs as
+Each request writes the page again, so it shows the published artifacts, and building artifacts does not wait for it. The command runs as
 a process of its own, because the report of a large corpus takes more memory and time than a web server should. One runs at a time.
 
 ``python -m phyagi_assets.orchestration.webserver`` takes the options of ``dagster-webserver``.

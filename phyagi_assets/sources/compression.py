@@ -228,7 +228,7 @@ _DECOMPRESSORS = {"gzip": _GzipDecompressor, "xz": lzma.LZMADecompressor, "bz2":
 
 
 class _Unpacked(io.RawIOBase):
-    """Stream of decompressed content that raises an `OSError` for damage, whatever the decompressing module raises."""
+    """Stream of decompressed content that raises an `OSError` for damage, in place of the errors of the decompressing modules."""
 
     def __init__(self, file: IO[bytes] | io.RawIOBase | pa.NativeFile, kind: str) -> None:
         self._file, self._kind = file, kind

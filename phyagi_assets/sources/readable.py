@@ -17,7 +17,7 @@ ByteRange = tuple[int, int]
 
 
 class Readable(Protocol):
-    """A source file whose content can be read, wherever it is. Its text form is its origin, for messages."""
+    """A source file, local or remote, whose content can be read. Its text form is its origin, for messages."""
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""Recognize the kind of a file by its first bytes, whatever its name is."""
+"""Recognize the kind of a file by its first bytes instead of its name."""
 
 import re
 
@@ -85,7 +85,7 @@ def why_not_fetched(head: bytes) -> str | None:
 def why_not_whole(block: bytes) -> str | None:
     """Return why a part of a text cannot be what was written, and how to correct it; None if it may be.
 
-    A run of 1,023 NUL bytes is found wherever it is; a shorter one may be text.
+    A run of 1,023 NUL bytes is always found; a shorter one may be text.
     """
     return f"contains a run of NUL bytes, {_HOLES}" if _NULS in block else None
 

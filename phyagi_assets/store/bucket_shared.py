@@ -36,10 +36,10 @@ class SharedFiles:
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedFiles, (self.folder, self._copies)
 
-    def objects(self, *, anew: bool = False) -> Mapping[str, StoredObject]:
-        """Return the objects by name, from a listing that is at most some seconds old; list them now if `anew` is set."""
+    def objects(self, *, refresh: bool = False) -> Mapping[str, StoredObject]:
+        """Return the objects by name, from a listing that is at most some seconds old; if `refresh` is set, from a new listing."""
         with self._lock:
-            if anew or self._until < time.monotonic():
+            if refresh or self._until < time.monotonic():
                 self._listed = {stored.key: stored for stored in self.folder.list()}
                 self._until = time.monotonic() + FRESH
             return self._listed
@@ -48,8 +48,8 @@ class SharedFiles:
         """Return the names of the objects that do not exist or have another size."""
         if not wanted:
             return set()
-        for anew in (False, True):
-            sizes = {name: stored.size for name, stored in self.objects(anew=anew).items()}
+        for refresh in (False, True):
+            sizes = {name: stored.size for name, stored in self.objects(refresh=refresh).items()}
             missing = {shared_name(record) for record in wanted if sizes.get(shared_name(record)) != record.bytes}
             if not missing:
                 break
@@ -65,7 +65,7 @@ class SharedFiles:
                 self._listed[name], self._sound[name] = stored, stored.e_tag
 
     def fetch(self, record: FileRecord, path: Path) -> None:
-        """Fetch a file, and link it to a path, unless another thread or process has done so meanwhile."""
+        """Fetch a file, and link it to a path, unless another thread or process has done so."""
         copy = self._copies / shared_name(record)
         if not record.is_size_of(copy):
             self.folder.download(shared_name(record), copy, record.bytes, record.xxh3_128)

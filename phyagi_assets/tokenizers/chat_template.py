@@ -77,7 +77,7 @@ class ChatTemplate:
         self._is_in_place = write_in_place(parsed, self._environment.tracker.blocks)
         self._has_turns = not self.marks_generation and mark_turns(parsed)
         self._template = self._environment.from_string(parsed)
-        self._variables = {**self._template.globals, **variables}  # Jinja would join them anew for each conversation
+        self._variables = {**self._template.globals, **variables}  # Jinja would merge them for each conversation
 
     def render(self, messages: Messages, tools: Tools, *, add_generation_prompt: bool = False) -> str:
         """Return the text of a conversation.

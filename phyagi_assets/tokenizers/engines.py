@@ -117,7 +117,7 @@ class ReferenceEngine:
 class GigatokenEngine:
     """``gigatoken``, which reads Arrow's buffers without copying them.
 
-    Its cache of words has no bound. It is created anew when this process has grown by `GROWTH` since it was created.
+    Its cache of words has no bound, so it is recreated when this process has grown by `GROWTH` since it was created.
 
     It encodes in one of two ways: for one thread at a time, or, "in parallel", for as many as its pool has threads, each with a cache of
     its own. The pool's own threads only help with a text of several megabytes.
@@ -129,7 +129,7 @@ class GigatokenEngine:
         import awkward
         import gigatoken
 
-        # From memory, because the file may have been deleted when the tokenizer is created anew.
+        # From memory, because the file may have been deleted when the tokenizer is recreated.
         self._awkward, self._make = awkward, partial(gigatoken.Tokenizer.from_json, backend.read_bytes())
         self._tokenizer: Any = self._make()
         self._base, self._lock = memory_in_use(), threading.Lock()
@@ -150,7 +150,7 @@ class GigatokenEngine:
         return Encoded(ids=np.asarray(encoded.content.data)[ends[0] : ends[-1]], ends=ends[1:] - ends[0])
 
     def _bounded(self) -> Any:
-        """Return the tokenizer, created anew if this process has grown.
+        """Return the tokenizer, recreated if this process has grown.
 
         Other threads wait, and the old caches are freed first. Otherwise, both would be in memory, and the growth from then on
         would be measured from the size of both.

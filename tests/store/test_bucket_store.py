@@ -186,7 +186,7 @@ def test_files_of_the_tokenizer_are_stored_once(store: BucketStore, machine: Ope
     found = machine("there").open("corpus/stage/b", intact=True)
     assert found
     assert contents(found.folder())["tokenizer/tokenizer.json"] == FILES["tokenizer/tokenizer.json"]
-    store.shared.folder.delete(store.shared.objects(anew=True))
+    store.shared.folder.delete(store.shared.objects(refresh=True))
     damaged = machine("third").open("corpus/stage/b")
     assert damaged
     assert len(damaged.damage()) == 2
@@ -477,7 +477,7 @@ def test_concurrent_machines_lose_nothing(machine: Open) -> None:
 def test_changed_file_of_a_tokenizer_is_replaced_when_a_version_is_built_again(machine: Open, s3: S3Server) -> None:
     store = machine("here")
     written = write(store, "text")
-    shared = next(name for name, stored in store.shared.objects(anew=True).items() if stored.size == 100)
+    shared = next(name for name, stored in store.shared.objects(refresh=True).items() if stored.size == 100)
     s3.put(f"lab/store/{SHARED}/{shared}", b"x" * 100)
     there = machine("there")
     assert there.damage(ADDRESS, written.path) == [
