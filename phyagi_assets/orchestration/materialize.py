@@ -4,10 +4,9 @@ Staleness follows from fingerprints and files. An artifact is also run again if 
 the actual state. One run builds the stale partitions of all corpora; then the steps of corpora and the mixtures have a run each.
 """
 
-import getpass
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -23,21 +22,11 @@ from phyagi_assets.build.work import Work, stale_partitions
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError, StoreAccessError
 from phyagi_assets.execution.ray_address import LOCAL
-from phyagi_assets.formatting import listed
 from phyagi_assets.orchestration.code_location import runs_of_code_location
+from phyagi_assets.orchestration.command_runs import CommandRuns
 from phyagi_assets.orchestration.component import catalog_definitions
-from phyagi_assets.orchestration.databases import database_failure_message
 from phyagi_assets.orchestration.names import (
-    COMMAND,
-    COMMAND_JOB,
-    CORPUS_TAG,
-    EXECUTOR,
-    LAUNCHED_BY,
-    PARTITIONS,
-    PROCESSES,
-    build_job_name,
     op_name,
-    partitions_op_name,
     run_config,
 )
 from phyagi_assets.orchestration.orphaned_runs import fail_orphaned_runs
@@ -49,12 +38,6 @@ from phyagi_assets.steps.flow import Flow
 from phyagi_assets.steps.mixture import AT_POSITION
 from phyagi_assets.steps.step import Scope, Step, Workspace
 
-_USER = "user"
-"""Tag of a run that the UI shows as its launcher."""
-_TAGGED = 5
-"""Largest number of corpora that a tag of a run lists."""
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
 
 class Runner:
     """Finds and builds the stale artifacts of a catalog."""
@@ -63,7 +46,7 @@ class Runner:
         self._catalog, self._workspace, self._instance, self._flow = catalog, workspace, instance, flow
         self._progress = progress
         self.started, self.advanced = progress.started, progress.advanced
-        self._definitions = catalog_definitions(catalog, workspace, self.receive_progress, flow)
+        self._runs = CommandRuns(catalog_definitions(catalog, workspace, self.receive_progress, flow), instance)
         self._expected: dict[str, dict[str, dict[str, str | None]]] = {}
         """Expected fingerprint of each artifact, by corpus, step and partition; None while it is unknown."""
         self._unpartitioned: dict[str, dict[str, str | None]] = {}
@@ -158,16 +141,11 @@ class Runner:
         keys: dict[str, list[str]] = {}
         for item in work:
             keys.setdefault(item.corpus, []).append(item.key)
-        config = run_config(partitions_op_name(COMMAND_JOB), **{PARTITIONS: keys, PROCESSES: processes, EXECUTOR: executor})
         before = set(self.outcome.failed)
-        result = self._definitions.resolve_job_def(COMMAND_JOB).execute_in_process(
-            run_config={**_QUIET, **config}, instance=self._instance, tags=_tags(keys), raise_on_error=False
-        )
-        if _interrupted(result):
-            raise KeyboardInterrupt  # Dagster ends only this run, but the user wants to stop all of them
+        failure = self._runs.build_partitions(keys, processes, executor)
         left = [item for item in work if item.name not in self._ended]
-        if not result.success and set(self.outcome.failed) == before:  # the run itself failed, not one of its partitions
-            self.outcome.failed |= dict.fromkeys((item.name for item in left), _reason(result, self._instance.root_directory))
+        if failure and set(self.outcome.failed) == before:  # the run itself failed, not one of its partitions
+            self.outcome.failed |= dict.fromkeys((item.name for item in left), failure)
             return
         self._built_by_others |= bool(left)
         self.outcome.current += len(left)
@@ -223,7 +201,7 @@ class Runner:
             self.outcome.current += 1
             return
         self._progress.started_step(shown, step.name)
-        failure = self._run_step(key, step, config or {})
+        failure = self._runs.run_step(key, step, config or {})
         if failure:
             self.outcome.failed[shown] = failure
         elif expected.is_current:
@@ -231,42 +209,3 @@ class Runner:
         else:
             self.outcome.built.append(shown)
         self._progress.ended_step(shown, failure, is_current=expected.is_current)
-
-    def _run_step(self, key: dg.AssetKey, step: Step, config: Mapping[str, Any]) -> str:
-        """Run a step that is not partitioned, and return the reason if it failed."""
-        job = (
-            self._definitions.resolve_job_def(build_job_name(key.path[0]))  # the name by which the UI shows the run
-            if step.scope is Scope.MIXTURE
-            else self._definitions.resolve_implicit_global_asset_job_def()
-        )
-        result = job.execute_in_process(
-            run_config={**_QUIET, **config}, instance=self._instance, asset_selection=[key], tags=_tags(), raise_on_error=False
-        )
-        if _interrupted(result):
-            raise KeyboardInterrupt
-        return "" if result.success else _reason(result, self._instance.root_directory)
-
-
-def _tags(corpora: Iterable[str] = ()) -> dict[str, str]:
-    """Return the tags of a run: that the command launched it, for which user, and the corpora that it builds."""
-    user: dict[str, str] = {}
-    with suppress(OSError, KeyError):  # a container may run as a user without a name
-        user = {_USER: getpass.getuser()}
-    names = sorted(corpora)
-    return {LAUNCHED_BY: COMMAND, **user, **({CORPUS_TAG: listed(names, _TAGGED)} if names else {})}
-
-
-def _interrupted(result: dg.ExecuteInProcessResult) -> bool:
-    ends = [event.job_failure_data.error for event in result.all_events if event.event_type is dg.DagsterEventType.RUN_FAILURE]
-    return any(error and error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt") for error in ends)
-
-
-def _reason(result: dg.ExecuteInProcessResult, home: str) -> str:
-    for event in result.all_events:
-        if event.is_step_failure:
-            failure = event.step_failure_data
-            if failure.user_failure_data and failure.user_failure_data.description:
-                return failure.user_failure_data.description
-            if failure.error:
-                return database_failure_message(failure.error, home) or failure.error.to_string()
-    return f"run {result.run_id} failed; the UI shows why"
