@@ -4,15 +4,12 @@ Credentials, endpoints and regions come from the usual places: the environment, 
 credentials of Google, or the role of the machine. This package never handles them itself.
 """
 
-import math
 import os
 import re
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import Message
 from email.utils import parsedate_to_datetime
@@ -30,7 +27,8 @@ from phyagi_assets.errors import SourceError, redacted
 from phyagi_assets.objects.answers import Answer, Server, first_line
 from phyagi_assets.objects.aws_profiles import S3Settings, s3_endpoint, s3_settings
 from phyagi_assets.objects.kinds import AZURE, GCS, KINDS, S3
-from phyagi_assets.objects.retries import RetryPolicy, TransientError, is_disk_error
+from phyagi_assets.objects.outage import Outage
+from phyagi_assets.objects.retries import RetryPolicy, is_disk_error
 
 Result = TypeVar("Result")
 
@@ -41,8 +39,6 @@ _CLIENT: dict[str, Any] = {
 }
 _RETRIES: dict[str, Any] = {"max_retries": 0}  # the retry policy repeats requests, not obstore
 _ROLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
-_OUTDATED = 600.0
-"""Time without requests after which an earlier unanswered request no longer counts as an outage, in seconds."""
 _FIRST_SILENCES = 2
 """Number of attempts without an answer after which a listing is given up, if the server has never answered."""
 _ABSENT = ".phyagi-assets-asks-whether-this-is-an-object-store"
@@ -69,10 +65,7 @@ class Clients:
     def __init__(self, scheme: str, read_timeout: float = 60.0, *, waits_for_access: bool = False) -> None:
         self._kind = KINDS[scheme]
         self._waits_for_access = waits_for_access
-        self.has_answered = False
-        """Whether a request was granted."""
-        self._silence: tuple[float, float] | None = None
-        """Times of the first and the latest request of a series without an answer; None if the latest request was answered."""
+        self._outage = Outage()
         self._options = _CLIENT | {"read_timeout": timedelta(seconds=read_timeout)}
         self._stores: dict[str, ObjectStore] = {}
         self._regions: dict[str, str] = {}
@@ -97,43 +90,26 @@ class Clients:
         TransientError
             The server is down or busy, or the connection broke off.
         """
-        try:
-            with self.translated():
-                store = self._store(bucket)
-                try:
-                    found = action(store)
-                except BaseError as problem:
-                    with self._lock:
-                        if not self._is_settled(bucket, store, str(problem)):
-                            raise
-                    found = action(self._store(bucket))
-        except TransientError as problem:
-            now, before = time.monotonic(), self._silence  # read once: other threads set it
-            self._silence = (before[0] if before else now, now)
-            problem.is_repeated = before is not None
-            raise
-        except Exception:
-            self._silence = None  # a refusal is an answer
-            raise
-        self.has_answered, self._silence = True, None
-        return found
+        with self._outage.watched(), self.translated():
+            store = self._store(bucket)
+            try:
+                return action(store)
+            except BaseError as problem:
+                with self._lock:
+                    if not self._is_settled(bucket, store, str(problem)):
+                        raise
+                return action(self._store(bucket))
 
     def with_retries(self, policy: RetryPolicy, what: str, action: Callable[[], Result], *, lists: bool = False) -> Result:
-        """Run an action that makes requests, and retry it as `RetryPolicy.with_retries` does, unless the server has not answered for long.
-
-        Otherwise, in an outage that lasts, each of thousands of partitions would wait for all attempts before it fails.
+        """Run an action that makes requests, and retry it as `RetryPolicy.with_retries` does, but only once in a long outage.
 
         Parameters
         ----------
         lists
             Whether the action lists objects. It is given up after a few attempts without an answer if the server has never answered.
         """
-        now, (since, latest) = time.monotonic(), self._silence or (math.inf, math.inf)
-        if now - latest > _OUTDATED:
-            self._silence, since = None, math.inf
-        if now - since > policy.outage:
-            policy = replace(policy, attempts=1)
-        return policy.with_retries(what, action, silences=_FIRST_SILENCES if lists and not self.has_answered else None)
+        silences = _FIRST_SILENCES if lists and not self._outage.has_answered else None
+        return self._outage.shortened(policy).with_retries(what, action, silences=silences)
 
     def listed(self, bucket: str, action: Callable[[ObjectStore], list[Result]]) -> list[Result]:
         """Apply a function that lists objects to the client of a bucket. If there are none, verify that the server is an object store.
@@ -246,7 +222,7 @@ class Clients:
             kind=self._kind,
             address=address or f"the server of {self._kind.name}",
             is_signed=self._is_signed,
-            may_grant_later=self._waits_for_access and self.has_answered,
+            may_grant_later=self._waits_for_access and self._outage.has_answered,
         )
 
     @cached_property

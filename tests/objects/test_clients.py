@@ -13,7 +13,7 @@ from threading import Thread
 import pytest
 
 from phyagi_assets.errors import SourceError, StoreError
-from phyagi_assets.objects import clients
+from phyagi_assets.objects import outage
 from phyagi_assets.objects.bucket import BucketFolder
 from phyagi_assets.objects.retries import NoAnswerError, RetryPolicy
 from phyagi_assets.sources.hub_errors import answered_by_page
@@ -112,7 +112,7 @@ def test_earlier_outage_does_not_take_the_retries_of_a_request(s3: S3Server, mon
             folder.delete(["a"])
         s3.faults.is_down = True
     else:
-        monkeypatch.setattr(clients, "_OUTDATED", 0.0)
+        monkeypatch.setattr(outage, "_OUTDATED", 0.0)
     with pytest.raises(StoreError, match="tried 3 times"):
         folder.read("a")
 
