@@ -16,7 +16,11 @@ from phyagi_assets.suggestions import did_you_mean
 KeyPath = tuple[str | int, ...]
 """Keys and indices of a list that lead to a value in a declaration."""
 
-_SHAPES = {"tuple_type": "a list, as in [one, two]"} | dict.fromkeys(("model_type", "dict_type"), "a mapping, as in {key: value}")
+_SHAPES = {
+    "tuple_type": "a list, as in [one, two]",
+    "model_type": "a mapping, as in {key: value}",
+    "dict_type": "a mapping, as in {validation: 0.05}",  # splits, the only mapping whose keys are no fields
+}
 """Descriptions for the pydantic errors whose own messages name Python types or classes of this package."""
 
 _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+")

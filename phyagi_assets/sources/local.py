@@ -58,8 +58,9 @@ def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
         found = also_left_out(walk.left_out) or describe_folder(start, pattern)
         path = str(start.joinpath(*parts[wild:]))
         shown = path if path.isprintable() and path == path.strip() else repr(path)
-        variable = "; write a variable of the environment as in ${HOME}" if "$" in declared else ""
-        raise corpus.error(f"no file matches {shown}{found}{variable}", "source", "path")
+        hint = f"; paths are relative to the data folder: leave out {data.name}/" if parts[:1] == (data.name,) else ""
+        hint = "; write a variable of the environment as in ${HOME}" if "$" in declared else hint
+        raise corpus.error(f"no file matches {shown}{found}{hint}", "source", "path")
     return Listing(files=files, left_out=tuple(sorted(walk.left_out, key=lambda file: file.origin)))
 
 

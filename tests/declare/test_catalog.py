@@ -46,6 +46,7 @@ def corpus_error(data: Path, text: str | bytes) -> str:
         (CORPUS + "append_eos: 'yes'\n", ":5: append_eos: should be a valid boolean"),
         (CORPUS + "columns: text\n", ":5: columns: should be a list, as in [text] (found 'text')"),
         ("name: one\ntokenizer: t@1\nsource: raw\n", ":3: source: should be a mapping, as in {path: raw} (found 'raw')"),
+        (CORPUS + "splits: 0.05\n", ":5: splits: should be a mapping, as in {validation: 0.05} (found 0.05)"),
         (CORPUS + "splits: {validation: 5%}\n", ":5: splits.validation: should be a valid number (found '5%'); write 0.05"),
         (CORPUS.replace("\n  path: raw/*.txt", " '*.txt'"), ":2: source: should be a mapping, as in {key: value} (found '*.txt')"),
         (CORPUS + "columns: []\n", ":5: columns: "),

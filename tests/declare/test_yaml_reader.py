@@ -163,7 +163,7 @@ def test_syntax_error_includes_a_remedy(tmp_path: Path, text: str, right: str) -
         ("name: x\ncolumns:\n  -body", ":2: columns: should be a list, as in [body] (found '-body')"),
         (
             "name: x\nsplits: [validation: 0.1]",
-            ":2: splits: should be a mapping, as in {key: value}, without the hyphens or brackets of a list",
+            ":2: splits: should be a mapping, as in {validation: 0.05}, without the hyphens or brackets of a list",
         ),
         (
             "name: x\nsplits: {test: 0,05}",

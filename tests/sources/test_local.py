@@ -278,6 +278,7 @@ def test_pattern_that_matches_only_left_out_files_is_reported(data: Path) -> Non
         ("$HOME/*.txt", r"has no folder '\$HOME', but .*; write a variable of the environment as in \$\{HOME\}$"),
         ("raw/notes/x.txt\n", r"no file matches '/.*/raw/notes/x\.txt\\n'; "),
         ("elsewhere/*.txt", r"; /.*/data has no folder 'elsewhere', but corpora, raw$"),
+        ("data/raw/*.txt", r"has no folder 'data', but .*; paths are relative to the data folder: leave out data/$"),
         ("raw/empty/*.txt", r"; /.*/raw/empty has no files$"),
         ("raw/notes", r"is a folder; name its files, as in raw/notes/\*\.jsonl\.gz$"),
         ("raw/", r"is a folder; name its files, as in raw/\*\*/\*\.jsonl\.gz$"),
