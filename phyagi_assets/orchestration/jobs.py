@@ -93,23 +93,12 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow) -> dg.JobDef
     )
     def build_stale(context: dg.OpExecutionContext) -> None:
         chosen: Mapping[str, list[str] | None] = context.op_config[PARTITIONS] or dict.fromkeys(corpora)
-        builder = Builder(corpora=corpora, workspace=context.resources.workspace, flow=flow)
         if unknown := [corpus for corpus in chosen if corpus not in corpora]:
             raise dg.Failure(
                 description=f"{PARTITIONS}: {unknown[0]!r} is not a corpus that this job builds; it builds: {', '.join(corpora)}",
                 allow_retries=False,
             )
-        with run_of(context, builder, list(chosen)), ExitStack() as locks:
-            for corpus in sorted(chosen):  # wait for another such run, after which fewer partitions are stale
-                locks.enter_context(builder.workspace.store.lock(f"runs/{corpus}"))
-            recorded = {corpus: recorded_of_partitions(context.instance, corpus, flow) for corpus in chosen}
-            work: list[Work] = []
-            failed: list[PartitionResult] = []
-            for corpus, keys in chosen.items():
-                stale, unexamined = _stale(context.instance, corpora[corpus], keys, recorded[corpus], builder)
-                work += stale
-                failed += unexamined
-            PartitionRun(context=context, builder=builder, recorded=recorded).build(work, failed)
+        _build_stale(context, chosen, Builder(corpora=corpora, workspace=context.resources.workspace, flow=flow))
 
     only = next(iter(corpora)) if len(corpora) == 1 else ""
 
@@ -123,6 +112,21 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow) -> dg.JobDef
         build_stale()
 
     return job
+
+
+def _build_stale(context: dg.OpExecutionContext, chosen: Mapping[str, list[str] | None], builder: Builder) -> None:
+    """Build the stale partitions among the keys of each chosen corpus, or among all of its partitions."""
+    with run_of(context, builder, list(chosen)), ExitStack() as locks:
+        for corpus in sorted(chosen):  # wait for another such run, after which fewer partitions are stale
+            locks.enter_context(builder.workspace.store.lock(f"runs/{corpus}"))
+        recorded = {corpus: recorded_of_partitions(context.instance, corpus, builder.flow) for corpus in chosen}
+        work: list[Work] = []
+        failed: list[PartitionResult] = []
+        for corpus, keys in chosen.items():
+            stale, unexamined = _stale(context.instance, builder.corpora[corpus], keys, recorded[corpus], builder)
+            work += stale
+            failed += unexamined
+        PartitionRun(context=context, builder=builder, recorded=recorded).build(work, failed)
 
 
 def _stale(
