@@ -1,45 +1,26 @@
 """Losses by corpus and document, recorded in the training loop.
 
-The scalar loss is computed from the losses of the tokens, so the only additional work on the device is one segmented sum per batch. Sums
-stay on the device, and those of many steps are copied to the host together.
+The scalar loss is computed from the losses of the tokens, so the only additional work on the device is one segmented sum per batch.
 """
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, Self
 
-import numpy as np
 import torch
 
 from phyagi_assets.datasets.divided_stream import shard_of_process
 from phyagi_assets.datasets.loss_callbacks import lightning_callback, trainer_callback
+from phyagi_assets.datasets.loss_sums import LossSums
 from phyagi_assets.datasets.token_losses import reduced, token_losses
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.steps import Shard
 
-if TYPE_CHECKING:
-    from phyagi_assets.formats.loss_ledger import LossRows
-
 logger = logging.getLogger(__name__)
-
-_PENDING_BATCHES, _PENDING_BYTES = 64, 32 << 20
-"""Number of batches, and size of their sums, from which pending sums are copied to the host."""
-
-
-class _Pending(NamedTuple):
-    """Sums of a batch on the device."""
-
-    step: int
-    places: torch.Tensor
-    """Position and corpus of each sample, int64 of shape (2, samples)."""
-    sums: torch.Tensor
-    """Losses and numbers of tokens, of shape (2, samples, documents)."""
-    has_documents: bool
 
 
 class LossLedger:
@@ -101,11 +82,11 @@ class LossLedger:
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
-        from phyagi_assets.formats.loss_ledger import LedgerHeader, last_header, next_run
+        from phyagi_assets.formats.loss_ledger import last_header, next_run
 
         self.folder, self.plan = Path(folder), plan
         self.shift_labels, self.ignore_index = shift_labels, ignore_index
-        self._every, self._names = checked_int("every", every, least=1), tuple(corpus.name for corpus in plan.corpora)
+        self._every = checked_int("every", every, least=1)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
@@ -116,20 +97,11 @@ class LossLedger:
                 f"{self.folder}: has losses of plan {last.plan} of mixture {last.mixture!r}, which plan {plan.fingerprint} of "
                 f"{plan.name!r} does not continue; name another folder for the ledger"
             )
-        shard = Shard.given(rank, world_size)
-        self._knows_rank = shard is not None
-        self._header = LedgerHeader(
-            mixture=plan.name,
-            plan=plan.fingerprint,
-            seq_len=plan.seq_len,
-            run=next_run(self.folder),
-            rank=shard.rank if shard else 0,
-            world_size=shard.world_size if shard else 1,
-        )
+        self._shard = Shard.given(rank, world_size)
+        self._run = next_run(self.folder)
         if last:
-            logger.info("%s: continues as run %d; the steps of this run replace those of earlier runs", self.folder, self._header.run)
-        self._pending: list[_Pending] = []
-        self._rows: list[LossRows] = []
+            logger.info("%s: continues as run %d; the steps of this run replace those of earlier runs", self.folder, self._run)
+        self._sums = LossSums(tuple(corpus.name for corpus in plan.corpora))
         self._recorded = self._parts = self._last_step = 0
         self._has_left_out = False
 
@@ -193,46 +165,39 @@ class LossLedger:
                 logger.warning("%s: a batch without gradients, as in validation, is not recorded", self.folder)
             self._has_left_out = True
             return
-        if not self._knows_rank:
-            shard, self._knows_rank = shard_of_process(), True
-            self._header = replace(self._header, rank=shard.rank, world_size=shard.world_size)
+        self._shard = self._shard or shard_of_process()
         if step < self._last_step:
             self._go_back(step)
         self._last_step = step
-        documents = batch.get("document_ids")
-        with torch.no_grad():
-            values = torch.stack([losses.detach().float(), (targets != self.ignore_index).float()])
-            values[0].masked_fill_(targets == self.ignore_index, 0.0)
-            if documents is None:
-                sums = values.sum(2, keepdim=True)
-            else:
-                documents = documents.to(losses.device, non_blocking=True)
-                target_documents = torch.cat([documents[:, 1:], documents[:, -1:]], 1)
-                sums = torch.zeros_like(values).scatter_add_(2, target_documents.expand_as(values), values)
-        self._pending.append(_Pending(step, places, sums, documents is not None))
+        self._sums.add(step, places, losses, targets != self.ignore_index, batch.get("document_ids"))
         self._recorded += 1
-        if len(self._pending) >= _PENDING_BATCHES or len(self._pending) * sums.nbytes >= _PENDING_BYTES:
-            self._gather()
         if self._recorded % self._every == 0:
             self.flush()
 
     def flush(self) -> None:
         """Write the recorded losses to a new file. Call it when a checkpoint is saved, so that the ledger is not behind the checkpoint."""
-        from phyagi_assets.formats.loss_ledger import LossRows, write_part
+        from phyagi_assets.formats.loss_ledger import LedgerHeader, write_part
 
-        self._gather()
-        if self._rows:
-            write_part(self.folder, self._header, self._parts, LossRows.joined(self._rows, self._names))
+        if rows := self._sums.take():
+            plan, shard = self.plan, self._shard or Shard()
+            header = LedgerHeader(
+                mixture=plan.name,
+                plan=plan.fingerprint,
+                seq_len=plan.seq_len,
+                run=self._run,
+                rank=shard.rank,
+                world_size=shard.world_size,
+            )
+            write_part(self.folder, header, self._parts, rows)
             self._parts += 1
-            self._rows.clear()
 
     def _go_back(self, step: int) -> None:
         """Begin the next run, whose steps replace the recorded ones from a step on."""
         self.flush()
-        self._header, self._parts = replace(self._header, run=self._header.run + 1), 0
+        self._run, self._parts = self._run + 1, 0
         logger.warning(
             "%s: step %d follows step %d; this is run %d, which replaces the steps from %d on",
-            *(self.folder, step, self._last_step, self._header.run, step),
+            *(self.folder, step, self._last_step, self._run, step),
         )
 
     def trainer_callback(self) -> Any:
@@ -266,28 +231,6 @@ class LossLedger:
             Neither package is installed.
         """
         return lightning_callback(self)
-
-    def _gather(self) -> None:
-        """Copy the pending sums from the device to the host."""
-        from phyagi_assets.formats.loss_ledger import WHOLE_SAMPLE, LossRows
-
-        for batch in self._pending:
-            loss, tokens = batch.sums.cpu().numpy()
-            positions, corpora = batch.places.cpu().numpy()
-            sample, document = np.nonzero(tokens)
-            self._rows.append(
-                LossRows(
-                    step=np.full(len(sample), batch.step, dtype=np.int64),
-                    position=positions[sample],
-                    corpus=corpora[sample],
-                    document=document if batch.has_documents else np.full(len(sample), WHOLE_SAMPLE, dtype=np.int64),
-                    tokens=tokens[sample, document].astype(np.int64),
-                    loss=loss[sample, document],
-                    names=self._names,
-                )
-            )
-        self._pending.clear()
-        self._rows = [rows for rows in self._rows if len(rows)]
 
     def __enter__(self) -> Self:
         return self
