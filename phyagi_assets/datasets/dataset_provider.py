@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 Sample = dict[str, torch.Tensor]
 
+WEIGHTS = "a weight is above 0; to skip a dataset, leave it out"
+"""Values of a weight, for error messages."""
+
 
 class ConfigFields:
     """Base class of configurations: dataclasses that are created from mappings and converted to mappings."""
@@ -44,6 +47,21 @@ class ConfigFields:
         """Return the fields as a mapping for `from_dict`, with paths as strings, so that YAML and JSON can store it."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+    def _check_types(self, declared: type[Any]) -> None:
+        """Check the types of the fields that a class declares; its subclasses may have fields of any type."""
+        for field in fields(declared):
+            kinds = get_args(field.type) or (field.type,)
+            value = plain_number(getattr(self, field.name))  # JSON and YAML cannot store scalars of NumPy and torch
+            if isinstance(value, Path) and Path not in kinds and str in kinds:
+                value = str(value)
+            setattr(self, field.name, value)
+            valid = getattr(field.type, "__name__", None) or str(field.type)
+            self._require(field.name, Any in kinds or any(_has_type(value, kind) for kind in kinds), f"the valid type is: {valid}")
+
+    def _require(self, name: str, holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise ValueError(f"{name}: is {getattr(self, name)!r}, but {otherwise}")
 
 
 @dataclass
@@ -104,10 +122,7 @@ class DatasetProviderConfig(ConfigFields):
     random_mask_prob: float | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.tokenizer_file, Path):
-            self.tokenizer_file = str(self.tokenizer_file)
-        for field in fields(DatasetProviderConfig):  # a subclass may have fields of any type
-            self._check_type(field.name, field.type)
+        self._check_types(DatasetProviderConfig)
         if self.cache_dir is not None:
             self._derive_files(Path(self.cache_dir).expanduser().absolute())
         for name in ("train_file", "validation_file"):
@@ -116,7 +131,7 @@ class DatasetProviderConfig(ConfigFields):
         self.label = self.label or ""
         self.validation_split = self.validation_split or None
         self._require("seq_len", self.seq_len >= 1, "a sample has at least one token")
-        self._require("weight", 0 < self.weight < math.inf, "a weight is above 0; to skip a dataset, leave it out")
+        self._require("weight", 0 < self.weight < math.inf, WEIGHTS)
         self._require("seed", self.seed >= 0, "a seed is 0 or more")
         if self.random_mask_prob is not None:
             self._require("random_mask_prob", 0 <= self.random_mask_prob <= 1, "use a share from 0 to 1")
@@ -141,16 +156,6 @@ class DatasetProviderConfig(ConfigFields):
         for name, path in derived.items():
             is_expected = name == "train_file" or getattr(self, name) is not None
             setattr(self, name, path if is_expected or is_split(path) else None)
-
-    def _check_type(self, name: str, kind: Any) -> None:
-        value = plain_number(getattr(self, name))  # JSON and YAML cannot store scalars of NumPy and torch
-        setattr(self, name, value)
-        valid = getattr(kind, "__name__", None) or str(kind)
-        self._require(name, any(_has_type(value, one) for one in get_args(kind) or (kind,)), f"the valid type is: {valid}")
-
-    def _require(self, name: str, holds: bool, otherwise: str) -> None:
-        if not holds:
-            raise ValueError(f"{name}: is {getattr(self, name)!r}, but {otherwise}")
 
 
 class DatasetProvider:

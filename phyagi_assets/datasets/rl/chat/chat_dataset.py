@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from phyagi_assets.errors import translate_missing_packages
 from phyagi_assets.formatting import counted
-from phyagi_assets.reading.numbers import checked_index
+from phyagi_assets.reading.numbers import checked_bool, checked_index
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class ChatDataset(Dataset[dict[str, Any]]):
     Raises
     ------
     TypeError
-        The dataset is not one of the package ``datasets``.
+        The dataset is not one of the package ``datasets``, or a flag is not a boolean.
     ValueError
         The dataset has several splits or lacks one of the columns, `tokenizer` is missing, or long prompts are to be left out but prompts
         are not encoded. When a sample is read or encoded: it is not a list of messages, or its prompt is too long.
@@ -86,6 +86,8 @@ class ChatDataset(Dataset[dict[str, Any]]):
         for name in filter(None, (messages_column_name, ground_truth_column_name)):
             if name not in dataset.column_names:
                 raise ValueError(f"{name}: is not a column of the dataset; the columns are: {', '.join(dataset.column_names)}")
+        for name, flag in (("filter_max_length", filter_max_length), ("tokenize", tokenize)):
+            checked_bool(name, flag)
         if tokenizer is None and tokenize:
             raise ValueError("tokenizer: is None; give a tokenizer with a chat template, or set tokenize to false")
         if filter_max_length and not tokenize and max_length is not None:

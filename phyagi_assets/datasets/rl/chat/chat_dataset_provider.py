@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phyagi_assets.datasets.dataset_provider import ConfigFields, DatasetProvider, existing_or_none
+from phyagi_assets.datasets.dataset_provider import WEIGHTS, ConfigFields, DatasetProvider, existing_or_none
 from phyagi_assets.datasets.late_names import late_names
 from phyagi_assets.datasets.rl.chat.chat_dataset import ChatDataset, only_split
 from phyagi_assets.datasets.train.lm.loading import named_tokenizer
 from phyagi_assets.errors import translate_missing_packages
 from phyagi_assets.formatting import counted
-from phyagi_assets.reading.numbers import plain_number
 
 logger = logging.getLogger(__name__)
 __getattr__ = late_names(load_dataset="datasets", load_from_disk="datasets", AutoTokenizer="transformers")
@@ -45,7 +44,7 @@ class ChatDatasetProviderConfig(ConfigFields):
     Raises
     ------
     ValueError
-        A value is out of range; the message names the field.
+        A value has the wrong type or is out of range; the message names the field.
 
     Examples
     --------
@@ -57,7 +56,7 @@ class ChatDatasetProviderConfig(ConfigFields):
     validation_file: Path | None = None
     tokenizer: Any = None
     messages_column_name: str = "question"
-    ground_truth_column_name: str = "answer"
+    ground_truth_column_name: str | None = "answer"
     max_length: int | None = 1024
     filter_max_length: bool = False
     tokenize: bool = True
@@ -66,13 +65,11 @@ class ChatDatasetProviderConfig(ConfigFields):
     subsample: float | None = None
 
     def __post_init__(self) -> None:
+        self._check_types(ChatDatasetProviderConfig)
         for name in ("train_file", "validation_file"):
             setattr(self, name, existing_or_none(name, getattr(self, name)))
-        self.weight = plain_number(self.weight)
-        if not 0 < self.weight < math.inf:
-            raise ValueError(f"weight: is {self.weight!r}, but a weight is above 0; to skip a dataset, leave it out")
-        if self.max_length is not None and self.max_length < 1:
-            raise ValueError(f"max_length: is {self.max_length!r}, but a prompt has at least one token")
+        self._require("weight", 0 < self.weight < math.inf, WEIGHTS)
+        self._require("max_length", self.max_length is None or self.max_length >= 1, "a prompt has at least one token")
         _require_share(self.subsample)
 
 

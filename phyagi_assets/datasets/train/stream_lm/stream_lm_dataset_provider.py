@@ -54,8 +54,7 @@ class StreamLMDatasetProviderConfig(ConfigFields):
     random_mask_prob: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.shuffle, bool):
-            raise ValueError(f"shuffle: is {self.shuffle!r}, but the valid type is: bool")
+        self._check_types(StreamLMDatasetProviderConfig)
         checked = self.of_windows()
         for name in ("seq_len", "weight", "label", "seed", "validation_file", "validation_split", "tokenizer_file", "random_mask_prob"):
             setattr(self, name, getattr(checked, name))
@@ -65,8 +64,6 @@ class StreamLMDatasetProviderConfig(ConfigFields):
         """Return the configuration of the stream's windows."""
         names = StreamLMDatasetProviderConfig.__dataclass_fields__.keys() & DatasetProviderConfig.__dataclass_fields__.keys()
         fields = {name: getattr(self, name) for name in names}
-        if not isinstance(self.dataset_path, str | Path):
-            raise ValueError(f"dataset_path: is {self.dataset_path!r}, but the valid type is: str")
         path = Path(self.dataset_path).expanduser().absolute()
         if not path.exists():
             raise FileNotFoundError(f"dataset_path: {path} does not exist; give a .npy file or the folder of a cache")

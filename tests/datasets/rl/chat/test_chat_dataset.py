@@ -58,10 +58,11 @@ def test_dataset_with_one_split_is_that_split_and_several_raise(rows: Any, token
         ({"ground_truth_column_name": "answer"}, "answer: is not a column of the dataset"),
         ({"tokenizer": None}, "tokenizer: is None"),
         ({"tokenize": False, "max_length": 5, "filter_max_length": True}, "filter_max_length: needs the lengths of all prompts"),
+        ({"tokenize": "False"}, "tokenize: is 'False'; use True or False"),
     ],
 )
 def test_invalid_argument_raises(rows: Any, tokenizer: Any, arguments: dict[str, Any], refusal: str) -> None:
-    with pytest.raises(ValueError, match=refusal):
+    with pytest.raises((TypeError, ValueError), match=refusal):
         ChatDataset(rows, **{"tokenizer": tokenizer, "messages_column_name": "talk", **arguments})
 
 

@@ -81,6 +81,8 @@ def test_prompts_that_are_left_out_are_counted(files: dict[str, Path], tokenizer
     [
         ({"weight": 0.0}, "weight: is 0.0"),
         ({"max_length": 0}, "max_length: is 0"),
+        ({"max_length": "512"}, "max_length: is '512', but the valid type is: int"),
+        ({"tokenize": "False"}, "tokenize: is 'False', but the valid type is: bool"),
         ({"subsample": 1.5}, "subsample: is 1.5; use a share above 0"),
         ({"rows": 3}, "'rows' is not a field of ChatDatasetProviderConfig"),
     ],
