@@ -24,6 +24,9 @@ CODE_VERSION = "1"
 FIRST_PROMPT, ADDED = "first_prompt", "added"
 """Setting of an artifact of conversations whose template leaves out the generation prompt before a first turn: its name and value. It marks
 artifacts that were encoded with the prompt; earlier releases encoded without it."""
+TRAINED_TOKENS, OVERLAPPING = "trained_tokens", "overlapping"
+"""Setting of an artifact of conversations whose template itself marks what the assistant writes: its name and value. It marks artifacts in
+which all tokens that overlap a part are trained on. Earlier releases left some out, as ``transformers`` did before 5.24."""
 
 
 def tokenized_address(corpus: Corpus, partition: str) -> str:
@@ -43,8 +46,7 @@ def expected_tokenized(
     settings = _encoding_settings(corpus, partition, workspace, raw_fingerprint, files)
     if corpus.config.append_eos and corpus.config.messages is None and _ends_with_eos(corpus, workspace, identity):
         settings[EOS_BY] = BY_TOKENIZER
-    if adds_first_prompt(corpus, workspace):
-        settings[FIRST_PROMPT] = ADDED
+    settings |= template_settings(corpus, workspace)
     excluded = ExcludedDocuments(corpus, tokenized_address(corpus, partition.key), raw_fingerprint, settings, workspace.store)
     removed = excluded.known()
     if removed is None and files is not None:
@@ -57,8 +59,7 @@ def expected_tokenized(
 def shared_inputs(corpus: Corpus, workspace: Workspace) -> list[object]:
     """Return the inputs that all partitions of a corpus share: the tokenizer, the chat template and the excluded documents."""
     template = [] if corpus.config.messages is None else [template_identity(corpus, workspace.data)]
-    prompt = [FIRST_PROMPT] if adds_first_prompt(corpus, workspace) else []
-    return [workspace.identities.identity(corpus), *template, *prompt, sorted(read_removals(corpus))]
+    return [workspace.identities.identity(corpus), *template, *template_settings(corpus, workspace), sorted(read_removals(corpus))]
 
 
 def _encoding_settings(
@@ -124,14 +125,14 @@ def _ends_with_eos(corpus: Corpus, workspace: Workspace, identity: str) -> bool:
     return known[identity]
 
 
-def adds_first_prompt(corpus: Corpus, workspace: Workspace) -> bool:
-    """Return whether the parts to train on may depend on a generation prompt that the chat template of a corpus leaves out.
+def template_settings(corpus: Corpus, workspace: Workspace) -> Mapping[str, str]:
+    """Return the settings that follow from the chat template of a corpus: the rules that earlier releases did not apply to such a template.
 
     The tokenizer is loaded if the answer is not cached.
     """
-    known, train_on = workspace.engines.adds_first_prompt, corpus.config.train_on
+    known, train_on = workspace.engines.template_settings, corpus.config.train_on
     if corpus.config.messages is None or train_on == "all":
-        return False
+        return {}
     identities = workspace.identities.identity(corpus), template_identity(corpus, workspace.data)
     key = *identities, str(corpus.config.template_date), train_on
     if key not in known:
@@ -139,6 +140,8 @@ def adds_first_prompt(corpus: Corpus, workspace: Workspace) -> bool:
             prepared = prepare_tokenizer(corpus, workspace.identities, workspace.store)
             chat = prepare_chat(corpus, prepared, workspace.data, workspace.store).chat
         except (DeclarationError, MissingPackageError, TokenizerError):
-            return False  # the build reports the error
-        known[key] = renderer_of(chat, train_on).adds_first_prompt
+            return {}  # the build reports the error
+        renderer = renderer_of(chat, train_on)
+        first_prompt = {FIRST_PROMPT: ADDED} if renderer.adds_first_prompt else {}
+        known[key] = first_prompt | ({TRAINED_TOKENS: OVERLAPPING} if renderer.uses_marks else {})
     return known[key]

@@ -115,8 +115,8 @@ class EnginePool:
         self._decoders: dict[tuple[str, bool], Decoder] = {}
         self.ends_with_eos: dict[str, bool] = {}
         """Whether a tokenizer itself ends texts with the EOS, by identity of the tokenizer."""
-        self.adds_first_prompt: dict[tuple[str, ...], bool] = {}
-        """Whether chat templates leave out the generation prompt before a first turn, by the identity of the template and `train_on`."""
+        self.template_settings: dict[tuple[str, ...], dict[str, str]] = {}
+        """Settings that follow from chat templates, by the identities of the tokenizer and the template, its date and `train_on`."""
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Callable[..., "EnginePool"], tuple[EngineChoice, ...]]:

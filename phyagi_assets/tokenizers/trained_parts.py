@@ -37,7 +37,7 @@ class Rendered:
     parts: tuple[Part, ...]
     """The parts to train on."""
     is_marked: bool
-    """Whether the template itself marks the parts, in which case their tokens are those that ``transformers`` finds."""
+    """Whether the template itself marks the parts, in which case their tokens are those that ``transformers`` finds, by their offsets."""
 
 
 class Renderer:
@@ -56,6 +56,8 @@ class Renderer:
         compiled = {source: ChatTemplate(source, dict(chat.variables), chat.day) for source in set(sources.values()) if source is not None}
         self._templates = {has_tools: compiled[source] for has_tools, source in sources.items() if source is not None}
         by_turn = [template for template in compiled.values() if train_on != "all" and not template.marks_generation]
+        self.uses_marks = train_on != "all" and len(by_turn) < len(compiled)
+        """Whether a template itself marks the parts."""
         self._first_prompts = {template: missing_first_prompt(template) for template in by_turn}
 
     @property

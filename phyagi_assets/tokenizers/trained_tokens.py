@@ -1,7 +1,7 @@
 """The tokens of rendered conversations that are trained on, given the parts of the texts.
 
-Where the template itself marks the parts, the tokens are those that ``transformers`` finds: from the first token of a part's first
-character to the first token of its last character. Otherwise they are all tokens with a byte of the part.
+They are the tokens that overlap a part, in its bytes. Where the template itself marks the parts, they are those that ``transformers`` finds
+from the offsets of the tokens. These are the same tokens, unless the tokenizer leaves blanks out of the offsets.
 """
 
 from collections.abc import Sequence
@@ -94,61 +94,36 @@ class TokenPlaces:
 
 def _mask(rendered: Sequence[Rendered], encoded: Encoded, text_ends: Ints, token_ends: Ints, known: Mask) -> Mask:
     """Return the mask for the texts whose token ends are known."""
-    documents: list[int] = []
     firsts: list[int] = []
     lasts: list[int] = []
     start = 0
-    for i, (conversation, end, is_known) in enumerate(zip(rendered, text_ends.tolist(), known.tolist(), strict=True)):
+    for conversation, end, is_known in zip(rendered, text_ends.tolist(), known.tolist(), strict=True):
         if is_known:
             for first, last in _byte_ranges(conversation, end - start):
-                documents.append(i)
                 firsts.append(start + first)
                 lasts.append(start + last)
         start = end
-    rows = np.array(documents, np.int64)
-    begin = encoded.ends[rows] - encoded.lengths[rows]
     first_token, last_token = (np.searchsorted(token_ends, np.array(at, np.int64), side="right") for at in (firsts, lasts))
-    # transformers treats an end at the first token of a text as missing, and trains on the rest of the text.
-    marked = np.array([rendered[i].is_marked for i in documents], dtype=bool)
-    last_token = np.where(marked & (last_token == begin), encoded.ends[rows] - 1, last_token)
-    some = first_token <= last_token
     mask = np.zeros(len(encoded.ids), dtype=bool)
-    for first, end in zip(first_token[some].tolist(), (last_token[some] + 1).tolist(), strict=True):
+    for first, end in zip(first_token.tolist(), (last_token + 1).tolist(), strict=True):
         mask[first:end] = True
     return mask
 
 
 def _byte_ranges(conversation: Rendered, size: int) -> list[tuple[int, int]]:
-    """Return the first and last byte to look up for each part. For a marked part, the last one is the first byte of the last character."""
+    """Return the first and the last byte of each part. Those of an empty part are the bytes after and before it."""
     text, found = conversation.text, []
     is_ascii = len(text) == size
     for start, end in conversation.parts:
-        if conversation.is_marked and start >= len(text):
-            break  # transformers finds no token there and stops
-        if end <= 0 or (start == end and not conversation.is_marked):
-            continue
-        first = start if is_ascii else len(text[:start].encode())
-        if is_ascii:
-            last = end - 1
-        elif conversation.is_marked:
-            last = len(text[: end - 1].encode())
-        else:
-            last = first + len(text[start:end].encode()) - 1
-        found.append((first, last))
+        if end > 0:
+            first = start if is_ascii else len(text[:start].encode())
+            found.append((first, first + (end - start if is_ascii else len(text[start:end].encode())) - 1))
     return found
 
 
 def _by_reference(encoding: "Encoding", conversation: Rendered) -> Mask:
     mask = np.zeros(len(encoding.ids), dtype=bool)
-    if not conversation.is_marked:
-        offsets: Any = np.array(encoding.offsets, np.int64).reshape(-1, 2)
-        for start, end in conversation.parts:
-            mask |= (offsets[:, 0] < end) & (offsets[:, 1] > start)
-        return mask
+    offsets: Any = np.array(encoding.offsets, np.int64).reshape(-1, 2)
     for start, end in conversation.parts:
-        first = encoding.char_to_token(start)
-        if first is None:
-            break
-        last = encoding.char_to_token(end - 1) if end > 0 else -1
-        mask[first : last + 1 if last else len(mask)] = True
+        mask |= (offsets[:, 0] < end) & (offsets[:, 1] > start)
     return mask

@@ -230,7 +230,7 @@ def test_template_whose_turns_depend_on_later_ones_is_refused_with_the_turn(chat
         built(declare_chats(chats, [turns("a", "b", "c", "d")]), chats)
 
 
-def test_fingerprint_changes_with_the_prompt_of_a_first_turn_only_if_the_template_leaves_it_out(chats: Workspace) -> None:
+def test_settings_name_the_rules_for_parts_that_earlier_releases_did_not_apply_to_the_template(chats: Workspace) -> None:
     turn, prompt = "<{{ m.role }}>{{ m.content }}|", "{% if loop.last and add_generation_prompt %}<assistant>{% endif %}"
     unmarked = f"{{% for m in messages %}}{turn}{prompt}{{% endfor %}}"
     without = unmarked.replace(prompt, "")
@@ -238,23 +238,28 @@ def test_fingerprint_changes_with_the_prompt_of_a_first_turn_only_if_the_templat
     for template, train_on in ((unmarked, "assistant"), (unmarked, "all"), (MARKED, "assistant"), (without, "assistant")):
         write_text(chats.data / "chat.jinja", template)
         corpus = declare_chats(chats, [{"messages": [{"role": "assistant", "content": "Hi"}]}], train_on=train_on)
-        found.append((texts(corpus, chats)[0][1], built(corpus, chats)[1].artifact.manifest.settings.get("first_prompt")))
-    assert found == [("Hi|", "added"), ("<assistant>Hi|", None), ("Hi|", None), ("<assistant>Hi|", None)]
+        settings = built(corpus, chats)[1].artifact.manifest.settings
+        found.append((texts(corpus, chats)[0][1], settings.get("first_prompt"), settings.get("trained_tokens")))
+    assert found == [
+        ("Hi|", "added", None),
+        ("<assistant>Hi|", None, None),
+        ("Hi|", None, "overlapping"),
+        ("<assistant>Hi|", None, None),
+    ]
 
 
-def test_scan_examines_conversations_again_if_earlier_releases_left_out_the_prompt(
-    chats: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scan_examines_conversations_again_if_earlier_releases_found_other_parts(chats: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     turn, prompt = "<{{ m.role }}>{{ m.content }}|", "{% if loop.last and add_generation_prompt %}<assistant>{% endif %}"
     changes = []
-    for template in (f"{{% for m in messages %}}{turn}{prompt}{{% endfor %}}", MARKED):
+    unmarked = f"{{% for m in messages %}}{turn}{prompt}{{% endfor %}}"
+    for template, train_on in ((unmarked, "assistant"), (MARKED, "assistant"), (MARKED, "all")):
         write_text(chats.data / "chat.jinja", template)
-        corpus = declare_chats(chats, [turns("a", "b")])
+        corpus = declare_chats(chats, [turns("a", "b")], train_on=train_on)
         with monkeypatch.context() as patch:
-            patch.setattr(tokenized_version, "adds_first_prompt", lambda *_: False)
+            patch.setattr(tokenized_version, "template_settings", lambda *_: {})
             settled = scan.scan_source(corpus, chats).listing
         changes.append(scan.scan_source(corpus, chats).listing != settled)
-    assert changes == [True, False]
+    assert changes == [True, True, False]
 
 
 def test_byte_order_mark_of_a_template_is_not_part_of_conversations(chats: Workspace) -> None:
