@@ -49,7 +49,7 @@ class BlockCache:
     def __init__(self, folder: Path, bound: int | None, remedy: str) -> None:
         self._folder, self._failures = BlockFolder(folder), WriteFailures(folder, remedy)
         self.path, self.has = self._folder.block_path, self._folder.has
-        self.note_position, self.positions = self._folder.note_position, self._folder.positions
+        self.note_position, self.others = self._folder.note_position, self._folder.others
         self._kept: set[str] = set()
         """Digests of arrays of which this process evicts no block."""
         with self._failures.as_errors(), self._folder.locked():

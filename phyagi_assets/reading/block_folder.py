@@ -4,7 +4,7 @@
 
     <folder>/<digest of the array>/<first byte>-<end>        a block
     <folder>/.drafts/<process>/<array>.<first>-<end>.<size>  a block that a process is fetching
-    <folder>/.drafts/<process>/<order>.0                     position of a process in an order of training
+    <folder>/.drafts/<process>/<order>.0                     position of a process in an order of training, and its arrays
     <folder>/.used                                           size of all of these together
     <folder>/.lock
 
@@ -15,7 +15,7 @@ of its blocks. Everything can be deleted at any time, even while it is read.
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -107,21 +107,28 @@ class BlockFolder:
             return False
         return True
 
-    def note_position(self, order: str, position: int) -> None:
-        """Note the position of this process in an order of training, given a name of the order that is not long."""
+    def note_position(self, order: str, position: int, arrays: Iterable[str]) -> None:
+        """Note the position of this process in an order of training, given a short name of the order and the digests of its arrays."""
+        path = self._drafts / f"{order}.0"
         if self._owner == os.getpid():
             with suppress(OSError):  # the folder is not writable; without positions, more is fetched again
-                _write_number(self._drafts / f"{order}.0", position)
+                if not path.exists():
+                    path.write_text("\n".join([" " * _DIGITS, *arrays]))
+                _write_number(path, position)
 
-    def positions(self, order: str) -> list[int]:
-        """Return the positions of the other processes that are reading in an order of training."""
-        found = []
+    def others(self, order: str) -> tuple[list[int], set[str]]:
+        """Return the positions of other processes in an order of training, and the digests of the arrays that are read in other orders."""
+        positions, arrays = [], set[str]()
         for owner in _entries(self.path / _DRAFTS):
-            path = Path(owner.path, f"{order}.0")
-            with suppress(OSError, ValueError):  # ValueError: it is being written
-                if path.parent != self._drafts and time.time() - path.stat().st_mtime < _ACTIVE:
-                    found.append(int(path.read_text()))
-        return found
+            for entry in _entries(owner.path) if owner.is_dir() else ():
+                with suppress(OSError, ValueError):  # ValueError: it is being written
+                    if entry.name.endswith(".0") and time.time() - entry.stat().st_mtime < _ACTIVE:
+                        position, *digests = Path(entry.path).read_text().split()
+                        if entry.name != f"{order}.0":
+                            arrays.update(digests)
+                        elif owner.path != f"{self._drafts}":
+                            positions.append(int(position))
+        return positions, arrays
 
     def blocks(self) -> Iterator[Block]:
         """Yield all blocks."""

@@ -2,7 +2,7 @@
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -33,11 +33,16 @@ class BlockUses:
     def __init__(self, blocks: Sequence[Blocks], arrays: Sequence[RemoteArray], order: str) -> None:
         self.order = order
         self._blocks, self._shards = blocks, len(arrays) // 2
-        self._arrays = {array.digest: (number, array) for number, array in enumerate(arrays)}
+        self._arrays = {array.digest: (number, array) for number, array in enumerate(arrays) if array.block and not array.is_whole}
         self._starts = [of.start for of in blocks]
         self._share = _share_of_machine()
         self._moments: dict[tuple[int, int], Moment] = {}
         """The moments that were asked for last, by start of the segment and position."""
+
+    @property
+    def arrays(self) -> Collection[str]:
+        """Digests of the arrays that are read in the blocks of the shuffle."""
+        return self._arrays.keys()
 
     def are_worth(self, blocks: Sequence[BlockKey], position: int) -> Sequence[bool]:
         """Return whether the processes of this machine use so much of each block from a position on that all of it is fetched."""
@@ -48,23 +53,26 @@ class BlockUses:
                 worth[i] = is_worth
         return worth
 
-    def next_uses(self, cached: Sequence[Block], position: int, others: Sequence[int]) -> Sequence[int]:
-        """Return the position of the next use of cached blocks; `NEVER` for those of arrays that the shuffle does not read in blocks.
+    def next_uses(self, cached: Sequence[Block], position: int, others: Sequence[int], shared: Container[str]) -> Sequence[int]:
+        """Return the position of the next use of cached blocks; `NEVER` for blocks of which no use is known.
 
         Parameters
         ----------
         others
             Positions of other readers in the same order. What one of them uses after some samples counts as used after as many here.
+        shared
+            Digests of arrays that are read in other orders. Their blocks may be used at any time, unless they are blocks of this order.
         """
+        uses = [position if block.array in shared else NEVER for block in cached]
         known = []
         for i, block in enumerate(cached):
-            array = self._arrays.get(block.array)
-            if array and array[1].block and not array[1].is_whole:
-                known.append((i, (array[0], array[1].number_of(block))))
-        uses = [NEVER] * len(cached)
+            number, array = self._arrays.get(block.array, (-1, None))
+            if array and array.block_at(array.number_of(block)) == block:
+                known.append((i, (number, array.number_of(block))))
+                uses[i] = NEVER
         for there in (position, *others):
-            for of, chosen, group, number in self._by_segment([key for _, key in known], there):
-                for one, use in zip(chosen, of.next_uses(group, number, self._moment(of, there)).tolist(), strict=True):
+            for of, chosen, group, blocks in self._by_segment([key for _, key in known], there):
+                for one, use in zip(chosen, of.next_uses(group, blocks, self._moment(of, there)).tolist(), strict=True):
                     uses[known[one][0]] = min(uses[known[one][0]], use - there + position)
         return uses
 

@@ -125,7 +125,7 @@ class _Reading:
         """Number of single ranges of whole arrays that may still be requested for a fast caller."""
 
     def _next_uses(self, cached: Sequence[Block]) -> Sequence[int]:
-        return self._uses.next_uses(cached, self.reads.position, self._cache.positions(self._uses.order))
+        return self._uses.next_uses(cached, self.reads.position, *self._cache.others(self._uses.order))
 
     def close(self) -> None:
         self._files.close()
@@ -142,7 +142,8 @@ class _Reading:
                 f"cache_bytes: is {self._cache.bound:,}, and one read needs {ranges.size:,} bytes; set a larger cache_bytes or "
                 f"${CACHE_BYTES_VARIABLE}, or read smaller batches"
             )
-        self._cache.note_position(self._uses.order, position)
+        if self._uses.arrays:
+            self._cache.note_position(self._uses.order, position, self._uses.arrays)
         self._pace.begin_read(len(ranges.begin))
         if not self.reads.begin(position, ranges):
             self._singles.clear()

@@ -189,6 +189,20 @@ def test_readers_of_one_machine_share_a_cache_that_is_hardly_larger_than_the_win
     assert s3.faults.bytes_sent <= 1.6 * used
 
 
+def test_readers_in_different_orders_share_a_cache_with_room_for_both_windows(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", f"{tmp_path / 'scratch'}")
+    store = LocalStore(tmp_path / "store")
+    for name in ("one", "two"):
+        store_mixture(store, {f"of_{name}": {"a": {"train": 150_000}}}, name, seq_len=64, shuffle=Window(window=60_000))
+    copied(store, store_in_bucket(PLACE))
+    train = [load_mixture(name, store=PLACE, cache_dir=tmp_path / "cache", cache_bytes=160_000).train for name in ("one", "two")]
+    s3.faults.bytes_sent = 0
+    assert sum(1 for _ in zip(*(MixtureLoader(of, batch_size=4) for of in train), strict=True)) == -(-len(train[0]) // 4)
+    assert s3.faults.bytes_sent <= 1.2 * 128 * sum(map(len, train))
+
+
 @pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize("shuffle", [True, Window(window=60_000)], ids=["whole", "window"])
 def test_cache_on_a_full_disk_stops_growing_and_reading_goes_on(
