@@ -4,7 +4,7 @@ Each task is a Ray task of its own. The driver, this process, keeps the queue, s
 as they come; Ray chooses the nodes. A task writes what it makes to the store, so that only a small report comes back. If the process or
 the node of a task dies, the driver submits the task again, a few times.
 
-Only this module, `ray_connection`, `ray_link` and `ray_worker` of this package know Ray, and import it inside functions.
+Only this module and the others of this package whose names begin with ``ray`` know Ray, and import it inside functions.
 """
 
 import logging
@@ -26,6 +26,7 @@ from phyagi_assets.execution.node_check import Findings, NodeCheck
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.execution.ray_connection import POLLED, call_on_node, check_nodes, connected, interruptible
 from phyagi_assets.execution.ray_link import Link, reason_of_death
+from phyagi_assets.execution.ray_processors import RayProcessors
 from phyagi_assets.execution.ray_worker import Job, Report, run_task
 from phyagi_assets.store.pickling import Pickling
 
@@ -153,20 +154,18 @@ class _Run(Generic[Task, Result]):
         """The groups; those that can use the fewest nodes come first, and leave the other nodes to the others."""
         self._logged: set[str] = set()
         """Messages about nodes."""
-        smallest = min(filter(None, self._processors()), default=1)  # a node of an unknown size may come later
-        self._each = min(executor.processors, smallest)
-        """Number of processors of a task."""
+        self._processors = RayProcessors(executor.processors)
         self._id = uuid.uuid4().bytes
         job = Job(
             pickling=executor.pickling,
             checks=[group.check for group in self._groups],
             run=executor.pickling.dumps(executor.run),
             name=executor.name,
-            threads=self._each,
+            threads=self._processors.per_task,
             level=logging.getLogger(PACKAGE).getEffectiveLevel(),
         )
         self._job = [ray.put(pickle.dumps(job))]
-        self._function = ray.remote(num_cpus=self._each, max_retries=0, scheduling_strategy="SPREAD")(call_on_node())
+        self._function = ray.remote(num_cpus=self._processors.per_task, max_retries=0, scheduling_strategy="SPREAD")(call_on_node())
         for group in self._groups:
             group.remote = self._function
             self._avoid(group, group.check.problems_of(findings))
@@ -193,7 +192,7 @@ class _Run(Generic[Task, Result]):
                     idle_since = time.monotonic()
                 elif time.monotonic() - idle_since > _IDLE:
                     idle_since = time.monotonic()
-                    self._warn_if_idle()
+                    self._processors.log_idleness(self._unfit(), _IDLE)
                 for reference, returned in ended:
                     attempt = self._running.pop(reference)
                     attempt.group.running -= 1
@@ -223,15 +222,12 @@ class _Run(Generic[Task, Result]):
         """Request the size of the cluster, at intervals."""
         if time.monotonic() - self._refreshed > _REFRESHED and self._link.answers():
             for group in self._groups:
-                group.most = self._most_on(group.unfit)
-            self._most = min(self._executor.size, self._most_on(self._unfit()))
+                group.most = self._processors.most_tasks(group.unfit)
+            self._most = min(self._executor.size, self._processors.most_tasks(self._unfit()))
             self._refreshed = time.monotonic()
 
-    def _most_on(self, unfit: Collection[str]) -> int:
-        return 2 * max(1, sum(processors // self._each for processors in self._processors(unfit)))
-
     def _room(self, group: _Group[Task]) -> int:
-        """Return how many more tasks of a group may be submitted: as many as its nodes run, and as many again, so that no node waits."""
+        """Return how many more tasks of a group may be submitted."""
         return 0 if group.problem else max(0, min(group.most - group.running, self._most - len(self._running)))
 
     def _ended(self) -> list[tuple[Any, Any]]:
@@ -241,11 +237,6 @@ class _Run(Generic[Task, Result]):
         if ready and len(running) > 1:
             ready, _ = self._ray.wait(running, num_returns=len(running), timeout=0, fetch_local=False)
         return [(reference, self._returned(reference)) for reference in ready]
-
-    def _processors(self, unfit: Collection[str] = ()) -> list[int]:
-        """Return the number of processors of each node that is alive and not unfit."""
-        nodes = (node for node in self._ray.nodes() if node["Alive"] and node["NodeID"] not in unfit)
-        return [int(node["Resources"].get("CPU", 0)) for node in nodes]
 
     def _unfit(self) -> set[str]:
         """Return the nodes that can run no task of any group."""
@@ -265,7 +256,7 @@ class _Run(Generic[Task, Result]):
         group.unfit |= new
         addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in self._ray.nodes()}
         named = {node: f"node {addresses.get(node, 'of the Ray cluster')} ({node[:8]}) {problem}" for node, problem in group.unfit.items()}
-        if not any(self._processors(group.unfit)):
+        if not any(self._processors.by_node(group.unfit)):
             group.problem = PhyagiAssetsError("\n".join(sorted(named.values())))
             if all(other.problem for other in self._groups):
                 raise group.problem
@@ -327,21 +318,6 @@ class _Run(Generic[Task, Result]):
         if time.monotonic() - self._outage > _OUTAGE and check.problem():
             self._outage = time.monotonic()
         return time.monotonic() - self._outage <= _OUTAGE
-
-    def _warn_if_idle(self) -> None:
-        """Log why no task has ended for some time, as far as the cluster shows it."""
-        nodes = self._processors(self._unfit())
-        avoided = sum(int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]) - sum(nodes)
-        free = int(self._ray.available_resources().get("CPU", 0)) - avoided
-        if max(nodes, default=0) < self._each:
-            logger.warning("no node of the Ray cluster has %d processors for a task; waiting for one", self._each)
-        elif free < self._each:
-            logger.info(
-                "no task has ended for %.0f s: all %d processors of the Ray cluster are in use, by tasks of this run or by other programs; "
-                "waiting tasks begin when processors are free",
-                _IDLE,
-                sum(nodes),
-            )
 
     def _cancel(self) -> None:
         """Interrupt the tasks on the cluster, and kill those that have not ended after a grace period."""
