@@ -45,8 +45,8 @@ def llms_text() -> str:
     config = configuration()
     lines, last = [f"# {config['site_name']}", "", f"> {config['site_description']}"], None
     for section, title, file in pages(config["nav"]):
-        if section != last or last is None:
-            lines += ["", f"## {section or 'Start'}", ""]
+        if section != last:
+            lines += ["", f"## {section or ('Start' if last is None else 'Optional')}", ""]  # readers of llms.txt may skip "Optional"
             last = section
         about = _first_paragraph((ROOT / config["docs_dir"] / file).read_text(encoding="utf-8"))
         lines.append(f"- [{title}]({file.removesuffix('.md')}.html){f': {about}' if about else ''}")

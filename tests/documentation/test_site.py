@@ -53,3 +53,5 @@ def test_list_for_programs_has_every_page_with_its_first_paragraph() -> None:
     text = llms_text()
     assert all(f"]({file.removesuffix('.md')}.html)" in text for _, _, file in pages(configuration()["nav"]))
     assert "[Your own data in five minutes](quickstart.html): This page leads from a folder of JSON Lines to batches of token ids." in text
+    headings = re.findall("^## (.*)$", text, re.MULTILINE)
+    assert (headings[0], headings[-1], len(set(headings))) == ("Start", "Optional", len(headings))
