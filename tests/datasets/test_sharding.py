@@ -196,7 +196,7 @@ def test_state_of_another_epoch_starts_the_epoch_again_with_a_warning(caplog: py
 
 
 @pytest.mark.parametrize(
-    ("of", "other", "said"),
+    ("saved", "resumed", "message"),
     [
         (TWO[0], TWO[1], "kind: .* with WeightedConcatIterableDataset, but this stream has StreamLMDataset"),
         (TWO[0], _mixed([10, 8], [1.5, 1.0]), r"samples: .* with \[10, 7\], but this stream has \[10, 8\]"),
@@ -207,9 +207,9 @@ def test_state_of_another_epoch_starts_the_epoch_again_with_a_warning(caplog: py
         (TWO[1], partial(TWO[1], seed=7), "seed: .* with 42, but this stream has 7"),
     ],
 )
-def test_state_of_another_stream_raises_an_error_with_the_difference(of: Make, other: Make, said: str) -> None:
-    with pytest.raises(ValueError, match=f"^{said}; resume with the same value"):
-        other().load_state_dict(_through_json(of()))
+def test_state_of_another_stream_raises_an_error_with_the_difference(saved: Make, resumed: Make, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}; resume with the same value"):
+        resumed().load_state_dict(_through_json(saved()))
 
 
 @pytest.mark.parametrize("junk", [{}, {"epoch": 0}, {"epoch": 0, "taken": 1, "reader": {"rang": 0}, "stream": {}}, {"epoch": None}])

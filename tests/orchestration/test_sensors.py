@@ -271,7 +271,7 @@ def _down(*_: object) -> None:
 
 @pytest.mark.parametrize(
     ("owner", "asked", "error"),
-    [(Sources, "partitions", SourceDownError), (Identities, "of", TokenizerDownError)],
+    [(Sources, "partitions", SourceDownError), (Identities, "identity", TokenizerDownError)],
     ids=["source", "tokenizer"],
 )
 def test_run_of_a_schedule_is_retried_if_its_source_or_tokenizer_is_down(
