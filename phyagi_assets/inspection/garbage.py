@@ -108,15 +108,7 @@ class Cleaning:
             plans name are unknown.
         """
         surveyed, now = self.store.survey(), self.store.now()
-        homes = {self.store.place(name) for name in self.mixtures}
-        for each in surveyed.foreign:
-            if each.version and _is_plan(each.version) and not self._why_unneeded(each.version, self._is_published(each.version)):
-                raise StoreError(
-                    f"{each}; what this plan names is unknown, so nothing is removed; correct its permissions, or set a damaged plan aside "
-                    "with: phyagi-assets check --discard"
-                )
-            if each.path in homes and isinstance(each.path, Path) and not each.path.exists():
-                raise StoreError(f"{each}; what the plans there name is unknown, so nothing is removed; mount its disk, or remove the link")
+        self._require_known_plans(surveyed.foreign)
         self.foreign, self.young = list(surveyed.foreign), 0
         written = _written([*surveyed.versions, *surveyed.spares])
         young = {path for path, time_written in written.items() if self._is_young(time_written, now)}
@@ -131,6 +123,18 @@ class Cleaning:
         self.foreign += [Foreign(path=self.store.place(name), why=why) for name, why in self.others.items()]
         spares = self._spares([spare for spare in surveyed.spares if spare.path in written], young)
         return [*spares, *found, *self._transfers()]  # second copies first, while their versions exist
+
+    def _require_known_plans(self, foreign: Iterable[Foreign]) -> None:
+        """Raise an error if a plan cannot be read, because the versions that it names are unknown."""
+        homes = {self.store.place(name) for name in self.mixtures}
+        for each in foreign:
+            if each.version and _is_plan(each.version) and not self._why_unneeded(each.version, self._is_published(each.version)):
+                raise StoreError(
+                    f"{each}; what this plan names is unknown, so nothing is removed; correct its permissions, or set a damaged plan aside "
+                    "with: phyagi-assets check --discard"
+                )
+            if each.path in homes and isinstance(each.path, Path) and not each.path.exists():
+                raise StoreError(f"{each}; what the plans there name is unknown, so nothing is removed; mount its disk, or remove the link")
 
     def _unneeded(self, versions: Sequence[StoredVersion], young: Collection[Path]) -> Iterable[tuple[StoredVersion, Reason]]:
         named: set[Version] = set()

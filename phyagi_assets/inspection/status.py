@@ -221,8 +221,7 @@ def _mixture(
     name = declared.config.name
     (step,) = FLOW.in_scope(Scope.MIXTURE)
     parts = declared.config.corpora
-    skips = declared.config.skips_failed
-    skipped = {failed for failed in lasting if skips and failed.partition("/")[0] in parts}
+    skipped = {failed for failed in lasting if failed.partition("/")[0] in parts} if declared.config.skips_failed else set()
     read = {part: {key: fingerprint for key, fingerprint in caches[part].items() if f"{part}/{key}" not in skipped} for part in parts}
     artifact, plan, is_current, problem = None, None, False, None
     try:
@@ -234,7 +233,7 @@ def _mixture(
         plan = plan_of(artifact) if artifact else None
     if not is_current and not problem and (failure := Failures(workspace.store).last(name)):
         problem = failure.reason
-    samples = sum(source.drawn for source in plan.current.sources) if plan else 0
+    samples = plan.current.drawn if plan else 0
     return MixtureStatus(
         name=name,
         state="current" if is_current else "failed" if problem else "stale" if artifact else "never built",
