@@ -7,24 +7,14 @@ logger = logging.getLogger(__name__)
 
 
 class RayProcessors:
-    """The processors of the nodes of the cluster to which this process is connected.
-
-    Parameters
-    ----------
-    per_task
-        Number of processors that a task keeps busy.
-
-    Attributes
-    ----------
-    per_task : int
-        Number of processors of a task: those of the smallest node, if it has fewer.
-    """
+    """The processors of the nodes of the cluster to which this process is connected, given those that a task keeps busy."""
 
     def __init__(self, per_task: int) -> None:
         import ray
 
         self._ray = ray
         self.per_task = min(per_task, min(filter(None, self.by_node()), default=1))  # a node of an unknown size may come later
+        """Number of processors of a task: those of the smallest node, if it has fewer."""
 
     def by_node(self, unfit: Collection[str] = ()) -> list[int]:
         """Return the number of processors of each node that is alive and not among the ids of unfit nodes."""

@@ -104,7 +104,8 @@ def describe(artifact: Artifact) -> InspectReport:
         facts["read in place"] = _flat([pin.origin for pin in pins.values()])
     if manifest.step == mixture.MIXTURE.name:
         plan = plan_of(artifact)
-        facts = _epoch_facts(plan) | facts | _order_facts(plan) | place
+        epoch = "epoch" if len(plan.segments) == 1 else "epoch of the last segment"
+        facts = {epoch: f"{plan.current.drawn:,} samples of {plan.seq_len:,} tokens"} | facts | _order_facts(plan) | place
         return InspectReport(title=f"mixture {plan.name}", artifact=stored, facts=facts, parts=tuple(_corpora(plan)))
     step = FLOW.find(manifest.step)
     if not step or not step.lengths:
@@ -119,11 +120,6 @@ def describe(artifact: Artifact) -> InspectReport:
         lengths=Lengths.of(step.lengths(artifact)),
         samples=_samples(artifact, _SAMPLES) if step is cache.CACHE else (),
     )
-
-
-def _epoch_facts(plan: Plan) -> dict[str, str]:
-    epoch = "epoch" if len(plan.segments) == 1 else "epoch of the last segment"
-    return {epoch: f"{plan.current.drawn:,} samples of {plan.seq_len:,} tokens"}
 
 
 def _order_facts(plan: Plan) -> dict[str, str]:

@@ -49,7 +49,7 @@ def _schema(declared: Corpus | Mixture, columns: Mapping[str, Column]) -> dg.Tab
     found = [
         dg.TableColumn(name, column.type, description=column.description)
         for name, column in columns.items()
-        if has_masks or not column.of_conversations
+        if has_masks or not column.only_conversations
     ]
     return dg.TableSchema(found) if found else None
 

@@ -114,7 +114,7 @@ class Column:
 
     type: str
     description: str
-    of_conversations: bool = False
+    only_conversations: bool = False
     """Whether only artifacts of conversations have the column."""
 
 

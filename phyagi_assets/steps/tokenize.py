@@ -249,7 +249,7 @@ TOKENIZE = Step(
         "hash": Column(type=COLUMNS["hash"], description="XXH3-64 of its text."),
         "file": Column(type=COLUMNS["file"], description="Number of its file in the partition, counted from 0."),
         "row": Column(type=COLUMNS["row"], description="Number of its row in that file, counted from 0."),
-        TRAINED: Column(type="list of bool", description="Whether each token is trained on.", of_conversations=True),
+        TRAINED: Column(type="list of bool", description="Whether each token is trained on.", only_conversations=True),
     },
     totals=_totals,
     lengths=row_lengths,
