@@ -31,6 +31,8 @@ from tests.support import DATA, GPT2, save_small_gpt2, write_jsonl, write_text
 RENAMED = {"datasets/wikitext": "Salesforce/wikitext", "datasets/glue": "nyu-mll/glue", "models/gpt2": "openai-community/gpt2"}
 WIKITEXT = "wikitext-2-raw-v1"
 JSON_LINES = "NeelNanda/pile-10k"
+_EXPIRED = "/expired"
+"""Path of an address whose signature has expired."""
 _VERBS = ("revision", "tree", "paths-info", "refs", "resolve")
 
 
@@ -106,6 +108,8 @@ class Traffic:
     """Value of ``X-Error-Code`` in these answers."""
     refused: str = ""
     """Part of the addresses that are refused."""
+    expired: int = 0
+    """Number of the next contents that are redirected to another host, which answers with 403 as for a signed address that has expired."""
     cut: list[int] = field(default_factory=list)
     """Numbers of bytes after which the next contents are cut off."""
 
@@ -125,6 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.traffic.refusal and self.traffic.refused in self.path:
             headers = {"Retry-After": self.traffic.wait, "X-Error-Code": self.traffic.error}
             self._answer(self.traffic.refusal, **{name: value for name, value in headers.items() if value})
+            return
+        if self.path == _EXPIRED:
+            self._answer(403)
             return
         route = _Route.of(self.path)
         name = f"{route.kind}/{route.repository}"
@@ -167,6 +174,11 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": repository.commit, "Accept-Ranges": "bytes"}
         if not path.is_file():
             self._missing("EntryNotFound", **headers)
+            return
+        if self.command == "GET" and self.traffic.expired:
+            self.traffic.expired -= 1
+            port = self.headers["Host"].rpartition(":")[2]
+            self._answer(302, Location=f"http://localhost:{port}{_EXPIRED}", **headers)
             return
         entry, content = repository.entry(path), path.read_bytes()
         headers["ETag"] = f'"{entry["oid"]}"'

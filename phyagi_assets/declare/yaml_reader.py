@@ -201,6 +201,10 @@ class _Reader:
 
         def value_of(match: re.Match[str]) -> str:
             value, default = os.environ.get(match["name"]), match["default"]
+            if "${" in (default or ""):
+                raise self._error(
+                    at, f"the default of ${{{match['name']}}} has a variable of its own, which is not supported; write it without"
+                )
             if not value and default is not None:
                 return str(default)
             if value is None or (not value and node.style is None and match[0] == node.value):  # YAML would read null, the default

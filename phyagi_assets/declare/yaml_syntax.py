@@ -5,7 +5,7 @@ import re
 import yaml
 
 _REMEDIES = (
-    (r"character '\\t' that cannot start", "indent with spaces instead of tabs"),
+    (r"character '\\t' that cannot start", "write spaces instead of tabs"),
     (r"character '(?P<first>.)' that cannot start", "quote a value that begins with {first}"),
     (r"scanning an alias|undefined alias", "quote a value that begins with *, such as a pattern of file names"),
     (r"scanning an anchor", "quote a value that begins with &"),

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from phyagi_assets.errors import AccessError, PhyagiAssetsError, SourceDownError, SourceError
-from phyagi_assets.objects.retries import TransientError, is_disk_error
+from phyagi_assets.objects.retries import RefusedError, TransientError, is_disk_error
 
 _NETWORK_ERRORS = {
     *(f"{client}.TransportError" for client in ("httpx", "httpx2")),
@@ -99,6 +99,9 @@ def answered_by_page(problem: BaseException) -> str:
 def _response_error(response: Any) -> Exception:
     """Return the error for a response of the Hub, which is None if the client did not keep it."""
     status, headers = (500, {}) if response is None else (response.status_code, response.headers)
+    if status == 403 and any(request.url.host != response.url.host for request in response.history):
+        # The Hub has granted access: its signed address may have expired.
+        return RefusedError("the server to which the Hub redirects answers 403; check the clock of this machine and its proxy")
     if reason := _REFUSALS.get(status):
         return AccessError(f"{reason} (HF_TOKEN, or: hf auth login)")
     if status < 500 and status not in (408, 429):

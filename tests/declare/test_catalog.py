@@ -44,6 +44,12 @@ def corpus_error(data: Path, text: str | bytes) -> str:
         ("name: one\ntokenizer: t@1\n", ":1: source: is missing"),
         (CORPUS.replace("name: one", "name: 7"), ":1: name: should be a valid string (found 7)"),
         (CORPUS + "append_eos: 'yes'\n", ":5: append_eos: should be a valid boolean"),
+        (
+            CORPUS.replace("path", "name: no\n  path"),
+            ":3: source.name: should be a list, as in [one, two] (found no); quote it if you mean text",
+        ),
+        (CORPUS.replace("path", "revision: ''\n  path"), ":3: source.revision: is empty; write a text"),
+        (CORPUS + "description: ${A:-${B:-c}}\n", ":5: description: the default of ${A} has a variable of its own"),
         (CORPUS + "columns: text\n", ":5: columns: should be a list, as in [text] (found 'text')"),
         ("name: one\ntokenizer: t@1\nsource: raw\n", ":3: source: should be a mapping, as in {path: raw} (found 'raw')"),
         (CORPUS + "splits: 0.05\n", ":5: splits: should be a mapping, as in {validation: 0.05} (found 0.05)"),

@@ -98,7 +98,7 @@ def test_unsupported_yaml_is_an_error_without_traceback(tmp_path: Path, text: st
 @pytest.mark.parametrize(
     ("text", "right"),
     [
-        ("source:\n\tpath: a\n", "indent with spaces instead of tabs"),
+        ("source:\n\tpath: a\n", "write spaces instead of tabs"),
         ("path: *.txt\n", "quote a value that begins with *, such as a pattern of file names"),
         ("path: @home\n", "quote a value that begins with @"),
         ('partition_by: "(\\d+)"\n', "use single quotes, in which a backslash is an ordinary character"),

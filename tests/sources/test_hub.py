@@ -155,6 +155,12 @@ def test_broken_transfer_is_retried(hub: Hub, run: Callable[..., Any]) -> None:
     assert run(_built, name="again") == broken
 
 
+def test_file_whose_signed_address_has_expired_is_asked_for_again(hub: Hub, run: Callable[..., Any]) -> None:
+    hub.traffic.expired = 2
+    assert len(run(_built)) == len(PLAYS)
+    assert hub.traffic.expired == 0
+
+
 def test_busy_hub_is_retried_and_reported(hub: Hub, run: Callable[..., Any]) -> None:
     hub.traffic.unavailable = 1
     assert len(run(_listed, f"hf://{REPOSITORY}/plays/*.txt")["all"]) == len(PLAYS)
