@@ -6,42 +6,15 @@ The pipeline writes plans and `phyagi_assets.datasets` reads them, so this modul
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from phyagi_assets.formats.pieces import piece_path
+from phyagi_assets.formats.plan_formats import FORMAT, WINDOWED_FORMAT, record_of
 
 PLAN = "mixture.json"
 STEP = "mixed_dataset"
 """Name of the step whose artifacts are plans."""
-FORMAT = 3
-MASKED_FORMAT = 4
-"""Format of plans with masks. Earlier releases would ignore the masks, and refuse this format."""
-PACKED_FORMAT = 5
-"""Format of plans with packed samples."""
-WINDOWED_FORMAT = 6
-"""Format of plans that shuffle within a window."""
-EVALUATION_FORMAT = 7
-"""Format of plans with corpora that are not trained on."""
-PIECES_FORMAT = 8
-"""Format of plans with token arrays that are stored in pieces."""
-OLDEST_FORMAT = 2
-"""Oldest format that can be read. Its plans have no padding id, and their samples do not cross partitions."""
-
-SINCE: Mapping[str, int] = {
-    **dict.fromkeys(("pad_id", "crosses", "cuts"), FORMAT),
-    "trained": MASKED_FORMAT,
-    "index": PACKED_FORMAT,
-    "packed": PACKED_FORMAT,
-    "block": WINDOWED_FORMAT,
-    "evaluation": EVALUATION_FORMAT,
-    "pieces": PIECES_FORMAT,
-}
-"""First format that has a key.
-
-A key of a format after `FORMAT` is left out if its value is the default. So a plan has the oldest format that can express it, and as many
-releases as possible can read it.
-"""
 
 Concat = Literal["interleaved", "sequential"]
 
@@ -382,29 +355,10 @@ class Plan:
     def to_json(self) -> str:
         """Return the content of the plan's file."""
         later: set[int] = {WINDOWED_FORMAT} if isinstance(self.shuffle, Window) else set()
-        record = _record(self, later)
+        record = record_of(self, later)
         if later:
             record["format"] = max(later)
         return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-
-
-def _record(value: Any, later: set[int]) -> Any:
-    """Return a value of a plan as JSON, without unused keys of formats after `FORMAT`. Add the formats of the used keys to `later`."""
-    if isinstance(value, tuple):
-        return [_record(item, later) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _record(item, later) for key, item in value.items()}
-    if not is_dataclass(value):
-        return value
-    record = {}
-    for key in fields(value):
-        content, since = getattr(value, key.name), SINCE.get(key.name, OLDEST_FORMAT)
-        if since > FORMAT:
-            if content == key.default:
-                continue
-            later.add(since)
-        record[key.name] = _record(content, later)
-    return record
 
 
 def samples_in(tokens: int, seq_len: int) -> int:

@@ -19,12 +19,7 @@ import xxhash
 
 from phyagi_assets.errors import StoreAccessError, StoreError
 from phyagi_assets.formats.plan import (
-    FORMAT,
-    OLDEST_FORMAT,
-    PIECES_FORMAT,
     PLAN,
-    SINCE,
-    WINDOWED_FORMAT,
     Concat,
     Group,
     Plan,
@@ -35,6 +30,7 @@ from phyagi_assets.formats.plan import (
     Source,
     Window,
 )
+from phyagi_assets.formats.plan_formats import FORMAT, OLDEST_FORMAT, PIECES_FORMAT, SINCE, WINDOWED_FORMAT
 from phyagi_assets.store.addresses import root_around
 from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.disk import is_unreachable

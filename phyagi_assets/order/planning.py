@@ -15,7 +15,6 @@ from fractions import Fraction
 from phyagi_assets.declare.mixture_schema import MixturePart
 from phyagi_assets.declare.splits import SPLITS
 from phyagi_assets.formats.plan import (
-    FORMAT,
     Ancestor,
     Cut,
     Group,
@@ -27,6 +26,7 @@ from phyagi_assets.formats.plan import (
     TokenRange,
     samples_in,
 )
+from phyagi_assets.formats.plan_formats import FORMAT
 from phyagi_assets.order.group_schedule import GroupSchedule
 from phyagi_assets.order.schedule import Interleaved
 from phyagi_assets.order.windows import block_for

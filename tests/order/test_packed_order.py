@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from phyagi_assets.declare.mixture_schema import MixturePart
-from phyagi_assets.formats.plan import PACKED_FORMAT, Plan
+from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.plan_formats import PACKED_FORMAT
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.planning import extended
 from tests.order.packed_plans import SEQ_LEN, documents, open_index, packed_samples

@@ -11,8 +11,9 @@ from phyagi_assets.declare.catalog import load_catalog, read_catalog
 from phyagi_assets.errors import DeclarationError, StoreError
 from phyagi_assets.formats.cache_folder import SplitArrays
 from phyagi_assets.formats.packed_index import STEP, index_version
-from phyagi_assets.formats.plan import PACKED_FORMAT, Plan
+from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.plan_formats import PACKED_FORMAT
 from phyagi_assets.formats.plan_versions import versions_of_plan
 from phyagi_assets.inspection.explain import open_explainer
 from phyagi_assets.inspection.forecast import forecast

@@ -8,8 +8,9 @@ import pytest
 
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.errors import DeclarationError
-from phyagi_assets.formats.plan import EVALUATION_FORMAT, FORMAT, Plan
+from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.plan_formats import EVALUATION_FORMAT, FORMAT
 from phyagi_assets.inspection.forecast import forecast
 from phyagi_assets.order.composition import plan_tree
 from phyagi_assets.order.mixture_order import MixtureOrder
