@@ -85,7 +85,8 @@ def matching(corpus: Corpus, pattern: str, workspace: Workspace) -> Iterator[Fou
     try:
         pc.match_substring_regex(pa.array([""]), pattern)
     except pa.ArrowInvalid as problem:
-        raise PhyagiAssetsError(f"'{pattern}' is not a valid regular expression: {problem}") from None
+        reason = str(problem).removeprefix("Invalid regular expression: ")
+        raise PhyagiAssetsError(f"'{pattern}' is not a valid regular expression: {reason}") from None
     for partition in workspace.sources.partitions(corpus).values():
         raw = workspace.store.open(raw_address(corpus, partition.key))
         pinned = pinned_objects(corpus, partition, workspace) or ()

@@ -135,5 +135,5 @@ def test_documents_are_found_by_text_in_the_source_and_by_id_in_artifacts(corpor
     (by_id,) = with_ids(corpora["c"], [by_text.id], workspace.store)
     assert by_id == replace(by_text, text=f"{by_text.text}<|endoftext|>")
     assert len(list(matching(corpora["c"], "(?i)NOTE", workspace))) == 50
-    with pytest.raises(PhyagiAssetsError, match=r"'\(' is not a valid regular expression"):
+    with pytest.raises(PhyagiAssetsError, match=r"'\(' is not a valid regular expression: missing \)"):
         list(matching(corpora["c"], "(", workspace))
