@@ -32,6 +32,8 @@ EXTRAS = {"torch": "train", "omegaconf": "config", "ray": "ray"} | dict.fromkeys
 )
 """Extra of the project that installs each optional package, by the name under which it is imported."""
 
+_TOO_MANY = {errno.EMFILE, errno.ENFILE}
+"""Error numbers of a limit on open files."""
 _CREDENTIALS = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*:/{1,2})(?:[^\s@/:'\"]*:[^\s'\"]*|[^\s@/'\"]+)@")
 _QUERY = re.compile(r"(?i)\b((?:https?|ftps?):/{1,2}[^\s'\"?]*)\?[^\s'\"]+")
 
@@ -101,7 +103,7 @@ def translate_limit_errors(what: str) -> Iterator[None]:
             "fewer processes with --jobs"
         ) from problem
     except (MemoryError, OSError, ImportError) as problem:
-        if isinstance(problem, OSError) and problem.errno in (errno.EMFILE, errno.ENFILE):
+        if isinstance(problem, OSError) and problem.errno in _TOO_MANY:
             raise TooManyFilesError(
                 f"{what}: needs more open files than this process may have ({one_line(problem)}); raise the limit (ulimit -n)"
             ) from problem
@@ -198,6 +200,8 @@ class StoreAccessError(StoreError):
     def of(cls, path: Path | str, problem: OSError) -> "StoreAccessError":
         """Return the error about a file, given the system's error."""
         remedy = "ask for the right to read the store" if isinstance(problem, PermissionError) else "try again when its disk can be read"
+        if problem.errno in _TOO_MANY:
+            remedy = "raise the limit (ulimit -n)"
         return cls(f"{path}: cannot be read: {problem.strerror}; {remedy}")
 
 

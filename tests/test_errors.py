@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.errors import DeclarationError, OutOfMemoryError, SourceError, TooManyFilesError, redacted, translate_limit_errors
+from phyagi_assets.errors import (
+    DeclarationError,
+    OutOfMemoryError,
+    SourceError,
+    StoreAccessError,
+    TooManyFilesError,
+    redacted,
+    translate_limit_errors,
+)
 
 SECRET = st.text("abcXYZ0189/+=@:._-", min_size=4)
 
@@ -63,6 +71,8 @@ def test_error_about_open_files_names_the_work_and_the_limit_to_raise() -> None:
         translate_limit_errors("plays/one"),
     ):
         raise OSError(errno.EMFILE, "Too many open files", "a.arrow")
+    refused = StoreAccessError.of("a.arrow", OSError(errno.EMFILE, "Too many open files"))
+    assert str(refused) == "a.arrow: cannot be read: Too many open files; raise the limit (ulimit -n)"
 
 
 def test_full_disk_is_not_an_out_of_memory_error() -> None:

@@ -8,10 +8,11 @@ from typing import Literal
 from phyagi_assets.declare.catalog import nothing_declared, read_catalog
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.inspection.declarations import declaration_problems
-from phyagi_assets.inspection.integrity import discard_damaged, links_in_loops, store_problems
+from phyagi_assets.inspection.integrity import discard_damaged, links_in_loops, store_problems, tokenizer_problems
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.step import Scope, Workspace
+from phyagi_assets.tokenizers.prepare import tokenizer_store
 
 Kind = Literal["declaration", "artifact", "link"]
 """Kinds of problems."""
@@ -57,6 +58,8 @@ def check_everything(workspace: Workspace, linked: Sequence[Path], *, discard: b
     declarations: list[str] = []
     artifacts: list[str] = []
     left_out: dict[str, str] = {}
+    tokenizers = tokenizer_store(store)
+    prepared = list(tokenizer_problems(tokenizers))  # the check of declarations prepares damaged ones again
     problems = [
         Problem(kind="declaration", message=found) for found in declaration_problems(workspace, declarations.append, left_out.__setitem__)
     ]
@@ -64,7 +67,8 @@ def check_everything(workspace: Workspace, linked: Sequence[Path], *, discard: b
     if not declarations and not problems and not artifacts:
         problems.append(Problem(kind="declaration", message=nothing_declared(workspace.data)))
     problems += [
-        Problem(kind="artifact", message=str(found), address=found.address, is_damage=found.version is not None) for found in stored
+        Problem(kind="artifact", message=str(found), address=found.address, is_damage=found.version is not None)
+        for found in (*stored, *prepared)
     ]
     loops = links_in_loops([workspace.data, *linked])
     problems += [Problem(kind="link", message=_loop(link)) for link in loops]
@@ -73,8 +77,10 @@ def check_everything(workspace: Workspace, linked: Sequence[Path], *, discard: b
     discarded: list[str] = []
     if discard:
         store.remove_abandoned_files(everywhere=True)
-        discarded, left = discard_damaged(store, stored)
-        left_alone += left
+        for of, damaged in ((store, stored), (tokenizers, prepared)):
+            gone, left = discard_damaged(of, damaged)
+            discarded += gone
+            left_alone += left
     return CheckReport(
         declarations=len(declarations),
         artifacts=len(artifacts),

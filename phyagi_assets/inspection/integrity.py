@@ -80,6 +80,17 @@ def store_problems(store: Store, on_checked: Callable[[str], None], corpus: str 
         on_checked(address)
 
 
+def tokenizer_problems(tokenizers: Store) -> Iterator[StoreProblem]:
+    """Compare the prepared tokenizers, given their store, with their checksums, and yield the problems."""
+    for artifact in tokenizers.versions():
+        try:
+            found = artifact.damage(checksums=True)
+        except StoreAccessError as problem:
+            yield StoreProblem(address=artifact.address, found=str(problem))
+        else:
+            yield from (StoreProblem(address=artifact.address, found=each, version=artifact.path) for each in found)
+
+
 def discard_damaged(store: Store, problems: Iterable[StoreProblem]) -> tuple[list[str], list[str]]:
     """Remove damaged versions from the store, so that they are built again.
 

@@ -94,7 +94,7 @@ def records_problem(home: str, found: str) -> str:
         )
     causes = {
         "I/O": ", as when the disk is full",
-        "unable to open": ", as when the disk is full or has no free inodes, or too many files are open",
+        "unable to open": ", as when the disk is full or has no free inodes, too many files are open, or the path is longer than 400 bytes",
     }
     why = next((why for words, why in causes.items() if words in found), "")
     return f"{home}: Dagster's records cannot be kept: {found}{why}; what was published is kept"

@@ -34,10 +34,13 @@ class _View:
         return getattr(self._store, name)
 
     def find(self, address: str, fingerprint: str, holding: Collection[str] = (), *, lately: bool = False) -> Artifact | None:
-        return self._store.find(address, fingerprint, holding, lately=lately) or self._added.find(address, fingerprint, holding)
+        return self._added.find(address, fingerprint, holding) or self._store.find(address, fingerprint, holding, lately=lately)
 
     def write(self, address: str, manifest: Manifest, fill: Fill, holding: Collection[str] = ()) -> Artifact:
         return self._added.write(address, manifest, fill, holding)
+
+    def discard(self, address: str, version: Path) -> None:
+        del address, version  # what is written in its place is found first
 
     def lock(self, name: str, *, silent: bool = False) -> AbstractContextManager[None]:
         del name, silent

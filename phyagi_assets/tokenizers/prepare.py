@@ -6,12 +6,14 @@ forms, so that runs do not have to import ``transformers``.
 
 import copy
 import json
+import logging
 import os
 import pickle
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,10 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import OutOfMemoryError, TokenizerError, TooManyFilesError, translate_limit_errors
 from phyagi_assets.formats.cache_tokenizer import PICKLED, SAVED
 from phyagi_assets.formatting import listed, one_line
+from phyagi_assets.store.artifact import Artifact
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import text_digest
-from phyagi_assets.store.manifest import Manifest
+from phyagi_assets.store.manifest import FileRecord, Manifest
 from phyagi_assets.tokenizers.identity import Identities, errors_of_hub
 from phyagi_assets.tokenizers.prepared import BACKEND, PreparedTokenizer, facts_of, tokenizer_label
 from phyagi_assets.tokenizers.transformers_import import import_transformers
@@ -35,6 +38,7 @@ _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.jso
 
 CODE_VERSION = "1"
 LARGEST_ID = 2**31 - 1
+logger = logging.getLogger(__name__)
 
 
 def tokenizer_store(store: Store) -> Store:
@@ -76,13 +80,33 @@ def prepare(name: str, identity: str, load: Callable[[], Any], store: Store) -> 
     tokenizers = tokenizer_store(store)
     address = f"prepared/{tokenizer_label(name)}"
     artifact = tokenizers.find(address, expected.fingerprint, lately=True)
-    if artifact is None:
+    if artifact is None or _is_damaged(artifact):
         with tokenizers.lock(address, silent=True):  # other threads, processes and machines need the same tokenizer
-            artifact = tokenizers.find(address, expected.fingerprint) or tokenizers.write(
-                address, expected, lambda folder: _fill(folder, expected, load())
-            )
+            artifact = tokenizers.find(address, expected.fingerprint)
+            if artifact and _is_damaged(artifact):
+                logger.warning("%s: its content is not what was written; the tokenizer is prepared again", artifact.place)
+                tokenizers.discard(address, artifact.path)
+                artifact = None
+            artifact = artifact or tokenizers.write(address, expected, lambda folder: _fill(folder, expected, load()))
     facts = facts_of(artifact, tokenizers.state("facts", artifact.fingerprint))
     return PreparedTokenizer(artifact=artifact, name=name, **artifact.manifest.details, **facts)
+
+
+def _is_damaged(artifact: Artifact) -> bool:
+    """Return whether a file of a prepared tokenizer on this machine differs from its record: all that is encoded depends on it."""
+    for name, record in artifact.manifest.files.items():
+        path = artifact.path / name
+        with suppress(FileNotFoundError):  # not fetched yet
+            found = path.stat()
+            if _record_of(path, found.st_size, found.st_mtime_ns, found.st_ino) != record:
+                return True
+    return False
+
+
+@lru_cache
+def _record_of(path: Path, *_: int) -> FileRecord:
+    """Return the record of a file, given what changes when it is replaced. New links to it, from caches, change nothing."""
+    return FileRecord.of(path)
 
 
 def _check_fit(corpus: Corpus, prepared: PreparedTokenizer) -> None:

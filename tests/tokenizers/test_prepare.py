@@ -23,10 +23,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import processors
 
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.declare.corpus_schema import CorpusConfig
+from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import SourceError, TokenizerDownError, TokenizerError
 from phyagi_assets.formats.cache_tokenizer import SAVED
+from phyagi_assets.inspection.check import check_everything
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
+from phyagi_assets.store.read_only import read_only
 from phyagi_assets.store.state import State
 from phyagi_assets.tokenizers.awkward import awkward_strings
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
@@ -174,6 +179,44 @@ def test_threads_that_need_the_same_tokenizer_load_it_once(data: Path, s3: S3Ser
     with ThreadPoolExecutor(3) as threads:
         first, *others = threads.map(prepare_it, range(3))
     assert (len(loaded), others) == (1, [first, first])
+
+
+def _damage(workspace: Workspace, corpus: Corpus) -> Path:
+    """Change a byte of the tokenizer that the caches carry, whose size stays the same."""
+    file = prepare_tokenizer(corpus, workspace.identities, workspace.store).saved_backend
+    content = file.read_bytes()
+    file.unlink()  # it is linked to those of other tests
+    file.write_bytes(content.replace(b"the", b"eth", 1))
+    return file
+
+
+def test_damaged_prepared_tokenizer_is_prepared_again_before_anything_is_encoded_with_it(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    corpus, before = declare_corpus(workspace.data, "c", "c.txt"), store_contents(workspace.store.root)
+    file = _damage(workspace, corpus)
+    assert store_contents(workspace.store.root) != before
+    with read_only(workspace.store) as view:
+        prepared = prepare_tokenizer(corpus, workspace.identities, view)
+        assert prepared.artifact.damage(checksums=True) == []
+        assert prepare_tokenizer(corpus, workspace.identities, view) == prepared
+        assert store_contents(workspace.store.root) != before
+    assert prepare_tokenizer(corpus, workspace.identities, workspace.store).saved_backend == file
+    assert store_contents(workspace.store.root) == before
+    assert "its content is not what was written; the tokenizer is prepared again" in caplog.text
+
+
+def test_damaged_prepared_tokenizer_is_reported_and_discarded_by_check(workspace: Workspace) -> None:
+    file = _damage(workspace, declare_corpus(workspace.data, "c", "c.txt"))
+    write_text(workspace.data / "c.txt", "One.")
+    found = check_everything(workspace, [], discard=True)
+    assert [problem.message for problem in found.problems] == [f"{file}: its content is not what was written (checksum differs)"]
+    assert found.left_alone == ("prepared/gpt2: has been built again in the meantime",)
+    undeclared = next(iter((workspace.data / "corpora").iterdir()))
+    _damage(workspace, load_yaml(undeclared, CorpusConfig))
+    undeclared.unlink()
+    assert check_everything(workspace, [], discard=True).discarded == ("prepared/gpt2",)
+    assert not file.exists()
 
 
 def test_facts_of_a_tokenizer_file_are_recorded_and_read_again_if_the_record_is_damaged(workspace: Workspace, tmp_path: Path) -> None:
