@@ -256,6 +256,10 @@ class BucketStore(Store):
         artifact = self._artifact(checked, self._listings.version(checked), None, intact=False)
         if artifact is None:
             return [f"{self.place(file_key(checked, MANIFEST))}: is missing, or is not a manifest of this version"]
+        with self.local.writing():
+            copies = ((artifact.path / name, record) for name, record in artifact.manifest.files.items())
+            if any(path.is_file() and FileRecord.of(path) != record for path, record in copies):
+                self.local.forget(checked)  # it is fetched again; the objects may be intact
         return artifact.damage(checksums=True)
 
     def discard(self, address: str, version: Path) -> None:

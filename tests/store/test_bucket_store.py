@@ -238,6 +238,15 @@ def test_changed_object_is_reported_and_built_again_after_it_is_discarded(machin
     assert found.damage(checksums=True) == []
 
 
+def test_damaged_copy_in_the_scratch_folder_is_fetched_again_after_a_check(store: BucketStore, machine: Open) -> None:
+    file = write(store, "text").folder() / "one"
+    file.write_bytes(b"eno")
+    assert store.damage(ADDRESS, file.parent) == []
+    found = machine("here").open(ADDRESS)
+    assert found
+    assert contents(found.folder())["one"] == b"one"
+
+
 def test_foreign_object_is_not_changed(machine: Open, s3: S3Server) -> None:
     store = machine("here")
     written = write(store, "text")
