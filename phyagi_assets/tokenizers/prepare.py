@@ -59,7 +59,14 @@ def prepare_tokenizer(corpus: Corpus, identities: Identities, store: Store) -> P
     try:
         identity = identities.identity(corpus)
         source = identity.removeprefix("hub:") if identity.startswith("hub:") else str(identities.data / name)
-        prepared = prepare(name, identity, lambda: load(source, name), store)
+
+        def load_identified() -> Any:
+            tokenizer = load(source, name)
+            if identities.identity(corpus) != identity:  # it would be kept under the identity of another one
+                raise TokenizerError(f"tokenizer {name!r} has changed while it was loaded; run the command again once it is complete")
+            return tokenizer
+
+        prepared = prepare(name, identity, load_identified, store)
     except TokenizerError as problem:
         raise type(problem)(f"{corpus.path}: {problem}") from problem
     _check_fit(corpus, prepared)

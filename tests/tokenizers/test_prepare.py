@@ -135,6 +135,23 @@ def test_tokenizer_folder_of_which_a_part_cannot_be_listed_is_not_taken_for_a_sm
         Identities(data).identity(corpus)
 
 
+def test_tokenizer_that_changes_while_it_is_loaded_is_not_kept_as_the_one_before(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _byte_tokenizer(data / "tk")
+    corpus, store = declare_corpus(data, "c", "c.txt", tokenizer="tk"), LocalStore(data / "store")
+
+    def replaced_first(source: str, name: str) -> Any:
+        _byte_tokenizer(data / "tk", unused=1)
+        return load(source, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("phyagi_assets.tokenizers.prepare.load", replaced_first)
+        with pytest.raises(TokenizerError, match="'tk' has changed while it was loaded; run the command again"):
+            prepare_tokenizer(corpus, Identities(data), store)
+    assert prepare_tokenizer(corpus, Identities(data), store).eos_token_id == 257
+    _byte_tokenizer(data / "tk")
+    assert prepare_tokenizer(corpus, Identities(data), store).eos_token_id == 256
+
+
 def test_unreachable_hub_raises_an_error_that_may_pass(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # what HF_ENDPOINT is read into
     corpus = declare_corpus(data, "c", "c.txt", tokenizer="nobody/nothing@main")
