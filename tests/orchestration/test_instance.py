@@ -124,7 +124,8 @@ def open_a_database_of_no_folder(home: Path) -> None:
         (insert_without_room, "database or disk is full"),
         (
             open_a_database_of_no_folder,
-            "unable to open database file, as when the disk is full or has no free inodes, or too many files are open",
+            "unable to open database file, as when the disk is full or has no free inodes, too many files are open, or the path is longer "
+            "than 400 bytes",
         ),
     ],
 )
