@@ -38,6 +38,7 @@ from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.engines import ReferenceEngine
 from phyagi_assets.tokenizers.exact import EngineMismatch
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
+from phyagi_assets.tokenizers.prepare_chat import template_identity
 
 _REPORTED = 20
 """Largest number of files whose left-out rows are logged one by one."""
@@ -88,6 +89,7 @@ class _Encoding:
         prepared = prepare_tokenizer(corpus, self.workspace.identities, self.workspace.store)
         dtype = prepared.dtype(corpus.config.dtype)
         conversations = conversation_recipe(corpus, prepared, self.workspace)
+        self._require_same_encoding()
         schema = rows_schema(dtype.name, has_mask=conversations is not None)
         if conversations is None:
             eos = eos_to_append(prepared, append_eos=corpus.config.append_eos)
@@ -105,6 +107,17 @@ class _Encoding:
             rules=Rules.of(self.expected, prepared.details(), has_mask=conversations is not None),
             conversations=conversations,
         )
+
+    def _require_same_encoding(self) -> None:
+        """Raise a `SourceChangedError` if the tokenizer or the chat template has changed since the fingerprint was computed from it."""
+        corpus, known = self.corpus, {**self.expected.settings, **self.expected.inputs}
+        found = {"tokenizer": self.workspace.identities.identity(corpus)}
+        if corpus.config.messages is not None:
+            found["chat_template"] = template_identity(corpus, self.workspace.data)
+        if changed := [key for key, identity in found.items() if known[key] != identity]:
+            raise SourceChangedError(
+                f"{corpus.path}: {listed(changed)}: has changed during the build; materialize again once it is complete"
+            )
 
     def require_as_pinned(self) -> None:
         """Raise a `SourceChangedError` if a local file has changed since it was pinned; a snapshot does not change."""

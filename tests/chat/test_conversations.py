@@ -22,7 +22,7 @@ from phyagi_assets.datasets.document_collator import DocumentCollator
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.removals import removals_file
-from phyagi_assets.errors import DeclarationError, SourceError
+from phyagi_assets.errors import DeclarationError, SourceChangedError, SourceError
 from phyagi_assets.formats.cache_folder import SplitArrays, array_files
 from phyagi_assets.formats.token_file import open_tokens
 from phyagi_assets.inspection.declarations import declaration_problems
@@ -318,6 +318,23 @@ def test_conversations_keep_their_split_and_id_when_the_template_changes(chats: 
     assert before[1].artifact.fingerprint != after[1].artifact.fingerprint
     for name in ("validation.hashes.npy", "train.origins.npy"):
         assert np.array_equal(np.load(before[2].artifact.path / name), np.load(after[2].artifact.path / name))
+
+
+@pytest.mark.parametrize("changed", ["tok/tokenizer.json", "chat.jinja"])
+def test_tokenizer_or_template_that_changes_during_the_build_is_not_published_as_the_one_before(
+    changed: str, chats: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, path = declare_chats(chats, [turns("a", "b")]), chats.data / changed
+
+    def changed_first(*arguments: Any) -> Any:
+        monkeypatch.setattr("phyagi_assets.steps.tokenize.prepare_tokenizer", prepare_tokenizer)
+        write_text(path, path.read_text() + " ")
+        return prepare_tokenizer(*arguments)
+
+    monkeypatch.setattr("phyagi_assets.steps.tokenize.prepare_tokenizer", changed_first)
+    with pytest.raises(SourceChangedError, match=r"chats\.yaml: (tokenizer|chat_template): has changed during the build"):
+        built(corpus, chats)
+    assert len(built(corpus, chats)) == 3
 
 
 def test_removed_conversation_is_left_out(chats: Workspace) -> None:
