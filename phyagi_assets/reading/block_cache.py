@@ -94,7 +94,7 @@ class BlockCache:
                     except (FileExistsError, FileNotFoundError):  # the cache is being deleted
                         return full
             except OSError as problem:
-                if not self._failures.goes_on(problem, self._folder.noted_size()):
+                if not self._failures.goes_on(problem, self._folder.noted_size):
                     raise
                 return full
 
@@ -122,7 +122,7 @@ class BlockCache:
         try:
             return self._folder.draft(block)
         except OSError as problem:
-            if not self._failures.goes_on(problem, used):
+            if not self._failures.goes_on(problem, lambda: used):
                 raise
             return None
 
@@ -143,11 +143,11 @@ class BlockCache:
                     used = self._folder.noted_size() - block.size
                     self._folder.note_size(used)
             except OSError as refusal:
-                if not self._failures.goes_on(refusal, self._folder.noted_size()):
+                if not self._failures.goes_on(refusal, self._folder.noted_size):
                     raise
                 return
             is_disk_error = isinstance(problem, OSError) and not isinstance(problem, FileNotFoundError)  # not: the cache was deleted
-            if is_disk_error and not self._failures.goes_on(problem, used):
+            if is_disk_error and not self._failures.goes_on(problem, lambda: used):
                 raise problem
 
     def _evict(self, needed: int, position: int, next_uses: NextUses) -> int:

@@ -3,7 +3,7 @@
 import errno
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,13 +42,19 @@ class WriteFailures:
         except OSError as problem:
             raise StoreError(f"{problem.filename or self._folder}: cannot be written: {problem.strerror}; {self.remedy}") from None
 
-    def goes_on(self, problem: BaseException, used: int) -> bool:
+    def goes_on(self, problem: BaseException, size: Callable[[], int]) -> bool:
         """Return whether reading continues after a failed write, with uncached data fetched for each sample.
 
-        If the disk is full, the cache keeps its size from then on, which is `used`, in bytes.
+        If the disk is full, the cache keeps its size from then on.
+
+        Parameters
+        ----------
+        size
+            Function that returns the size of the cache, in bytes. It is called if the disk is full: a refused folder may not be readable.
         """
         code = getattr(problem, "errno", None)
         if code in _FULL:
+            used = size()
             if self.limit is None:
                 self._warn(code, f"the cache stays at {short_size(used)}, and data that does not fit is fetched for each sample")
             self.limit = used if self.limit is None else min(used, self.limit)

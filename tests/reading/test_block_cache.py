@@ -159,6 +159,8 @@ def test_cache_that_is_no_longer_writable_is_read_with_one_warning() -> None:
             cache.release(BLOCKS[1], drafts[1], PermissionError(errno.EACCES, "Permission denied"))
             assert cache.reserve([Block("b" * 32, 0, 100)], 0, uses({})) == [NotReserved.FULL]
             assert cache.has(BLOCKS[0])
+            (home / "cache").chmod(0)  # it can no longer be read either
+            assert cache.reserve([Block("b" * 32, 0, 100)], 0, uses({})) == [NotReserved.FULL]
             return said.getvalue()
 
         said = as_user(NOBODY, [], use)
