@@ -178,7 +178,7 @@ class LossLedger:
         """Write the recorded losses to a new file. Call it when a checkpoint is saved, so that the ledger is not behind the checkpoint."""
         from phyagi_assets.formats.loss_ledger import LedgerHeader, write_part
 
-        if rows := self._sums.take():
+        if rows := self._sums.rows():
             plan, shard = self.plan, self._shard or Shard()
             header = LedgerHeader(
                 mixture=plan.name,
@@ -189,6 +189,7 @@ class LossLedger:
                 world_size=shard.world_size,
             )
             write_part(self.folder, header, self._parts, rows)
+            self._sums.clear()
             self._parts += 1
 
     def _go_back(self, step: int) -> None:

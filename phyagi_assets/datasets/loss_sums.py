@@ -66,13 +66,16 @@ class LossSums:
         if len(self._pending) >= _PENDING_BATCHES or len(self._pending) * sums.nbytes >= _PENDING_BYTES:
             self._copy_to_host()
 
-    def take(self) -> "LossRows | None":
-        """Return the rows of all batches since the last call; None if there are none."""
+    def rows(self) -> "LossRows | None":
+        """Return the rows of all batches that were added; None if there are none."""
         from phyagi_assets.formats.loss_ledger import LossRows
 
         self._copy_to_host()
-        rows, self._rows = self._rows, []
-        return LossRows.joined(rows, self._names) if rows else None
+        return LossRows.joined(self._rows, self._names) if self._rows else None
+
+    def clear(self) -> None:
+        """Forget the rows, which have been written."""
+        self._rows.clear()
 
     def _copy_to_host(self) -> None:
         """Copy the pending sums from the device to the host."""

@@ -256,6 +256,16 @@ def test_steps_that_go_back_replace_those_recorded_before(tmp_path: Path, caplog
     assert "step 4 follows step 5; this is run 1, which replaces the steps from 4 on" in caplog.text
 
 
+def test_losses_that_could_not_be_written_are_written_the_next_time(tmp_path: Path) -> None:
+    ledger = LossLedger(tmp_path / "ledger", plan_of(partitions(SAMPLES)))
+    (tmp_path / "ledger").rename(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="ledger"):
+        record(ledger, range(3), 1.0)
+    (tmp_path / "elsewhere").rename(tmp_path / "ledger")
+    record(ledger, range(3, 6), 1.0)
+    assert read_ledger(tmp_path / "ledger").rows.step.tolist() == [*range(6)]
+
+
 def test_rank_is_that_of_the_process_group_which_begins_after_the_ledger_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledgers = [LossLedger(tmp_path, plan_of(partitions(SAMPLES))) for _ in range(2)]
     for rank, ledger in enumerate(ledgers):
