@@ -33,6 +33,7 @@ class PartitionLog:
         self._context, self._builder, self._recorded, self._checks = context, builder, recorded, checks
         self._totals = CorpusTotals(builder.workspace.store, context.instance.get_dynamic_partitions)
         self._left_out: dict[str, str] = {}
+        self._announces = False
         self._last: set[str] = set()
         """Names of the partitions that were announced, and whose events are logged last."""
         self._deferred: list[tuple[PartitionResult, Sequence[StepResult]]] = []
@@ -43,6 +44,7 @@ class PartitionLog:
         For Dagster, an asset is in progress from the event that announces a partition until that partition is materialized. So one
         partition of each corpus is announced, and its events are logged after those of all other partitions.
         """
+        self._announces = True
         for item in {item.corpus: item for item in work}.values():
             self._last.add(item.name)
             self._announce(item, item.steps[-1])
@@ -72,7 +74,7 @@ class PartitionLog:
             self._context.log.error(f"{result.work.name}: {result.failure}")
         if result.failure:
             self._checks.write_unmade(result)
-            if self._last:  # Dagster shows a partition as failed if it is announced and the run does not materialize it
+            if self._announces:  # Dagster shows a partition as failed if it is announced and the run does not materialize it
                 made = {done.step for done in result.done if not done.failures}
                 for step in result.work.steps:
                     if step not in made:

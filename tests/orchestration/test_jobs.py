@@ -114,6 +114,10 @@ def test_job_builds_the_listed_partitions_and_names_those_that_are_not_in_the_so
     assert failure(result).startswith("1 of 2 partitions failed:\nplays/four: ")
     assert failure(result).endswith("plays.yaml: partition 'four' is not in the source")
     assert project.instance.get_materialized_partitions(dg.AssetKey(["plays", "numpy_cache"])) == {"one"}
+    for run in (result, run_stale(project, partitions={"plays": ["four"]})):  # both show the partition as failed, which planned events do
+        entries = project.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+        planned = [entry.dagster_event.asset_materialization_planned_data for entry in entries if entry.dagster_event]
+        assert {of.asset_key.path[-1] for of in planned if of.partition == "four"} == set(PARTITION_STEPS)
 
 
 def test_checks_of_a_partition_that_fails_are_logged_and_so_is_its_recovery(project: Project) -> None:
