@@ -46,7 +46,7 @@ def locked(path: Path, *, waiting: str = "", shared: bool = False) -> Iterator[N
             _lock(lock, kind, path)
         yield
     finally:
-        os.close(lock)
+        _release(lock)
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def locked_if_free(path: Path) -> Iterator[bool]:
     try:
         yield _lock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, path)
     finally:
-        os.close(lock)
+        _release(lock)
 
 
 def hold_until_exit(path: Path) -> int | None:
@@ -154,6 +154,13 @@ def _lock(descriptor: int, operation: int, path: Path) -> bool:
             "file system that is mounted with locks"
         ) from problem
     return True
+
+
+def _release(lock: int) -> None:
+    """Release a lock and close its descriptor. Closing alone would not release it if a process was forked meanwhile, which has a copy."""
+    with suppress(OSError):  # the file system does not support locks
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    os.close(lock)
 
 
 def _open_lock(path: Path) -> int:

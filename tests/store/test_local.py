@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import multiprocessing
 import os
 import signal
 import sys
@@ -336,3 +337,24 @@ def test_lock_is_waited_for_and_is_released_when_its_process_is_killed(store: St
     assert taken.wait(10)
     waiting.join()
     holder.join()
+
+
+def test_lock_is_released_although_a_process_was_forked_while_another_thread_held_it(store: Store) -> None:
+    held, is_forked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store.lock("corpus/stage/part"):
+            held.set()
+            is_forked.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    child = multiprocessing.get_context("fork").Process(target=signal.pause)
+    child.start()
+    is_forked.set()
+    holder.join()
+    with store.lock_if_free("corpus/stage/part") as is_free:
+        child.kill()
+        child.join()
+        assert is_free
