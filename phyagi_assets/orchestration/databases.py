@@ -82,6 +82,11 @@ def causes(error: SerializableErrorInfo) -> Iterator[SerializableErrorInfo]:
 
 def records_problem(home: str, found: str) -> str:
     """Return the message about a problem with the records in the folder of an instance, given the error that was found."""
+    if "unable to open" in found and not Path(home).exists():
+        return (
+            f"{home}: Dagster's records are gone: this folder was removed while they were in use, or its disk is not mounted; run the "
+            "command again, which begins new ones. Published artifacts are kept"
+        )
     if "readonly" in found:
         return (
             f"{home}: you may not write to Dagster's records; ask for the right to write to every file in it (docs/deploying.md "

@@ -144,6 +144,8 @@ def test_database_failure_is_reported_without_its_sql_statement(
         error = serializable_error_info_from_exc_info(sys.exc_info())
     home = str(tmp_path)
     assert database_failure_message(error, home) == f"{home}: Dagster's records cannot be kept: {found}; what was published is kept"
+    gone = database_failure_message(error, str(tmp_path / "gone"))
+    assert ("records are gone: this folder was removed while they were in use" in gone) is found.startswith("unable to open")
 
 
 def test_other_failures_are_not_reported_as_database_failures() -> None:
