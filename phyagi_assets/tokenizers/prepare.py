@@ -91,9 +91,12 @@ def prepare(name: str, identity: str, load: Callable[[], Any], store: Store) -> 
         with tokenizers.lock(address, silent=True):  # other threads, processes and machines need the same tokenizer
             artifact = tokenizers.find(address, expected.fingerprint)
             if artifact and _is_damaged(artifact):
-                logger.warning("%s: its content is not what was written; the tokenizer is prepared again", artifact.place)
-                tokenizers.discard(address, artifact.path)
-                artifact = None
+                if tokenizers.damage(address, artifact.path):
+                    logger.warning("%s: its content is not what was written; the tokenizer is prepared again", artifact.place)
+                    tokenizers.discard(address, artifact.path)
+                    artifact = None
+                else:  # only the copy of a version in a bucket was damaged, which has been deleted
+                    artifact = tokenizers.find(address, expected.fingerprint)
             artifact = artifact or tokenizers.write(address, expected, lambda folder: _fill(folder, expected, load()))
     facts = facts_of(artifact, tokenizers.state("facts", artifact.fingerprint))
     return PreparedTokenizer(artifact=artifact, name=name, **artifact.manifest.details, **facts)

@@ -198,6 +198,17 @@ def test_threads_that_need_the_same_tokenizer_load_it_once(data: Path, s3: S3Ser
     assert (len(loaded), others) == (1, [first, first])
 
 
+def test_damaged_copy_of_a_tokenizer_in_a_bucket_is_fetched_again(data: Path, s3: S3Server, tmp_path: Path) -> None:
+    del s3
+    save_byte_tokenizer(data / "own")
+    store, loaded = store_in_bucket("s3://raw/damaged", scratch=tmp_path / "scratch"), iter([load(str(data / "own"), "own")])
+    file = prepare("own", "files:own", lambda: next(loaded), store).saved_backend
+    content = file.read_bytes()
+    file.write_bytes(content.swapcase())
+    assert prepare("own", "files:own", lambda: next(loaded), store).saved_backend == file  # as if it could not be loaded any more
+    assert file.read_bytes() == content
+
+
 def _damage(workspace: Workspace, corpus: Corpus) -> Path:
     """Change a byte of the tokenizer that the caches carry, whose size stays the same."""
     file = prepare_tokenizer(corpus, workspace.identities, workspace.store).saved_backend
