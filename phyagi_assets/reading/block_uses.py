@@ -62,8 +62,10 @@ class BlockUses:
             Positions of other readers in the same order. What one of them uses after some samples counts as used after as many here.
         shared
             Digests of arrays that are read in other orders. Their blocks may be used at any time, unless they are blocks of this order.
+            Whole arrays, which are small or all fit in the cache, may take their room.
         """
-        uses = [position if block.array in shared else NEVER for block in cached]
+        at_any_time = position if self._arrays else NEVER - 1
+        uses = [at_any_time if block.array in shared else NEVER for block in cached]
         known = []
         for i, block in enumerate(cached):
             number, array = self._arrays.get(block.array, (-1, None))

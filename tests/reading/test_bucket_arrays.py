@@ -203,6 +203,22 @@ def test_readers_in_different_orders_share_a_cache_with_room_for_both_windows(
     assert s3.faults.bytes_sent <= 1.2 * 128 * sum(map(len, train))
 
 
+def test_evaluation_is_cached_although_the_blocks_of_training_fill_the_cache(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", f"{tmp_path / 'scratch'}")
+    store = LocalStore(tmp_path / "store")
+    store_mixture(store, {"one": {"a": {"train": 150_000, "validation": 5_000}}}, seq_len=64, shuffle=Window(window=60_000))
+    copied(store, store_in_bucket(PLACE))
+    mixture = opened(tmp_path / "cache", 160_000)
+    assert mixture.validation
+    assert sum(1 for _ in MixtureLoader(mixture.train, batch_size=4)) > 500
+    for most in (20, 0):
+        s3.faults.contents.clear()
+        assert sum(1 for _ in MixtureLoader(mixture.validation, batch_size=4)) == 20
+        assert len(s3.faults.contents) <= most
+
+
 @pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize("shuffle", [True, Window(window=60_000)], ids=["whole", "window"])
 def test_cache_on_a_full_disk_stops_growing_and_reading_goes_on(
