@@ -82,6 +82,8 @@ def _client_error(problem: Exception, kind: str, *, fetches: bool) -> Exception:
     network_errors += [name for name in ("LocalEntryNotFoundError",) if name in str(problem)]
     if network_errors:
         return TransientError(f"cannot be reached, or broke off: {network_errors[0]}")
+    if is_disk_error(problem) and not fetches:
+        return SourceError(f"the Hub's client cannot use its cache ({problem}); free some space, or set HF_HOME to a writable folder")
     first_line = next(iter(str(problem).splitlines()), "").partition(" with any supported extension")[0]
     if fetches and isinstance(problem, OSError):  # the client compares the size of what arrived
         return TransientError(first_line)

@@ -1,5 +1,6 @@
 """Sources on the Hub: each commit is listed once, and only changed files are fetched."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -408,3 +409,8 @@ def test_file_deleted_during_listing_is_not_reported_as_a_missing_revision() -> 
     answer = httpx.Response(404, request=httpx.Request("GET", "http://hub"))
     with pytest.raises(SourceError, match="a file of the repository is gone"), translated("dataset", "main"):
         raise errors.RemoteEntryNotFoundError("gone", response=answer)
+
+
+def test_full_disk_of_the_clients_cache_is_not_blamed_on_the_name_of_a_tokenizer() -> None:
+    with pytest.raises(SourceError, match=r"its cache \(.* No space left on device: '/cache'\); free some space"), translated("model"):
+        raise OSError(errno.ENOSPC, "No space left on device", "/cache")
