@@ -45,10 +45,10 @@ def translated(kind: str, revision: str | None = None, *, fetches: bool = False)
     except (PhyagiAssetsError, TransientError):
         raise
     except Exception as problem:
+        if fetches and is_disk_error(problem):
+            raise
         answers = (_repository_error(cause, kind, revision, fetches=fetches) for cause in _causes(problem))
         error = next(filter(None, answers), None)
-        if error is None and fetches and is_disk_error(problem):
-            raise
         raise error or _client_error(problem, kind, fetches=fetches) from None
 
 

@@ -414,3 +414,13 @@ def test_file_deleted_during_listing_is_not_reported_as_a_missing_revision() -> 
 def test_full_disk_of_the_clients_cache_is_not_blamed_on_the_name_of_a_tokenizer() -> None:
     with pytest.raises(SourceError, match=r"its cache \(.* No space left on device: '/cache'\); free some space"), translated("model"):
         raise OSError(errno.ENOSPC, "No space left on device", "/cache")
+
+
+def test_full_disk_while_an_answer_of_the_hub_is_handled_is_not_reported_as_that_answer() -> None:
+    import httpx
+    from huggingface_hub import errors
+
+    full = OSError(errno.ENOSPC, "No space left on device", "/cache")
+    full.__context__ = errors.HfHubHTTPError("busy", response=httpx.Response(503, request=httpx.Request("GET", "http://hub")))
+    with pytest.raises(OSError, match="No space left on device"), translated("dataset", "main", fetches=True):
+        raise full
