@@ -7,7 +7,6 @@ importing ``transformers``. The block ``{% generation %}`` marks what the assist
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from itertools import pairwise
 from typing import Any
 
 from phyagi_assets.errors import translate_missing_packages
@@ -90,14 +89,17 @@ class ChatTemplate:
         return "".join(self._blocks(messages, tools, add_generation_prompt=add_generation_prompt))
 
     def separates_turns(self) -> bool:
-        """Return whether the template writes something between the contents of turns; True if it renders no ordinary conversation."""
+        """Return whether the template writes something between the contents of some turns; True if it renders no ordinary conversation.
+
+        A template for prompts and completions may write nothing between a turn of the user and the assistant's answer.
+        """
         contents = ("(1)", "(2)", "(3)")
         turns = [{"role": role, "content": content} for role, content in zip(("user", "assistant", "user"), contents, strict=True)]
         try:
             text = self.render(turns, None)
         except Exception:  # templates raise all kinds of exceptions
             return True
-        return not any("".join(pair) in text for pair in pairwise(contents))
+        return "".join(contents) not in text
 
     def render_with_parts(self, messages: Messages, tools: Tools) -> tuple[str, list[Part]]:
         """Return the text of a conversation, and the parts that the template marks by ``{% generation %}``."""

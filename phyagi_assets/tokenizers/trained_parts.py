@@ -66,7 +66,7 @@ class Renderer:
         return any(prompt != "" for prompt in self._first_prompts.values())
 
     def separates_turns(self) -> bool:
-        """Return whether all templates write something between turns, without which it is unknown where a turn begins."""
+        """Return whether all templates write something between turns; otherwise it is unknown where a turn begins."""
         with self._lock:
             return all(template.separates_turns() for template in self._templates.values())
 

@@ -305,9 +305,14 @@ def test_nondeterministic_template_is_refused(varies: str, message: str, chats: 
 )
 def test_missing_and_invalid_templates_are_named_by_file_line_and_key(keys: dict[str, str], message: str, chats: Workspace) -> None:
     write_text(chats.data / "broken.jinja", "{% for %}")
-    write_text(chats.data / "bare.jinja", MARKED.replace("<{{ m.role }}>", ""))
+    write_text(chats.data / "bare.jinja", MARKED.replace("<{{ m.role }}>", "").replace("|", ""))
     with pytest.raises(DeclarationError, match=message):
         built(declare_chats(chats, [turns("a", "b")], **keys), chats)
+
+
+def test_template_of_prompts_and_completions_needs_nothing_between_a_prompt_and_its_completion(chats: Workspace) -> None:
+    write_text(chats.data / "chat.jinja", "{% for m in messages %}{{ m.content }}{{ '|' if m.role == 'assistant' }}{% endfor %}")
+    assert texts(declare_chats(chats, [turns("ab", "cd")]), chats) == [("abcd|", "cd|")]
 
 
 def test_conversations_keep_their_split_and_id_when_the_template_changes(chats: Workspace) -> None:
