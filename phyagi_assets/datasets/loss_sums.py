@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from phyagi_assets.formats.loss_ledger import LossRows
 
 _PENDING_BATCHES, _PENDING_BYTES = 64, 32 << 20
-"""Number of batches, and size of their sums, from which pending sums are copied to the host."""
+"""Number of batches, and size of their sums in bytes, at which pending sums are copied to the host."""
 
 
 class _Pending(NamedTuple):

@@ -89,7 +89,7 @@ Parts = Annotated[tuple[MixturePart, ...], Field(strict=False, min_length=1), Af
 
 
 class MixtureStage(Declared):
-    """A part of training with corpora and weights of its own."""
+    """A part of training with its own corpora and weights."""
 
     until: Tokens | None = None
     """Number of tokens of training at which the stage ends, counted from the beginning of training; it is rounded down to whole samples.
@@ -109,13 +109,13 @@ class MixtureConfig(Declared):
     seed: int = Field(default=42, ge=0, lt=2**63)
     """Seed of the shuffle."""
     concat: Literal["interleaved", "sequential"] = "interleaved"
-    """Whether the corpora are mixed throughout, or read one after the other."""
+    """Whether the corpora are mixed throughout, or read one after another."""
     shuffle: Annotated[
         Annotated[bool, Tag("[one]")] | Annotated[WindowConfig, Tag("[window]")],
         Discriminator(lambda shuffle: "[one]" if not isinstance(shuffle, dict | BaseModel) else "[window]"),
     ] = True
-    """Whether the samples of a corpus are shuffled anew in each epoch, or read in the order of its token arrays; or a window, within which
-    they are shuffled so that a reader of a bucket fetches few blocks at a time."""
+    """Whether the samples of a corpus are shuffled in each epoch, or read in the order of its token arrays; or a window, within which they
+    are shuffled so that a reader of a bucket fetches few blocks at a time."""
     packing: Packing | None = None
     """How a corpus becomes samples: ``concat`` cuts one stream of all documents, ``best_fit`` packs whole documents and pads the rest. By
     default, conversations are packed and text is not."""
@@ -129,7 +129,7 @@ class MixtureConfig(Declared):
     stages: Annotated[tuple[MixtureStage, ...], Field(strict=False, min_length=1)] | None = None
     """Consecutive stages, instead of `datasets`. Each stage has its own corpora and a number of tokens."""
     evaluation: Annotated[tuple[Name, ...], Field(strict=False)] = ()
-    """Corpora that are never trained on. All of their documents are read, whatever their splits, by ``validation_by_corpus``."""
+    """Corpora that are never trained on. All of their documents are read, regardless of their splits, by ``validation_by_corpus``."""
     _conversations: frozenset[str] = PrivateAttr(default=frozenset())
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ logger = logging.getLogger(__name__)
 
 
 class RayProcessors:
-    """The processors of the nodes of the cluster to which this process is connected, given those that a task keeps busy."""
+    """The processors of the nodes of the cluster to which this process is connected, given the number that a task uses."""
 
     def __init__(self, per_task: int) -> None:
         import ray

@@ -6,7 +6,7 @@ from typing import Any
 
 FORMAT = 3
 MASKED_FORMAT = 4
-"""Format of plans with masks. Earlier releases would ignore the masks, and refuse this format."""
+"""Format of plans with masks. Earlier releases, which would ignore the masks, refuse this format."""
 PACKED_FORMAT = 5
 """Format of plans with packed samples."""
 WINDOWED_FORMAT = 6

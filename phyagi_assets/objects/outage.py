@@ -1,4 +1,4 @@
-"""Outages of a server: requests in a row that it does not answer."""
+"""Outages of a server: consecutive requests that it does not answer."""
 
 import math
 import time

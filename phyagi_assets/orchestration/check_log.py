@@ -18,7 +18,7 @@ _SECONDS = 5.0
 
 
 class CheckLog:
-    """Log of the checks of a run's partitions.
+    """A log of the checks of a run's partitions.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class CheckLog:
             self._not_inserted.append(check)
 
     def write_unmade(self, result: PartitionResult) -> None:
-        """Log the checks that a failed partition did not reach as failed, so that the UI shows the reason."""
+        """Log as failed the checks that a failed partition did not reach, so that the UI shows the reason."""
         work, made = result.work, {done.step for done in result.done}
         for step in work.steps:
             if step not in made and step in self._expected.get(work.corpus, ()):

@@ -1,7 +1,7 @@
 """A cache of blocks of arrays, of bounded size, shared by the processes of a machine.
 
-Space is reserved before a block is fetched, so that blocks and drafts together never exceed the bound. A reader that misses a block, which
-any process may have evicted, fetches it again.
+Space is reserved before a block is fetched, so that blocks and drafts together never exceed the bound. Any process may evict a block; a
+reader that misses it fetches it again.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,9 +13,9 @@ from phyagi_assets.reading.byte_ranges import Block
 from phyagi_assets.reading.write_failures import WriteFailures
 
 _SLACK = 32
-"""When blocks are evicted, room for 1/_SLACK of the bound is made at once, because each time all blocks are listed."""
+"""Each eviction lists all blocks, so it frees 1/_SLACK of the bound more than is needed."""
 NEVER = 1 << 62
-"""Next use of a block that is never used again, as far as is known."""
+"""Next use of a block of which no further use is known."""
 
 NextUses = Callable[[Sequence[Block]], Sequence[int]]
 """Function that returns the next position at which each block is used."""
@@ -36,9 +36,9 @@ class BlockCache:
     folder
         The folder, which is created if it does not exist.
     bound
-        Largest size of all blocks together, in bytes; None for half of what the disk has free.
+        Largest size of all blocks together, in bytes; None for half of the space that is free or that the cache already uses.
     remedy
-        End of messages about the folder: how another one is named.
+        End of messages about the folder, which says how to name another one.
 
     Raises
     ------
@@ -74,14 +74,14 @@ class BlockCache:
         Parameters
         ----------
         position
-            Position at which they are used next; no block is evicted for them that is used before that.
+            Position of their next use; blocks that are used at or before it are not evicted.
         next_uses
             Function that returns the next use of blocks.
 
         Returns
         -------
         list of Path or NotReserved
-            For each block, the path to write it to, or the reason why it is not to be fetched.
+            For each block, the path to write it to, or the reason not to fetch it.
         """
         if not blocks:
             return []
@@ -127,7 +127,7 @@ class BlockCache:
             return None
 
     def release(self, block: Block, draft: Path, problem: BaseException) -> None:
-        """Return the room of a block that could not be fetched, given the path of its draft and the reason.
+        """Release the room of a block that could not be fetched, given the path of its draft and the reason.
 
         If the disk is full or the folder is not writable, blocks that are not cached are fetched without the cache.
 
@@ -146,12 +146,12 @@ class BlockCache:
                 if not self._failures.goes_on(refusal, self._folder.noted_size):
                     raise
                 return
-            is_disk_error = isinstance(problem, OSError) and not isinstance(problem, FileNotFoundError)  # not: the cache was deleted
+            is_disk_error = isinstance(problem, OSError) and not isinstance(problem, FileNotFoundError)  # not if the cache was deleted
             if is_disk_error and not self._failures.goes_on(problem, lambda: used):
                 raise problem
 
     def _evict(self, needed: int, position: int, next_uses: NextUses) -> int:
-        """Evict blocks and return the size of what is left."""
+        """Evict blocks, and return the size of the remaining blocks and drafts."""
         drafts = self._folder.measured_drafts()
         blocks = list(self._folder.blocks())
         used = drafts + sum(block.size for block in blocks)

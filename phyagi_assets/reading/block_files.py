@@ -9,7 +9,7 @@ from phyagi_assets.reading.block_cache import BlockCache
 from phyagi_assets.reading.byte_ranges import NO_BLOCK, ArrayBlocks, BlockKey, Piece
 
 _OPEN_FILES = 2048
-"""Largest number of files to keep open: a window has some hundred blocks per corpus."""
+"""Largest number of files to keep open: a window has hundreds of blocks per corpus."""
 
 
 class BlockFiles:
@@ -22,7 +22,7 @@ class BlockFiles:
         self._most = maps_allowed(_OPEN_FILES)
 
     def has(self, key: BlockKey) -> bool:
-        """Return whether a block is in the cache. Blocks of whole arrays are hardly ever evicted; reading notices it."""
+        """Return whether a block is in the cache. Blocks of whole arrays are rarely evicted; `read` notices it."""
         file = self._files.get(key)
         if file is not None and not self._blocks.arrays[key[0]].is_whole and not os.fstat(file[0]).st_nlink:  # it was evicted
             self._close(key)
@@ -30,7 +30,7 @@ class BlockFiles:
         return file is not None or self._cache.has(self._blocks.block(key))
 
     def read(self, pieces: Iterable[Piece], view: memoryview) -> list[Piece]:
-        """Read pieces from blocks that are in the cache, each to its place, and return the others."""
+        """Read pieces from cached blocks into their places in `view`, and return the other pieces."""
         files, used, read = self._files, self._files.move_to_end, os.preadv
         missing = []
         for piece in pieces:

@@ -9,7 +9,7 @@
     <folder>/.lock
 
 A block appears by renaming its complete draft. Drafts of a dead process are deleted by the next process that opens the folder or needs one
-of its blocks. Everything can be deleted at any time, even while it is read.
+of these blocks. Everything can be deleted at any time, even while it is read.
 """
 
 import os
@@ -55,7 +55,7 @@ class BlockFolder:
             yield
 
     def _although_deleted(self, action: Callable[[], None]) -> None:
-        """Call a function that needs the folder, again if another program deletes the folder meanwhile."""
+        """Call a function that needs the folder; repeat the call if another program deletes the folder meanwhile."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ class BlockFolder:
                     raise
 
     def open_drafts(self) -> None:
-        """Create the folder for the drafts of this process, unless it exists. Those of dead processes are deleted."""
+        """Create the folder for the drafts of this process, unless it exists, and delete those of dead processes."""
         if self._owner != os.getpid() or not self._drafts.exists():
             self._although_deleted(self._create_drafts)
 
@@ -86,7 +86,7 @@ class BlockFolder:
         for owner in _entries(self.path / _DRAFTS):
             if owner.is_dir() and (there := drafts.intersection(draft.name for draft in _entries(owner.path))):
                 coming |= there if self._is_alive(Path(owner.path)) else set()
-        return [_draft_name(block) not in coming and not self.has(block) for block in blocks]  # in this order: a draft becomes a block
+        return [_draft_name(block) not in coming and not self.has(block) for block in blocks]  # drafts first: a draft becomes a block
 
     def _is_alive(self, drafts: Path) -> bool:
         """Return whether the owner of a folder of drafts is alive; delete the drafts of a dead one."""
@@ -96,7 +96,7 @@ class BlockFolder:
         return False
 
     def delete(self, block: Block) -> bool:
-        """Delete a block, and return whether its space is free; it is not if the block is another user's."""
+        """Delete a block, and return whether its space is free; it is not if the file belongs to another user."""
         path = self.block_path(block)
         try:
             os.truncate(path, 0)  # its space is free at once; a process that has the file open reads too few bytes, and fetches them
@@ -158,7 +158,7 @@ class BlockFolder:
 
     def note_size(self, used: int) -> None:
         """Note the size of all blocks and drafts, in bytes."""
-        with suppress(FileNotFoundError):  # the folder is being deleted; what is there then is measured
+        with suppress(FileNotFoundError):  # the folder is being deleted; the size is measured later
             _write_number(self.path / _USED, used)
 
     def free_bytes(self) -> int:

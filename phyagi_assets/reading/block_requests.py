@@ -42,7 +42,7 @@ class BlockRequests:
         self._uses, self._next_uses = uses, next_uses
         self._early = EarlyBlocks(blocks.arrays, uses)
         self._coming: dict[BlockKey, Future[bytes] | None] = {}
-        """Blocks on their way, with the future of the request; None if another process or thread is fetching it."""
+        """Blocks that are being fetched, with the future of the request; None if another process or thread is fetching it."""
         self._done: deque[tuple[Sequence[BlockKey], Sequence[tuple[Block, Path]], Future[bytes]]] = deque()
         """Requests that were answered or failed: the blocks, with their drafts, and the future."""
 
@@ -64,9 +64,9 @@ class BlockRequests:
         Parameters
         ----------
         of_whole
-            Whether to fetch blocks of arrays that are fetched whole, which also come in the background.
+            Whether to fetch blocks of arrays that are fetched whole, which are also fetched in the background.
         with_early
-            Whether to fetch blocks beside them before their turn.
+            Whether to fetch adjacent blocks before their turn.
         """
         self._early.note_used(keys, self.is_coming)
         coming = set(filter(self.is_coming, keys))
@@ -107,7 +107,7 @@ class BlockRequests:
             future.add_done_callback(lambda done, run=run, of=of: self._done.append((run, of, done)))  # type: ignore[misc]
 
     def collect(self) -> None:
-        """Take note of the blocks that have arrived, and return the room of those that could not be fetched."""
+        """Note the blocks that have arrived, and release the room of those that could not be fetched."""
         while self._done:
             run, blocks, done = self._done.popleft()
             for key in run:
@@ -117,7 +117,7 @@ class BlockRequests:
                     self._cache.release(block, draft, problem)
 
     def wait(self, key: BlockKey) -> None:
-        """Wait for a block that is on its way; if another process fetches it, only for a while, because that process may have died."""
+        """Wait for a block that is being fetched; if another process fetches it, wait only briefly, because that process may have died."""
         if key not in self._coming:
             return
         if block := self._coming[key]:

@@ -12,9 +12,9 @@ from phyagi_assets.reading.block_cache import NEVER
 from phyagi_assets.reading.byte_ranges import Block, BlockKey, RemoteArray
 
 _WORTH = 0.5
-"""Smallest share of a block that the processes of this machine must still use for all of it to be fetched."""
+"""Smallest share of a block that the processes of this machine must still use for the whole block to be fetched."""
 _MOMENTS = 32
-"""Largest number of moments to keep: blocks are fetched for reads to come, and evicted according to the present ones of all readers."""
+"""Largest number of moments to keep: blocks are fetched for future positions, and evicted according to the present ones of all readers."""
 
 
 class BlockUses:
@@ -37,7 +37,7 @@ class BlockUses:
         self._starts = [of.start for of in blocks]
         self._share = _share_of_machine()
         self._moments: dict[tuple[int, int], Moment] = {}
-        """The moments that were asked for last, by start of the segment and position."""
+        """Recent moments, by start of the segment and position."""
 
     @property
     def arrays(self) -> Collection[str]:
@@ -45,7 +45,7 @@ class BlockUses:
         return self._arrays.keys()
 
     def are_worth(self, blocks: Sequence[BlockKey], position: int) -> Sequence[bool]:
-        """Return whether the processes of this machine use so much of each block from a position on that all of it is fetched."""
+        """Return, for each block, whether the processes of this machine use enough of it from a position on to fetch all of it."""
         worth = [True] * len(blocks)
         for of, chosen, group, number in self._by_segment(blocks, position):
             shares = self._share * of.share_to_come(group, number, self._moment(of, position))
@@ -59,7 +59,7 @@ class BlockUses:
         Parameters
         ----------
         others
-            Positions of other readers in the same order. What one of them uses after some samples counts as used after as many here.
+            Positions of other readers in the same order. A block that one of them uses after n samples counts as used after n here.
         shared
             Digests of arrays that are read in other orders. Their blocks may be used at any time, unless they are blocks of this order.
             Whole arrays, which are small or all fit in the cache, may take their room.
@@ -116,7 +116,7 @@ class BlockUses:
 
 
 def _share_of_machine() -> float:
-    """Return the share of the training processes that run on this machine, as `torchrun` tells it, else 1."""
+    """Return the share of the training processes that run on this machine, by the variables of `torchrun`; 1 without them."""
     try:
         return min(1.0, int(os.environ["LOCAL_WORLD_SIZE"]) / int(os.environ["WORLD_SIZE"]))
     except (KeyError, ValueError, ZeroDivisionError):

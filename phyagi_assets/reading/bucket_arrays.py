@@ -35,10 +35,10 @@ from phyagi_assets.store.fingerprint import text_digest
 from phyagi_assets.store.scratch import scratch_folder
 
 _READ_TIMEOUT = 10.0
-"""Time without a byte of an answer after which a request is tried again, in seconds."""
+"""Time without a byte of an answer after which a request is retried, in seconds."""
 _READS_IN_CACHE = 64
-"""A read is at most 1/_READS_IN_CACHE of the cache, so that what is read and what is fetched ahead fit in it. Of a window, which has the
-samples of all readers, that includes the samples between its own."""
+"""A read is at most 1/_READS_IN_CACHE of the cache, so that it fits together with the data fetched ahead. In a window, which holds
+the samples of all readers, the samples of others between its own count too."""
 _ENDS_IN_MEMORY = 256 << 20
 """Number of bytes of document ends to keep in memory."""
 _WHOLE = 1 << 40
@@ -57,7 +57,7 @@ class BucketSource:
     def __init__(self, remote: RemotePlan, settings: CacheSettings) -> None:
         store = remote.store
         self.remote: RemotePlan | None = remote
-        """The plan; None in processes that this one starts, which only read token arrays."""
+        """The plan; None in child processes, which only read token arrays."""
         address = store.bucket.address
         self.fetching = FetchingProcess(BucketFolder(address, store.bucket.retry_policy, read_timeout=_READ_TIMEOUT, waits_for_access=True))
         self.fetching.start()
@@ -69,7 +69,7 @@ class BucketSource:
         self.cache = BlockCache(home / ".blocks", settings.bytes, remedy)
 
     def key(self, path: Path) -> str:
-        """Return the key of the object that the path of an array leads to."""
+        """Return the key of the object of an array, given the path of the array."""
         if self.remote is None:
             raise StoreError(f"{path}: can only be fetched in the process that opened the mixture")
         return file_key(self.remote.version(path), path.name)
@@ -102,7 +102,7 @@ class BucketShards(TokenShards):
         self._keys = [array.key for array in arrays[: self._count]]
         self._ends: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
         self._masks: dict[int, tuple[Runs, Ints, npt.NDArray[np.uint8]]] = {}
-        """Runs, sizes and bytes of the masks that each thread has read, until it asks for them."""
+        """Runs, sizes and bytes of the masks that each thread read last, until `trained` takes them."""
 
     def tokens_per_read(self, readers: int) -> int:
         most = self._source.cache.bound // _READS_IN_CACHE // self._dtype.itemsize
@@ -110,11 +110,11 @@ class BucketShards(TokenShards):
 
     @property
     def expects(self) -> bool:
-        """Whether reads to come are known."""
+        """Whether future reads are known."""
         return self._reader.expects
 
     def expect(self, future: Iterator[tuple[int, Runs]]) -> None:
-        """Fetch ahead for reads to come, given their first positions and their runs, in order."""
+        """Fetch ahead for future reads, given their first positions and their runs, in order."""
         self._reader.expect((position, self._ranges(runs)) for position, runs in future)
 
     def samples(self, runs: Runs, *, width: int, position: int = 0) -> npt.NDArray[Any]:
@@ -134,7 +134,7 @@ class BucketShards(TokenShards):
         return padded.reshape(-1, width)
 
     def _ranges(self, runs: Runs) -> Ranges:
-        """Return the byte ranges of the tokens of runs, and after them, those of their masks."""
+        """Return the byte ranges of the tokens of runs, followed by those of their masks."""
         real = np.flatnonzero(runs.shard != PADDING)
         shard, start, tokens = runs.shard[real], runs.start[real], runs.tokens[real]
         begin = HEADER_BYTES + start * self._dtype.itemsize

@@ -16,7 +16,7 @@ BlockKey = tuple[int, int]
 Piece = tuple[int, int, int, int, int]
 """Part of a range in one block: array, first byte, end, number of the block, and place in the read."""
 NO_BLOCK = -1 << 40
-"""Number of the block of a range that is in none."""
+"""Block number of a range that is in no block."""
 
 
 @dataclass(frozen=True, slots=True)

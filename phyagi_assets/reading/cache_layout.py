@@ -1,4 +1,4 @@
-"""Choose how the token arrays of a split are cached: whole, in the blocks of the shuffle, or not at all."""
+"""Caching of the token arrays of a split: whole, in the blocks of the shuffle, or not at all."""
 
 import logging
 from dataclasses import replace
@@ -14,9 +14,9 @@ _BLOCK = 16 << 20
 """Size of a block of an array that is fetched whole, in bytes: one request for it costs a server and the reader little more than half as
 much as eight requests for its parts."""
 _USABLE = 0.9
-"""Share of the cache that arrays are counted on to fill."""
+"""Largest share of the cache that arrays are planned to fill."""
 _SHARE_OF_EVALUATION = 0.1
-"""Largest share of the cache for a split that is read over and over again."""
+"""Largest share of the cache for an evaluation split, which is read repeatedly."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +40,9 @@ class CacheLayout:
         shards = (shard for partition in plan.all_partitions() for shard in partition.shards.values())
         every = sum(shard.tokens * self._item + (0 if shard.trained is None else mask_bytes(shard.tokens)) for shard in shards)
         self._fits = every <= _USABLE * bound or (order.split != "train" and size <= _SHARE_OF_EVALUATION * bound)
-        """Whether all arrays fit in the cache."""
+        """Whether the arrays of the split are cached whole."""
         self.in_blocks = not self._fits and bool(self._shards) and self._window_fits(plan, order, bound)
-        """Whether arrays are cached in the blocks of the shuffle: not all arrays fit, but the window does, with what is outside of it."""
+        """Whether arrays are cached in the blocks of the shuffle: not all arrays fit, but the window and the other arrays do."""
 
     def placed(self, array: RemoteArray, shard: int, *, is_mask: bool) -> RemoteArray:
         """Return an array with its place in a cache.
@@ -50,7 +50,7 @@ class CacheLayout:
         Parameters
         ----------
         shard
-            Index of the token array that it is, or belongs to.
+            Index of the token array, or of the token array to which a mask belongs.
         """
         if self.in_blocks and (of := self._shards.get(shard)):
             if is_mask:

@@ -3,7 +3,7 @@
 import time
 
 JUDGED = 256
-"""Number of ranges, of one read or several, from whose pace a caller is judged to be slow."""
+"""Number of ranges, of one read or several, after which the pace of a caller is judged."""
 _SLOW = 2000
 """Number of ranges per second below which a caller is slow."""
 
@@ -17,12 +17,12 @@ class CallerPace:
         self._taken = 0
         """Number of ranges that the caller took since it was judged."""
         self._own = 0.0
-        """Time that the caller spent between these reads, in seconds."""
+        """Time that the caller spent between reads since it was judged, in seconds."""
         self._returned = time.monotonic()
         """Time at which the last read ended."""
 
     def begin_read(self, ranges: int) -> None:
-        """Judge the caller, which begins to read a number of ranges, if it has taken enough."""
+        """Begin a read of a number of ranges, and judge the caller if it has taken enough."""
         if self._taken:
             self._own += time.monotonic() - self._returned
         if self._taken >= JUDGED:

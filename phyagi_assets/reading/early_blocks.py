@@ -1,7 +1,7 @@
 """Small blocks that are fetched before their turn, together with an adjacent block of the array.
 
 A server takes about as long for a small block as for a megabyte. So the request for a block extends to blocks beside it whose use begins
-soon. In a window that is a large part of the data, that saves every third request; in a small one, few neighbours are used soon.
+soon. In a window that is a large part of the data, this saves a third of the requests; in a small one, few neighbours are used soon.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

@@ -88,7 +88,7 @@ class OpenedMixture(ABC, Generic[S]):
     def validation_by_corpus(self) -> dict[str, S]:
         """The validation samples of each corpus that has any, in order, by name of the corpus; an ``eval_dataset`` of a trainer.
 
-        Corpora for evaluation only are among them, with all of their documents.
+        Corpora for evaluation only are included, with all of their documents.
         """
         evaluated = {name: self._samples(plan, "validation") for name, plan in self.plan.evaluated() if plan.total("validation", "samples")}
         return self._by_corpus("validation") | evaluated

@@ -34,7 +34,7 @@ class MixtureLoader:
     drop_last
         Whether to leave out the short last step of a split other than ``train``.
     prefetch
-        Number of batches that a thread makes ahead of the caller; 0 for none.
+        Number of batches that a thread prepares ahead of the caller; 0 for none.
 
     Raises
     ------
@@ -93,7 +93,7 @@ class MixtureLoader:
         self._is_placed = True
 
     def _begin(self) -> int:
-        """Return where the next iteration begins: a pass over another split than train, at its start unless a position was asked for."""
+        """Return the first position of the next iteration; a pass over a split other than train begins at 0 unless a position was set."""
         steps = self._steps
         return steps.first(self.position) if steps.trains or steps.endless or self._is_placed else 0
 
@@ -127,7 +127,7 @@ class MixtureLoader:
                 following = self._position + stride
                 self._position = following if stop is None or following < stop else self._steps.following(begin, stop, self._shard)
                 yield batch
-            if stop is not None:  # what drop_last leaves out is passed over
+            if stop is not None:  # skip the samples that drop_last leaves out
                 self._position = self._steps.following(begin, stop, self._shard)
 
     def state_dict(self) -> dict[str, Any]:

@@ -39,8 +39,8 @@ class ReadSamples:
     tokens: npt.NDArray[Any]
     """Token ids, of shape (samples, seq_len), or (samples, seq_len + 1) for shifted labels."""
     starts: Ints | None
-    """Index in the flattened `tokens` of each first token of a document, 1-D and ascending; None if not requested. A sample that begins
-    within a document counts as one that begins with it."""
+    """Index in the flattened `tokens` of each first token of a document, 1-D and ascending; None if not requested. The first
+    token of each sample counts, even within a document."""
     filled: Ints | None = None
     """Number of tokens of each sample before its padding, 1-D; None if no sample is padded."""
     trained: npt.NDArray[np.bool_] | None = None
@@ -85,9 +85,9 @@ class MixtureSamples:
         self._has_packed = plan.has_packed
         self._names = np.array([corpus.name for corpus in plan.corpora], dtype=object)
         self._blocks: dict[int, Located] = {}
-        """Samples that were located together last, by their first position: those of reads to come are read soon."""
+        """Recently located blocks of samples, by first position: they include samples of future reads."""
         self._last_read = (0, 0, 0)
-        """Number of samples and first position of the last read, and distance to that of the read before it."""
+        """Number of samples and first position of the last read, and its distance from the first position of the read before."""
 
     def __repr__(self) -> str:
         samples = counted(len(self), "sample")
@@ -165,11 +165,11 @@ class MixtureSamples:
         )
 
     def expect(self, reads: Iterator[Ints]) -> None:
-        """Fetch ahead for reads to come, given the positions of each, if the arrays are not on this machine."""
+        """Fetch ahead for future reads, given the positions of each, if the arrays are not on this machine."""
         self.shards.expect((int(positions[0]), self.order.runs(self._located(positions), int(self.shift_labels))) for positions in reads)
 
     def _guess(self, positions: Ints) -> None:
-        """Expect reads to go on as before, if they have the same number of consecutive positions, and the same distance."""
+        """Expect reads to continue as before if they have the same number of consecutive positions and the same distance."""
         count = len(positions)
         if not count or int(positions[-1]) - int(positions[0]) != count - 1:
             return
@@ -203,7 +203,7 @@ class MixtureSamples:
             yield batch
 
     def follow(self, reads: PlannedReads) -> Generator[dict[str, Any], None, None]:
-        """Yield the batches of planned reads in order; what comes next is fetched or announced meanwhile."""
+        """Yield the batches of planned reads in order; the next reads are fetched or announced meanwhile."""
         self.expect(iter(reads))
         if not self.shards.on_disk:
             with closing(prefetch((self.read(positions) for positions in reads), depth=1)) as blocks:  # a read takes as long as a batch
@@ -221,7 +221,7 @@ class MixtureSamples:
                     self.announce(then)
 
     def _documents(self, samples: ReadSamples) -> SampleDocuments | None:
-        """Return the documents of a block of samples, if they matter; packed samples always tell of theirs."""
+        """Return the documents of a block of samples; None if neither an option nor a packed corpus needs them."""
         if samples.starts is None:
             return None
         packed = None if samples.packed is None or samples.packed.all() else samples.packed
@@ -268,7 +268,7 @@ def require_samples(name: str, value: object) -> None:
     Raises
     ------
     TypeError
-        It is not; the message says what it is.
+        The value is not a split of a mixture.
     """
     if not isinstance(value, MixtureSamples):
         found = "None, which stands for a split without documents" if value is None else f"of type {type(value).__name__}"
@@ -276,7 +276,7 @@ def require_samples(name: str, value: object) -> None:
 
 
 def _checked(positions: Ints) -> Ints:
-    """Return positions as 64-bit integers; they may be given in any form that NumPy makes an array of."""
+    """Return positions as 64-bit integers; they may be anything that NumPy converts to an array."""
     found = np.asarray(positions)
     if found.ndim != 1 or (len(found) and found.dtype.kind not in "iu"):
         raise TypeError(f"positions: is an array of {found.dtype} with shape {found.shape}; give a 1-D array of integers")

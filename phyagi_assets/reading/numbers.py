@@ -1,4 +1,4 @@
-"""Arguments and indices of loaders, streams and samples, checked in one way."""
+"""Checks of the arguments and indices of loaders, streams and samples."""
 
 import operator
 from fractions import Fraction
@@ -72,7 +72,7 @@ def plain_number(value: Any) -> Any:
 
 
 def exact_decimal(number: Any) -> Fraction:
-    """Return the decimal that a number prints, as a fraction.
+    """Return the printed decimal of a number as a fraction.
 
     Examples
     --------

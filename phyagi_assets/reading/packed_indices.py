@@ -13,7 +13,7 @@ _MOST_MAPS = 3 * 256
 
 
 class PackedIndices:
-    """Opens the indices of a plan, given its folder, for a `phyagi_assets.order.mixture_order.MixtureOrder`."""
+    """The indices of a plan, given its folder, opened for a `phyagi_assets.order.mixture_order.MixtureOrder`."""
 
     def __init__(self, plan: Plan, home: Path) -> None:
         self._folders = {

@@ -15,14 +15,14 @@ def state_at(plan: Plan, split: str, position: int) -> dict[str, Any]:
 
 
 def _only_corpus(plan: Plan, split: str) -> str | None:
-    """Return the corpus whose samples are all that a plan has in a split; None if it has those of several corpora."""
+    """Return the only corpus with samples in a split of a plan; None if several corpora have samples there."""
     names = (plan.corpora[source.corpus].name for source in plan.current.sources if plan.total(split, "samples", source))
     first, *others = islice(names, 2)  # a reader has samples
     return None if others else first
 
 
 def position_of(state: Mapping[str, Any], plan: Plan, split: str) -> int:
-    """Return the position of a state. What states of earlier releases do not name, a split or a corpus, counts as that of this reader.
+    """Return the position of a state. A split or corpus that a state of an earlier release does not name is that of this reader.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def position_of(state: Mapping[str, Any], plan: Plan, split: str) -> int:
             f"split: the state is from {saved!r} of mixture {state.get('mixture')!r}, and is loaded by a reader of {split!r}, which has "
             f"other samples; load it into a reader of {saved!r}"
         )
-    is_of_this_plan = fingerprint == plan.fingerprint  # one that continues it may have further corpora
+    is_of_this_plan = fingerprint == plan.fingerprint  # a plan that continues it may have further corpora
     if split != "train" and is_of_this_plan and "corpus" in state and state["corpus"] != (corpus := _only_corpus(plan, split)):
         raise ValueError(
             f"corpus: the state is from the {split} samples of {_of(state['corpus'])}, and is loaded by a reader of those of "

@@ -1,7 +1,7 @@
-"""Reading of byte ranges of arrays in a bucket, in an order that is known.
+"""Reading of byte ranges of arrays in a bucket, in a known order.
 
-A reader is told the ranges of the reads to come. It fetches them ahead, as blocks into a cache or one by one into memory, up to a number of
-bytes. A range that is not there when it is needed is fetched then.
+A reader is given the ranges of future reads. It fetches them ahead, as blocks into a cache or one by one into memory, up to a number of
+bytes. A range that was not fetched ahead is fetched when it is needed.
 """
 
 import os
@@ -28,10 +28,10 @@ from phyagi_assets.reading.whole_arrays import WholeArrays
 from phyagi_assets.settings import CACHE_BYTES_VARIABLE
 
 _BYTES_PER_SINGLE = 2 << 20
-"""Size of whole arrays, in bytes, for each request for a single range while they are on their way. A request for this much takes a server
-hardly longer than one for some kilobytes, so reading begins at once, and the arrays are delayed by their own time at most."""
+"""Number of bytes of whole arrays per single range that may be requested while they are being fetched. A request for so many bytes takes a
+server hardly longer than one for some kilobytes, so reading begins at once, and the arrays take at most twice as long."""
 _WORTH_WAITING = 8
-"""A slow caller waits for a block on its way if it needs 1/_WORTH_WAITING of it or more; fewer bytes are fetched on their own."""
+"""A slow caller waits for a block that is being fetched if it needs 1/_WORTH_WAITING of it or more; fewer bytes are fetched singly."""
 
 
 class RangeReader:
@@ -61,7 +61,7 @@ class RangeReader:
 
     @contextmanager
     def _locked(self) -> "Iterator[_Reading]":
-        if self._owner != os.getpid():  # forked; what is on its way comes to the parent, where another thread may have held the lock
+        if self._owner != os.getpid():  # forked: answers go to the parent, where another thread may have held the lock
             if self._reading:
                 self._reading.close()
             self._owner, self._lock, self._reading = os.getpid(), threading.RLock(), None
@@ -72,12 +72,12 @@ class RangeReader:
 
     @property
     def expects(self) -> bool:
-        """Whether reads to come are known."""
+        """Whether future reads are known."""
         with self._locked() as reading:
             return len(reading.reads) > 0
 
     def expect(self, future: Iterator[tuple[int, Ranges]]) -> None:
-        """Fetch ahead for reads to come, in place of those that were expected before.
+        """Fetch ahead for future reads, in place of those that were expected before.
 
         Parameters
         ----------
@@ -113,11 +113,11 @@ class _Reading:
         self._cache, self._uses = cache, uses
         self._blocks = blocks = ArrayBlocks(arrays)
         self.reads = ReadsAhead(blocks, cache.bound, sample_bytes)
-        """The reads to come."""
+        """Current and future reads."""
         self._files = BlockFiles(blocks, cache)
         self._singles = SingleRanges(arrays, fetching)
         self._pace = CallerPace()
-        """Pace of the caller: only a slow one gets ranges one by one until all blocks are there, so that nothing delays them."""
+        """Pace of the caller. A fast one gets few single ranges before all blocks have arrived, because many would delay them."""
         self._requests = BlockRequests(blocks, self._files, fetching, cache, uses, self._next_uses)
         whole = [array for array in arrays if array.is_whole]
         self._whole = WholeArrays(whole, fetching, cache, self._next_uses) if whole else None
@@ -184,7 +184,7 @@ class _Reading:
             raise self._whole.problem
 
     def _fetched(self, pieces: Sequence[Piece], view: memoryview) -> list[Piece]:
-        """Wait for pieces that are in no block of the cache, and return those whose block has not arrived; they are fetched singly next."""
+        """Wait for pieces that are not cached, and return those whose block did not arrive, which are then fetched singly."""
         needed: Counter[BlockKey] = Counter()
         for array, begin, end, number, _ in pieces:
             needed[array, number] += end - begin

@@ -22,12 +22,12 @@ _MAX_BYTES = 128 << 10
 def announce(mapped: Callable[[int], tuple[mmap.mmap, int]], file: Ints, begin: Ints, size: Ints) -> None:
     """Ask the system to read ranges of mapped files from disk, without waiting for them.
 
-    The ranges of all files are cut at once: a block of a mixture of a thousand sources has few ranges in each of as many files.
+    The ranges of all files are cut at once: a block of a mixture of a thousand sources has few ranges in each of a thousand files.
 
     Parameters
     ----------
     mapped
-        Returns the mapping of a file, and the offset to which `begin` refers, in bytes.
+        Function that returns the mapping of a file, and the offset to which `begin` refers, in bytes.
     file, begin, size
         File, first byte and number of bytes of each range; 1-D, of equal length.
     """
@@ -50,7 +50,7 @@ def announce(mapped: Callable[[int], tuple[mmap.mmap, int]], file: Ints, begin: 
 
 
 class DiskReads:
-    """Detects whether reads come from disk; only then are announcements worth their system calls."""
+    """A detector of reads from disk: without any, announcements are not worth their system calls."""
 
     def __init__(self) -> None:
         self.expected = True

@@ -1,4 +1,4 @@
-"""The reads to come, in their order, and how far ahead they are fetched."""
+"""Future reads, in order, and how far ahead they are fetched."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from itertools import islice
 from phyagi_assets.reading.byte_ranges import ArrayBlocks, Piece, Ranges
 
 _AHEAD = 64 << 20
-"""Number of bytes to fetch ahead, at most."""
+"""Largest number of bytes to fetch ahead."""
 _AHEAD_AT_FIRST = 8 << 20
-"""Number of bytes to fetch ahead, at most, until 1/_OF_READ of what was read is more."""
+"""Largest number of bytes to fetch ahead until 1/_OF_READ of the bytes read exceeds it."""
 _OF_READ = 16
-"""1/_OF_READ of what was read is fetched ahead, so that little was fetched in vain when reading ends."""
+"""As much as 1/_OF_READ of the bytes read is fetched ahead, so that little is wasted when reading ends."""
 _AHEAD_OF_WHOLE = 1 << 20
-"""Number of bytes to fetch ahead, at most, while whole arrays are fetched in the background."""
+"""Largest number of bytes to fetch ahead while whole arrays are fetched in the background."""
 _OF_CACHE = 16
-"""1/_OF_CACHE of the cache, at most, is taken by what is fetched ahead."""
+"""Data that is fetched ahead takes at most 1/_OF_CACHE of the cache."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,11 +29,11 @@ class Read:
     pieces: list[Piece]
     """The ranges, cut at the ends of blocks."""
     urgency: int
-    """Urgency of requests for it; it grows from read to read."""
+    """Urgency of the requests of the read; it grows from read to read."""
 
 
 class ReadsAhead:
-    """The current read and those that are fetched ahead of it, out of the reads that are expected.
+    """The current read, and the expected reads that are fetched ahead of it.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class ReadsAhead:
         self._expected: Iterator[tuple[int, Ranges]] = iter(())
         self._reads: deque[Read] = deque()
         self._size, self._bytes_read, self._count = 0, 0, 0
-        """Number of bytes of these reads, and of those that have ended; and number of both together."""
+        """Number of bytes of these reads, number of bytes of ended reads, and number of both."""
         self.position = 0
         """First position of the current read."""
 
@@ -64,7 +64,7 @@ class ReadsAhead:
         self._size = 0
 
     def begin(self, position: int, ranges: Ranges) -> bool:
-        """Begin a read, and return whether it was fetched ahead. If it is not the one that was expected, no further ones are."""
+        """Begin a read, and return whether it was fetched ahead. An unexpected read cancels the expected ones."""
         self.position = position
         if any(read.ranges.same_as(ranges) for read in islice(self._reads, 2)):
             while not self._reads[0].ranges.same_as(ranges):
@@ -96,7 +96,7 @@ class ReadsAhead:
         return read
 
     def next_ahead(self) -> Read | None:
-        """Add the next of the expected reads, and return it; None if enough is fetched ahead, which is at least one read."""
+        """Add and return the next expected read; None if there is none, or if enough is fetched ahead: at least one read."""
         most = _AHEAD_OF_WHOLE if self._has_whole else min(_AHEAD, max(_AHEAD_AT_FIRST, self._bytes_read // _OF_READ))
         is_enough = len(self._reads) >= 2 and (self._size >= min(most, self._room) or self._span >= self._room)
         following = None if is_enough else next(self._expected, None)
@@ -104,5 +104,5 @@ class ReadsAhead:
 
     @property
     def _span(self) -> int:
-        """Size of all samples up to the last read ahead, in bytes: other readers, which read between its samples, share the window."""
+        """Size of all samples up to the last read ahead, in bytes: other readers, which read between these samples, share the window."""
         return (self._reads[-1].position - self.position) * self._sample_bytes

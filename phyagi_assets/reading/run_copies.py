@@ -31,18 +31,18 @@ Array = npt.NDArray[Any]
 def joined_runs(
     open_array: Callable[[int], Array], number: Ints, start: Ints, length: Ints, dtype: npt.DTypeLike, absent: int = -1
 ) -> Array:
-    """Return runs of several arrays, one after the other.
+    """Return runs of several arrays, one after another.
 
     Parameters
     ----------
     open_array
-        Returns the array of a number, 1-D.
+        Function that returns the array with a number, 1-D.
     number
         Number of the array of each run, 1-D.
     start, length
         First entry of each run in its array, and number of entries, 1-D.
     absent
-        Number of runs that are in no array, with 0 as their start; their entries are left undefined.
+        Array number of runs that are in no array and start at 0; their entries are left undefined.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def joined_runs(
 
 
 def _grouped(open_array: Callable[[int], Array], number: Ints, start: Ints, length: Ints, dtype: npt.DTypeLike) -> tuple[Array, Ints]:
-    """Return runs one after the other, array by array, with a margin, and the place of each run."""
+    """Return runs one after another, array by array, with a margin, and the place of each run."""
     order = np.argsort(number, kind="stable")
     ends = np.cumsum(length[order])
     at = np.empty_like(ends)

@@ -14,7 +14,7 @@ class SampleDocuments:
     Parameters
     ----------
     starts
-        Index of each first token of a document in the flattened tokens, 1-D and ascending, with the first token of every sample.
+        Index of each first token of a document in the flattened tokens, 1-D and ascending, including the first token of every sample.
     shape
         Number of samples, and number of tokens per sample.
     seq_len
@@ -22,7 +22,7 @@ class SampleDocuments:
     split
         Whether each sample consists of several documents, 1-D; the others count as one document. None if all do.
     masked
-        Whether the labels of the first tokens of other documents than the first are ignored in each sample, 1-D; None if in all.
+        Whether each sample ignores the labels that are the first token of a document after its first, 1-D; None if all do.
 
     Examples
     --------
@@ -74,6 +74,6 @@ class SampleDocuments:
         return positions.astype(np.int64), numbers.astype(np.int64)
 
     def ignore(self, labels: Ints, begin: int, end: int, ignore_index: int) -> None:
-        """Replace the labels of some samples that are the first token of another document than the first."""
+        """Replace the labels of some samples that are the first token of a document after the first."""
         masked = self._masked[self._first_masked[begin] : self._first_masked[end]]
         labels.reshape(-1)[masked - begin * self._seq_len] = ignore_index

@@ -20,7 +20,7 @@ class SingleRanges:
     def __init__(self, arrays: Sequence[RemoteArray], fetching: FetchingProcess) -> None:
         self._arrays, self._fetching = arrays, fetching
         self._parts: dict[RangeKey, tuple[Future[bytes], int]] = {}
-        """The part of the object with which each range comes, and the place of the range in that part."""
+        """Future of the request that fetches each range, and offset of the range in its bytes."""
 
     def __contains__(self, key: RangeKey) -> bool:
         return key in self._parts

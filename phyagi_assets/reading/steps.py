@@ -56,7 +56,7 @@ class Shard:
         return -(-positions // self.step(run))
 
     def covered(self, positions: int, run: int = 1) -> int:
-        """Return the number of positions in the steps that cover `positions` positions: none where that is negative."""
+        """Return the number of positions in the steps that cover `positions` positions; 0 if `positions` is negative."""
         return max(0, self.steps(positions, run)) * self.step(run)
 
 

@@ -87,11 +87,11 @@ class TokenShards:
 
     @property
     def expects(self) -> bool:
-        """Whether reads to come are known, or need not be."""
+        """Whether future reads are known, or need not be known."""
         return True
 
     def expect(self, future: Iterator[tuple[int, Runs]]) -> None:
-        """Fetch ahead for reads to come, if the arrays are not on this machine."""
+        """Fetch ahead for future reads, if the arrays are not on this machine."""
 
     def samples(self, runs: Runs, *, width: int, position: int = 0) -> npt.NDArray[Any]:
         """Return the tokens of samples.

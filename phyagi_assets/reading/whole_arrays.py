@@ -17,7 +17,7 @@ _FILLING = 6
 
 
 class WholeArrays:
-    """A thread that fetches into the cache the arrays that are fetched whole."""
+    """A thread that fetches whole arrays into the cache."""
 
     def __init__(self, arrays: Sequence[RemoteArray], fetching: FetchingProcess, cache: BlockCache, next_uses: NextUses) -> None:
         self.problem: StoreError | None = None
@@ -26,7 +26,7 @@ class WholeArrays:
         self._fetching, self._cache, self._next_uses = fetching, cache, next_uses
         self._free = threading.Semaphore(_FILLING)
         self.is_ended = False
-        """Whether no further block is fetched: all were requested, one could not be fetched, or the reader is gone."""
+        """Whether no further block is fetched: all were requested, one could not be fetched, or the reader is closed."""
         threading.Thread(target=self._run, name="whole arrays", daemon=True).start()
 
     def _run(self) -> None:
@@ -49,7 +49,7 @@ class WholeArrays:
     def _arrived(self, block: Block, draft: Path, done: "Future[bytes]") -> None:
         self._free.release()
         if problem := done.exception():
-            self.is_ended = True  # what is needed is fetched when it is needed
+            self.is_ended = True  # further blocks are fetched when they are needed
             try:
                 self._cache.release(block, draft, problem)
             except StoreError as found:

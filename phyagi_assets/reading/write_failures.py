@@ -1,4 +1,4 @@
-"""Writes to a cache folder that fail: reading goes on without the cache if it can, and ends with a message if it cannot."""
+"""Failed writes to a cache folder: reading continues without the cache if it can; otherwise, it ends with a message."""
 
 import errno
 import logging
@@ -24,7 +24,7 @@ class WriteFailures:
     Parameters
     ----------
     remedy
-        End of messages about the folder: how another one is named.
+        End of messages about the folder, which says how to name another one.
     """
 
     def __init__(self, folder: Path, remedy: str) -> None:
