@@ -50,7 +50,7 @@ def require_same_step(state: Mapping[str, Any], step: int) -> None:
             f"{problem}; resume with as many processes and samples per batch as before, or from a checkpoint saved at the end of an epoch, "
             "or end the training with max_steps instead of max_epochs"
         )
-    logger.warning("%s; the next epoch goes on from there, in the order of the plan", problem)
+    logger.warning("%s; the next epoch continues from there, in the order of the plan", problem)
 
 
 class EpochsOfLightning:

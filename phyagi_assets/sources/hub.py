@@ -141,7 +141,7 @@ def commit_of_model(name: str, revision: str) -> str | None:
 def fetch_of_model(name: str, commit: str, is_wanted: Callable[[str], bool]) -> Path | None:
     """Fetch files of a model's repository into the cache of the Hub's client; return the folder of the commit there, None if there is none.
 
-    Every wanted file has then been fetched. Loaders go on without an optional file if the Hub does not answer when they ask for it.
+    Every wanted file has then been fetched. Loaders continue without an optional file if the Hub does not answer when they ask for it.
 
     Parameters
     ----------

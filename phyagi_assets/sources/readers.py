@@ -1,7 +1,7 @@
 """Read the rows of one file as Arrow text. Files of lines are read here; tables have their own readers.
 
 Each reader streams: it yields :class:`Rows` of a few megabytes, and holds no more than that or the longest row in memory. Each row has
-its number in the file, whatever is wrong with the rows before it. A row without text is null, or is missing from the rows, and the reason
+its number in the file, regardless of errors in the rows before it. A row without text is null, or is missing from the rows, and the reason
 is in their problems; :mod:`~phyagi_assets.sources.documents` decides what to do about it.
 
 Files are read with pyarrow and not through ``datasets``, whose text reader turns CRLF into LF, and whose readers report neither the file

@@ -32,7 +32,7 @@ def with_eos(
     Returns
     -------
     ids : numpy.ndarray
-        Ids of all documents, one after the other, 1-D, of `dtype`.
+        Ids of all documents, one after another, 1-D, of `dtype`.
     ends : numpy.ndarray
         End of each document in `ids`, shape ``(documents,)``, int64.
     """

@@ -104,7 +104,7 @@ def plan_to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> P
     """Return the published plan; raise a `DeclarationError` if no segment with the mixture's settings can start at the position `at`."""
     published = store.open(mixture_address(mixture))
     if published is None:
-        raise mixture.error(f"nothing is published that a segment at position {at:,} could go on from; materialize it without a position")
+        raise mixture.error(f"no plan is published that a segment at position {at:,} could continue; materialize it without a position")
     plan = plan_of(published)
     settings = published.manifest.settings
     latest = settings.get(APPENDED, {"at": 0})["at"] if STAGES in settings else plan.current.start  # stages that begin later are replaced

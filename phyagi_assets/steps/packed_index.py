@@ -50,7 +50,7 @@ def _fill(folder: Path, cache: Artifact, seq_len: int, expected: Manifest) -> Ma
         file = array_path(home, split, DOCUMENTS)
         ends = SplitArrays(home, cache.manifest, split).ends
         if (int(ends[-1]) if len(ends) else 0) != in_cache["tokens"] or bool((np.diff(ends) < 0).any()):
-            raise StoreError(f"{file}: is damaged: its documents do not end one after the other and with {split}.npy; {REMEDY}")
+            raise StoreError(f"{file}: is damaged: its documents do not end one after another, the last with {split}.npy; {REMEDY}")
         samples = packed(ends, seq_len, merges=merges_documents(ends, seq_len))
         for ending, array in ((STARTS, samples.starts), (LENGTHS, samples.lengths), (SAMPLES, samples.ends)):
             np.save(array_path(folder, split, ending), array)

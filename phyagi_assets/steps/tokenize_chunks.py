@@ -225,12 +225,12 @@ def _chunks(recipe: Recipe, files: Sequence[Readable], workspace: Workspace) -> 
 def write_chunks(
     recipe: Recipe, files: Sequence[Readable], folder: Path, workspace: Workspace, on_progress: OnProgress, *, in_place: bool
 ) -> Generator[WrittenChunk, None, None]:
-    """Write a partition's rows, each chunk into a file of its own. Chunks that are encoded already are taken from the store.
+    """Write a partition's rows, each chunk into its own file. Chunks that are encoded already are taken from the store.
 
     Parameters
     ----------
     in_place
-        Whether the rows are written to the folder alone. Otherwise each chunk is kept in the store, for a later build to go on from.
+        Whether the rows are written to the folder alone. Otherwise each chunk is kept in the store, so that a later build can continue.
     """
     results, numbers, engines = _results(recipe, workspace), RowNumbers(), engines_of(recipe, workspace)
     with closing(prefetch(_chunks(recipe, files, workspace))) as chunks:

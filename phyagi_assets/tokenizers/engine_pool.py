@@ -16,7 +16,7 @@ from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 
 SMALL = 64 << 10
 """Largest size of a source that is encoded with the reference engine alone, in bytes: loading a fast engine would take far longer. The
-choice depends on the source alone, so that an artifact has the same bytes whatever else its process builds."""
+choice depends on the source alone, so that an artifact has the same bytes regardless of what else its process builds."""
 
 logger = logging.getLogger(__name__)
 

@@ -47,7 +47,7 @@ class Encoded:
     """The ids of a batch of documents."""
 
     ids: npt.NDArray[np.uint32]
-    """Ids of all documents, one after the other, 1-D."""
+    """Ids of all documents, one after another, 1-D."""
     ends: npt.NDArray[np.int64]
     """End of each document in `ids`, shape ``(documents,)``."""
 

@@ -1,6 +1,6 @@
 """The bytes of text that each token stands for, which fast engines do not report.
 
-With a byte-level tokenizer, the tokens of a document cover its bytes one after the other, so that the offsets of tokens follow from their
+With a byte-level tokenizer, the tokens of a document cover its bytes one after another, so that the offsets of tokens follow from their
 lengths. This is verified for each document; it does not hold if the tokenizer changed the text or dropped blanks around a token.
 """
 

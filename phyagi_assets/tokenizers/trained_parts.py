@@ -41,7 +41,7 @@ class Rendered:
 
 
 class Renderer:
-    """Renderer of conversations, which finds the parts to train on. Several threads may use it; they render one after the other.
+    """Renderer of conversations, which finds the parts to train on. Several threads may use it; they render in turn.
 
     Raises
     ------

@@ -244,7 +244,7 @@ def test_position_appends_a_segment_only_after_a_change(workspace: Workspace) ->
 def test_invalid_positions_and_changes_of_a_segment_are_refused(workspace: Workspace) -> None:
     corpora = _corpora(workspace)
     _built(workspace, corpora)
-    with pytest.raises(DeclarationError, match="nothing is published that a segment at position 5 could go on from"):
+    with pytest.raises(DeclarationError, match="no plan is published that a segment at position 5 could continue"):
         _at(_mixture(workspace), corpora, workspace, 5)
     _plan(_mixture(workspace), corpora, workspace)
     with pytest.raises(DeclarationError, match=r"at_position is -5; use a position of training from 1 to"):  # though it is up to date
