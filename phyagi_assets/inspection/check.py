@@ -77,8 +77,8 @@ def check_everything(workspace: Workspace, linked: Sequence[Path], *, discard: b
     discarded: list[str] = []
     if discard:
         store.remove_abandoned_files(everywhere=True)
-        for of, damaged in ((store, stored), (tokenizers, prepared)):
-            gone, left = discard_damaged(of, damaged)
+        for checked, damaged in ((store, stored), (tokenizers, prepared)):
+            gone, left = discard_damaged(checked, damaged)
             discarded += gone
             left_alone += left
     return CheckReport(

@@ -25,10 +25,7 @@ from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.orchestration.code_location import runs_of_code_location
 from phyagi_assets.orchestration.command_runs import CommandRuns
 from phyagi_assets.orchestration.component import catalog_definitions
-from phyagi_assets.orchestration.names import (
-    op_name,
-    run_config,
-)
+from phyagi_assets.orchestration.names import op_name, run_config
 from phyagi_assets.orchestration.orphaned_runs import fail_orphaned_runs
 from phyagi_assets.orchestration.partition_runs import is_lasting
 from phyagi_assets.orchestration.partitions import sync_partitions

@@ -101,10 +101,10 @@ class BlockRequests:
                 runs.append([key])
         found = [[(self._blocks.block(key), drafts[key]) for key in run] for run in runs]
         arrays = [self._blocks.arrays[run[0][0]] for run in runs]
-        requests = [block_request(self._cache, array, of, urgency) for array, of in zip(arrays, found, strict=True)]
-        for run, of, future in zip(runs, found, self._fetching.submit(requests) if requests else [], strict=True):
+        requests = [block_request(self._cache, array, parts, urgency) for array, parts in zip(arrays, found, strict=True)]
+        for run, parts, future in zip(runs, found, self._fetching.submit(requests) if requests else [], strict=True):
             self._coming.update(dict.fromkeys(run, future))
-            future.add_done_callback(lambda done, run=run, of=of: self._done.append((run, of, done)))  # type: ignore[misc]
+            future.add_done_callback(lambda done, run=run, parts=parts: self._done.append((run, parts, done)))  # type: ignore[misc]
 
     def collect(self) -> None:
         """Note the blocks that have arrived, and release the room of those that could not be fetched."""

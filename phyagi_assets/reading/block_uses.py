@@ -34,7 +34,7 @@ class BlockUses:
         self.order = order
         self._blocks, self._shards = blocks, len(arrays) // 2
         self._arrays = {array.digest: (number, array) for number, array in enumerate(arrays) if array.block and not array.is_whole}
-        self._starts = [of.start for of in blocks]
+        self._starts = [segment.start for segment in blocks]
         self._share = _share_of_machine()
         self._moments: dict[tuple[int, int], Moment] = {}
         """Recent moments, by start of the segment and position."""
@@ -47,8 +47,8 @@ class BlockUses:
     def are_worth(self, blocks: Sequence[BlockKey], position: int) -> Sequence[bool]:
         """Return, for each block, whether the processes of this machine use enough of it from a position on to fetch all of it."""
         worth = [True] * len(blocks)
-        for of, chosen, group, number in self._by_segment(blocks, position):
-            shares = self._share * of.share_to_come(group, number, self._moment(of, position))
+        for segment, chosen, group, number in self._by_segment(blocks, position):
+            shares = self._share * segment.share_to_come(group, number, self._moment(segment, position))
             for i, is_worth in zip(chosen, (shares >= _WORTH).tolist(), strict=True):
                 worth[i] = is_worth
         return worth
@@ -73,18 +73,18 @@ class BlockUses:
                 known.append((i, (number, array.number_of(block))))
                 uses[i] = NEVER
         for there in (position, *others):
-            for of, chosen, group, blocks in self._by_segment([key for _, key in known], there):
-                for one, use in zip(chosen, of.next_uses(group, blocks, self._moment(of, there)).tolist(), strict=True):
+            for segment, chosen, group, blocks in self._by_segment([key for _, key in known], there):
+                for one, use in zip(chosen, segment.next_uses(group, blocks, self._moment(segment, there)).tolist(), strict=True):
                     uses[known[one][0]] = min(uses[known[one][0]], use - there + position)
         return uses
 
     def begin_soon(self, blocks: Sequence[BlockKey], position: int) -> Mapping[BlockKey, int]:
         """Return those of the blocks whose use begins within half a window after a position, with the position of their first use."""
         found: dict[BlockKey, int] = {}
-        for of, chosen, group, number in self._by_segment(blocks, position):
-            exist = (number >= 0) & (number < -(-of.samples // np.maximum(of.block, 1))[group])
-            begins = of.begins(group[exist], number[exist], self._moment(of, position))
-            soon = (position < begins) & (begins <= position + of.window // 2)
+        for segment, chosen, group, number in self._by_segment(blocks, position):
+            exist = (number >= 0) & (number < -(-segment.samples // np.maximum(segment.block, 1))[group])
+            begins = segment.begins(group[exist], number[exist], self._moment(segment, position))
+            soon = (position < begins) & (begins <= position + segment.window // 2)
             known = [blocks[chosen[i]] for i in np.flatnonzero(exist)[soon].tolist()]
             found.update(zip(known, begins[soon].tolist(), strict=True))
         return found
@@ -94,25 +94,25 @@ class BlockUses:
         chosen: dict[int, list[int]] = {}
         segments = {}
         for i, (array, _) in enumerate(blocks):
-            if of := self._segment(array % self._shards, position):
-                segments[of.start] = of
-                chosen.setdefault(of.start, []).append(i)
-        for start, of in segments.items():
-            groups = [of.shards[blocks[i][0] % self._shards].group for i in chosen[start]]
-            yield of, chosen[start], np.array(groups, dtype=np.int64), np.array([blocks[i][1] for i in chosen[start]], dtype=np.int64)
+            if segment := self._segment(array % self._shards, position):
+                segments[segment.start] = segment
+                chosen.setdefault(segment.start, []).append(i)
+        for start, segment in segments.items():
+            groups = [segment.shards[blocks[i][0] % self._shards].group for i in chosen[start]]
+            yield segment, chosen[start], np.array(groups, dtype=np.int64), np.array([blocks[i][1] for i in chosen[start]], dtype=np.int64)
 
-    def _moment(self, of: Blocks, position: int) -> Moment:
-        moment = self._moments.get((of.start, position))
+    def _moment(self, segment: Blocks, position: int) -> Moment:
+        moment = self._moments.get((segment.start, position))
         if moment is None:
             if len(self._moments) >= _MOMENTS:
                 self._moments.clear()
-            moment = self._moments[of.start, position] = of.moment(position)
+            moment = self._moments[segment.start, position] = segment.moment(position)
         return moment
 
     def _segment(self, shard: int, position: int) -> Blocks | None:
         """Return the segment at a position, or else the next or last one, that reads a token array in blocks."""
         now = bisect_right(self._starts, position) - 1
-        return next((of for of in (*self._blocks[now:], *reversed(self._blocks[:now])) if shard in of.shards), None)
+        return next((segment for segment in (*self._blocks[now:], *reversed(self._blocks[:now])) if shard in segment.shards), None)
 
 
 def _share_of_machine() -> float:

@@ -35,7 +35,7 @@ class CacheLayout:
     def __init__(self, plan: Plan, order: MixtureOrder, size: int, bound: int) -> None:
         self.blocks = order.blocks()
         """The blocks of the shuffle in each segment."""
-        self._shards = {shard: of for blocks in self.blocks for shard, of in blocks.shards.items()}
+        self._shards = {shard: shard_blocks for blocks in self.blocks for shard, shard_blocks in blocks.shards.items()}
         self._item = plan.sample_bytes // plan.seq_len
         shards = (shard for partition in plan.all_partitions() for shard in partition.shards.values())
         every = sum(shard.tokens * self._item + (0 if shard.trained is None else mask_bytes(shard.tokens)) for shard in shards)
@@ -52,10 +52,12 @@ class CacheLayout:
         shard
             Index of the token array, or of the token array to which a mask belongs.
         """
-        if self.in_blocks and (of := self._shards.get(shard)):
+        if self.in_blocks and (shard_blocks := self._shards.get(shard)):
             if is_mask:
-                return replace(array, phase=HEADER_BYTES + of.first // 8, block=max(1, of.tokens // 8), overlap=1)
-            return replace(array, phase=HEADER_BYTES + of.first * self._item, block=of.tokens * self._item, overlap=self._item)
+                return replace(array, phase=HEADER_BYTES + shard_blocks.first // 8, block=max(1, shard_blocks.tokens // 8), overlap=1)
+            return replace(
+                array, phase=HEADER_BYTES + shard_blocks.first * self._item, block=shard_blocks.tokens * self._item, overlap=self._item
+            )
         return replace(array, block=_BLOCK, is_whole=True) if self._fits or self.in_blocks else array
 
     def _window_fits(self, plan: Plan, order: MixtureOrder, bound: int) -> bool:

@@ -81,8 +81,12 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
     def fill(folder: Path) -> Manifest | Assembled:
         _require_intact(tokenized, checksums=not chunks)  # the task of a chunk compares the checksum of its rows
         add_tokenizer(prepare_tokenizer(corpus, workspace.identities, workspace.store).artifact.folder(), folder, link)
-        rows = tokenized.manifest
-        details = {**rows.details, "tokenizer_fingerprint": rows.inputs["tokenizer"], "engine": rows.produced_with["engine"]}
+        made_from = tokenized.manifest
+        details = {
+            **made_from.details,
+            "tokenizer_fingerprint": made_from.inputs["tokenizer"],
+            "engine": made_from.produced_with["engine"],
+        }
         manifest = replace(expected, details=details, produced_with={"numpy": np.__version__})
         settings = {name: manifest.details[name] for name in ("dtype", "tokenizer")}
         write_config(folder, {**settings, "append_eos": corpus.config.append_eos, "splits": corpus.config.splits})

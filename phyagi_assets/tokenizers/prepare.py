@@ -89,17 +89,22 @@ def prepare(name: str, identity: str, load: Callable[[], Any], store: Store) -> 
     artifact = tokenizers.find(address, expected.fingerprint, lately=True)
     if artifact is None or _is_damaged(artifact):
         with tokenizers.lock(address, silent=True):  # other threads, processes and machines need the same tokenizer
-            artifact = tokenizers.find(address, expected.fingerprint)
-            if artifact and _is_damaged(artifact):
-                if tokenizers.damage(address, artifact.path):
-                    logger.warning("%s: its content is not what was written; the tokenizer is prepared again", artifact.place)
-                    tokenizers.discard(address, artifact.path)
-                    artifact = None
-                else:  # only the copy of a version in a bucket was damaged, which has been deleted
-                    artifact = tokenizers.find(address, expected.fingerprint)
+            artifact = _find_intact(tokenizers, address, expected.fingerprint)
             artifact = artifact or tokenizers.write(address, expected, lambda folder: _fill(folder, expected, load()))
     facts = facts_of(artifact, tokenizers.state("facts", artifact.fingerprint))
     return PreparedTokenizer(artifact=artifact, name=name, **artifact.manifest.details, **facts)
+
+
+def _find_intact(tokenizers: Store, address: str, fingerprint: str) -> Artifact | None:
+    """Return a prepared tokenizer of the store, and discard a damaged one; None if the store has no intact one."""
+    artifact = tokenizers.find(address, fingerprint)
+    if artifact is None or not _is_damaged(artifact):
+        return artifact
+    if not tokenizers.damage(address, artifact.path):  # only the copy of a version in a bucket was damaged, which has been deleted
+        return tokenizers.find(address, fingerprint)
+    logger.warning("%s: its content is not what was written; the tokenizer is prepared again", artifact.place)
+    tokenizers.discard(address, artifact.path)
+    return None
 
 
 def _is_damaged(artifact: Artifact) -> bool:
@@ -272,8 +277,8 @@ def _usable(tokenizer: Any, name: str) -> Any:
 def _remove_loading_settings(config: Path) -> None:
     """Remove the settings that record how the tokenizer was loaded; they do not describe the tokenizer."""
     settings = json.loads(config.read_text(encoding="utf-8"))
-    tokenizers = {key: value for key, value in settings.items() if key not in ("local_files_only", "is_local")}
-    config.write_text(json.dumps(tokenizers, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    described = {key: value for key, value in settings.items() if key not in ("local_files_only", "is_local")}
+    config.write_text(json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def find_identities(corpora: Collection[Corpus], identities: Identities, store: Store) -> Mapping[str, str]:
